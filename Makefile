@@ -1,0 +1,31 @@
+# Each target is one documented command. PYTHON may name another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+PY := .venv/bin/python
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help env lab test build check bench clean
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env:             ## make or update .venv (nothing to do: a fraction of a second)
+	@$(PYTHON) -m utils.bootstrap
+
+lab: env         ## set everything up and open the course in JupyterLab
+	@$(PY) -m utils.cli lab
+
+test: env        ## set everything up and run all that CI runs
+	@$(PY) -m tests
+
+build: env       ## make notebooks, labs and solutions from their sources
+	@$(PY) -m utils.build
+
+check: env       ## compare the committed notebooks with their sources, without running them
+	@$(PY) -m utils.build --check
+
+bench: env       ## one table of speed ratios against peers, each row measured in one run
+	@$(PY) -m tests.bench
+
+clean:           ## remove the environment and caches; your work/ and artifacts/ stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,85 @@
+"""Make the course's environment: `python3 -m utils.bootstrap`; make lab and make test call it.
+
+Standard library alone, since it runs before anything is installed. Makes `.venv`, installs the
+packages of pyproject.toml at the versions of constraints.txt, and writes a stamp, so that a second
+run takes a fraction of a second. Changes nothing outside `.venv`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SUPPORTED = [(3, 13), (3, 12), (3, 11)]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def venv_python(venv: Path) -> Path:
+    """Return the interpreter of a virtual environment, on Windows or elsewhere."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def find_interpreter() -> str:
+    """Return a Python that the course supports: this one, or the newest that PATH offers.
+
+    Raises:
+        SystemExit: where there is none, with the versions that would do.
+    """
+    if sys.version_info[:2] in SUPPORTED:
+        return sys.executable
+    for major, minor in SUPPORTED:
+        found = shutil.which(f"python{major}.{minor}")
+        if found:
+            return found
+    wanted = ", ".join(f"{major}.{minor}" for major, minor in reversed(SUPPORTED))
+    raise SystemExit(
+        f"The course needs Python {wanted}; this is {sys.version.split()[0]} and PATH holds no "
+        "other. Install one of them, then run the same command again."
+    )
+
+
+def wanted_stamp(interpreter: str) -> str:
+    """Return what the environment should be: a hash of the pins, the ranges and the interpreter."""
+    text = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    return hashlib.sha256(text + str(ROOT).encode() + interpreter.encode()).hexdigest()
+
+
+def run(command: list[str]) -> None:
+    """Run one step of the installation; stop with the command where it fails."""
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        raise SystemExit(
+            "\nThe step above failed: " + " ".join(command) + "\nMend what it says (often: no "
+            "network, or a full disk) and run the same command again; what is done is kept."
+        )
+
+
+def main() -> None:
+    """Bring `.venv` up to date, or say nothing where it already is."""
+    venv = ROOT / ".venv"
+    stamp = venv / "course-stamp.txt"
+    interpreter = find_interpreter()
+    wanted = wanted_stamp(interpreter)
+    if stamp.is_file() and stamp.read_text() == wanted and venv_python(venv).exists():
+        return
+    free_gb = shutil.disk_usage(ROOT).free / 1e9
+    if free_gb < 4:
+        raise SystemExit(f"The environment needs 4 GB of disk; {free_gb:.1f} GB are free here.")
+    print(f"Making the environment in {venv.name} (once; one to five minutes) ...", flush=True)
+    made_by = venv / "course-interpreter.txt"
+    if not made_by.is_file() or made_by.read_text() != interpreter:
+        run([interpreter, "-m", "venv", "--clear", str(venv)])
+        made_by.write_text(interpreter)
+    pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet"]
+    pip += ["--disable-pip-version-check", "--constraint", "constraints.txt"]
+    run(pip + ["torch"])  # first and alone, so that nothing else can choose its version
+    run(pip + ["--editable", ".[test]"])
+    stamp.write_text(wanted)
+    print("The environment is ready.", flush=True)
+
+
+if __name__ == "__main__":
+    main()
