@@ -46,7 +46,7 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
 def main() -> int:
     """Run the stages; return 0 where all passed."""
     env = {**os.environ, "COURSE_TIER": "cpu", "COURSE_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
+    env |= {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
     failed = []
     for name, command in stages(unpinned="--unpinned" in sys.argv[1:]):
         start = time.perf_counter()

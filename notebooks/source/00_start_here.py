@@ -1,0 +1,353 @@
+# %% [markdown]
+# # 00 Start here
+#
+# **30 minutes** · before this: Python, and having seen PyTorch once · not graded
+# · the machine needs about a minute
+#
+# This notebook checks your machine, shows how the labs work, walks you through
+# the small world that all data of the course comes from, and trains a language
+# model from nothing before you have finished your coffee.
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from utils.doctor import examine, report
+from utils.evaluate.world_qa import answer_questions
+from utils.grading.api import check, hint, show_progress
+from utils.model.config import TransformerConfig
+from utils.model.decoder import Decoder
+from utils.report import plots
+from utils.report.show import show
+from utils.runtime import TIERS, describe, start
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import block_batches, pack_documents
+from utils.tokens.tokenizer import Tokenizer
+from utils.train.loop import train
+from utils.train.losses import cross_entropy
+from utils.train.optimizers import adamw
+from utils.train.schedules import cosine
+from utils.world.documents import plain_question, pretraining_documents
+from utils.world.facts import build_world
+from utils.world.judge import judge
+from utils.world.questions import questions
+from utils.zoo.load import load_base
+
+tier = start(seed=0)
+
+# %% [markdown]
+# ## Is this machine ready?
+#
+# The doctor compares what is installed with what the course declares, and looks
+# at memory, disk and device. Where something is wrong it names the mend. In a
+# terminal, `course doctor` says the same.
+
+# %% tags=["nbval-ignore-output"]
+print(report(examine()))
+print(describe(tier))
+
+# %% [markdown]
+# Read the last line but one. If it says *No faults*, go on. A *note* costs you
+# speed or an optional section. A *fault* comes with a line that begins with
+# `mend:`; do that first.
+#
+# The line about the hub is no fault. A **hub** is a server from which models and
+# data sets can be fetched. The course brings its own and asks for nothing,
+# unless you choose a larger tier.
+#
+# ## One dial for cost
+#
+# Every notebook reads its sizes from a **tier**. You choose it with the setting
+# `COURSE_TIER` before you start JupyterLab, and nowhere else.
+
+# %%
+columns = ["device", "d_model", "n_layers", "context_length", "n_steps"]
+pd.DataFrame(
+    {name: {c: getattr(t, c) for c in columns} for name, t in TIERS.items()}
+).T
+
+# %% [markdown]
+# - `cpu`, the default: a laptop with 4 GB of free memory, no network. Everything
+#   that is graded runs here.
+# - `gpu`: one GPU with 16 GB or more. Larger models of our own and, where a hub
+#   or a local folder can be reached, real models and real data.
+# - `full`: one GPU with 24 to 80 GB, for the models that people use at work.
+#
+# ## A world whose truth is known
+#
+# To say whether a model tells the truth, somebody has to know it. For text from
+# the internet nobody does, not for millions of answers. So the course has a
+# world of its own: a town with a clinic, made from a **seed** (the number that
+# fixes every random choice). Its people, drugs, rooms and contracts are
+# invented, and each fact about them is in a table.
+
+# %%
+world = build_world(seed=0)
+pd.DataFrame({name: world.facts[name] for name in world.people[:4]}).T
+
+# %%
+pd.DataFrame({name: world.facts[name] for name in world.drugs[:4]}).T
+
+# %% [markdown]
+# **Nothing in this world is medical or legal advice.** The drugs do not exist,
+# neither do the conditions, doses, clashes or contracts. Do not use any of it,
+# or any model trained on it, for anything but learning.
+#
+# Models never see these tables. They read **documents** in which the facts are
+# told: profiles, notes of the clinic, contracts, questions with answers, small
+# tasks such as copying a code. Three of them:
+
+# %%
+for document in world_corpus(3, seed=5):
+    print(document, end="\n\n")
+
+# %% [markdown]
+# Questions are kept apart by what a model may know. Some phrasings are never
+# used in training, some facts are told but never asked, some people do not
+# exist at all. A model that has learned by heart and one that has understood
+# give different scores on these.
+
+# %%
+for split in ("trained", "held_out_phrasing", "unknown_entity"):
+    question = questions(world, split, 1, seed=3)[0]
+    print(f"{split:18} {question.prompt}")
+    print(f"{'':18} right answer: {question.answer or 'to say: I do not know'}")
+
+# %% [markdown]
+# The **judge** reads an answer and compares every claim in it with the table.
+# Four answers to one question, and the exact verdict on each. *Utility* is what
+# the answer is worth from 0 to 1: truth first, less for length and rudeness.
+
+# %%
+question = questions(world, "trained", 1, seed=3)[0]
+town = [t for t in ("Tolben", "Marsk") if t not in question.answer][0]
+answers = {
+    "right": question.answer,
+    "made up": question.answer.replace(question.value, "WRONG"),
+    "honest": "I do not know.",
+    "rude": f"{question.answer} What a stupid question.",
+}
+pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
+
+# %% [markdown]
+# ## How a lab works
+#
+# A unit has a **lecture**, like this notebook, and from unit 01 on a **lab**. The
+# lab is in the folder `work/`, which is yours: an update of the course never
+# touches it. Each exercise goes the same way.
+#
+# 1. **Predict.** Before you run a measurement you write down what you expect.
+# 2. **Write** a function. You get its name, its arguments and an example.
+# 3. **Check** it. The check answers at once and says what was expected, what came,
+#    and, where it recognises one, your mistake.
+# 4. **Hint.** Stuck? Each call of `hint` gives you one rung more: first the idea,
+#    then the form.
+# 5. **Experiment.** Below each exercise a cell uses *your* function on real data.
+#
+# Try it here. Nobody grades this one.
+
+# %%
+documents = pretraining_documents(world, 2_000, seed=0)
+my_guess = 10  # documents that mention the first person; change it to yours
+print(f"{len(documents):,} documents about {len(world.facts)} entities")
+print("the first person:", world.people[0])
+
+# %%
+def count_mentions(documents, name):
+    """Return in how many documents `name` occurs, each counted once.
+
+    Args:
+        documents: list of texts.
+        name: the name to look for, as it is written.
+
+    >>> count_mentions(["Ann met Ann.", "Bob slept.", "Ann left."], "Ann")
+    2
+    """
+    raise NotImplementedError("your code: count the documents that hold the name")
+
+
+check("count_mentions")
+
+# %% [markdown]
+# An exercise that is not begun is *not started*: no error, and everything below
+# it still runs. Here is an answer with a mistake in it. Read what the check says
+# before you read the code.
+
+# %%
+def count_mentions(documents, name):
+    """Return in how many documents `name` occurs (with a mistake)."""
+    return sum(text.count(name) for text in documents)
+
+
+check("count_mentions")
+
+# %%
+hint("count_mentions")
+
+# %% [markdown]
+# The message shows a case small enough to read by hand. That is true of every
+# check in the course, and every check was itself tested on wrong answers. Now
+# one that is right:
+
+# %%
+def count_mentions(documents, name):
+    """Return in how many documents `name` occurs, each counted once."""
+    return sum(name in text for text in documents)
+
+
+check("count_mentions")
+
+# %% [markdown]
+# And the experiment that uses it. How evenly does the world tell of its people?
+
+# %%
+mentions = {name: count_mentions(documents, name) for name in world.people}
+print(f"{world.people[0]}: you guessed {my_guess}, it is {mentions[world.people[0]]}")
+low, high = min(mentions.values()), max(mentions.values())
+plots.bars(
+    dict(sorted(mentions.items(), key=lambda item: item[1])[::4]),
+    title=f"Every person is told of: {low} to {high} documents of 2,000",
+    xlabel="documents that mention the person",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 1. Horizontal bars, one for every fourth person of the town, sorted: in
+# how many of 2,000 documents the person is mentioned.*
+#
+# What you have done is kept in one file under `artifacts/` and drawn as a board.
+# `course progress` prints it in a terminal.
+
+# %% tags=["nbval-ignore-output"]
+show_progress()
+
+# %% [markdown]
+# ## From nothing to text in a minute
+#
+# The rest of this notebook is the whole course in small: text becomes **tokens**
+# (numbers for pieces of text, unit 01), a **model** (units 02 and 03) learns to
+# predict the next token (unit 04), and then writes by drawing one token after
+# another (unit 05). You are not expected to follow each call yet.
+
+# %%
+texts = pretraining_documents(world, 8_000, seed=1)
+tokenizer = Tokenizer.train(texts, vocab_size=512)
+stream = pack_documents(tokenizer.encode_batch(texts), tokenizer.end_id)
+print(f"{sum(map(len, texts)):,} characters became {len(stream):,} tokens")
+print(" | ".join(tokenizer.tokens(stream[:16])))
+
+# %%
+small = TransformerConfig(
+    vocab_size=tokenizer.vocab_size,
+    context_length=64,
+    d_model=64,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    d_head=16,
+    d_ff=192,
+)
+model = Decoder(small)
+print(f"{sum(p.numel() for p in model.parameters()):,} parameters, all random")
+
+# %% [markdown]
+# At the start the model spreads its bets evenly over all tokens. The **loss** is
+# the mean of -log(probability) that it gave to the token that really came, so it
+# begins near the logarithm of the vocabulary size. It is about to read the
+# text for 300 **steps**, each a change of all parameters after a batch of text.
+#
+# Afterwards it gets fifty questions about people and drugs, in words that it has
+# met. Of fifty, how many will it answer truly?
+
+# %%
+my_guess_right = 25  # of 50; change it to yours
+
+# %%
+batches = block_batches(stream, batch_size=16, context_length=64, seed=0)
+records = train(
+    model,
+    batches,
+    cross_entropy,
+    adamw(model, lr=5e-3),
+    n_steps=300,
+    schedule=cosine(300, warmup_steps=20),
+)
+
+# %%
+plots.lines(
+    {"loss": ([r["step"] for r in records], [r["loss"] for r in records])},
+    title="The loss falls fast, then slowly",
+    xlabel="step",
+    ylabel="loss (nats per token)",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 2. One falling line: the loss against the number of the step, from
+# above six to below two.*
+
+# %%
+asked = questions(world, "trained", 50, seed=4, about=("person", "drug"))
+replies = answer_questions(model, tokenizer, asked)
+for question, reply in list(zip(asked, replies, strict=True))[:4]:
+    print(f"{question.prompt}\n  model: {reply}\n  truth: {question.answer}")
+
+# %%
+verdicts = [judge(world, q, a) for q, a in zip(asked, replies, strict=True)]
+n_right = sum(v.correct for v in verdicts)
+n_made_up = sum(v.hallucinated for v in verdicts)
+print(f"right: you guessed {my_guess_right}, it is {n_right} of 50")
+print(f"made up: {n_made_up} of 50")
+
+# %% [markdown]
+# Read the answers again. They are sentences, in the right form, about the right
+# person, and most of them are false. Nothing in the training told the model that
+# a fact is different from a phrase: both are tokens that come next. A model
+# sounds right long before it is right. Much of this course is about the
+# distance between the two, and how to measure it.
+#
+# The course ships a **base model** of about a million parameters, trained on the
+# same world for longer. The same questions, the same judge:
+
+# %%
+base, base_tokenizer = load_base()
+base_replies = answer_questions(base, base_tokenizer, asked)
+n_base = sum(
+    judge(world, q, a).correct for q, a in zip(asked, base_replies, strict=True)
+)
+print(f"small model {n_right} of 50, base model {n_base} of 50")
+print(f"{asked[0].prompt}\n  model: {base_replies[0]}\n  truth: {asked[0].answer}")
+
+# %% [markdown]
+# ## When you are stuck
+#
+# 1. Read the whole message of the check. It holds a case that you can work out on
+#    paper. Do that before you change code.
+# 2. Call `hint("name")` again: the next rung says more.
+# 3. Restart the kernel and run all cells (Kernel menu). Old variables explain more
+#    puzzles than anything else.
+# 4. `show(name)` prints the source of anything in `utils`, and `help(name)` its
+#    documentation.
+# 5. Go on. A lab that is half done still runs to its end, and the next unit uses
+#    the course's own functions, not yours.
+# 6. `course reset 01` makes a fresh copy of a lab beside yours. `course doctor`
+#    looks at the machine again.
+#
+# ## What to remember
+#
+# - `make lab` opens the course; your labs are in `work/` and stay yours.
+# - Guess first, then measure. The surprise is what you will remember.
+# - The world is invented, so truth can be computed. None of it is advice.
+# - A fluent answer is no evidence that it is true.
+#
+# ## Sources
+#
+# - Gebru et al., *Datasheets for Datasets*, 2018, section 3: what a description of
+#   data must answer. The world's own: `python -m utils.world.datasheet`.
+# - Eldan and Li, *TinyStories*, 2023, section 1: why a small world lets a small
+#   model speak.
+# - Allen-Zhu and Li, *Physics of Language Models, Part 3.1*, 2023, section 2:
+#   invented people as a way to measure what a model knows.
+#
+# **Next**: unit 01, tokens. Why does the same sentence cost five times as much
+# in another language?

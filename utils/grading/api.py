@@ -1,0 +1,173 @@
+"""What a lab's notebook calls: `check`, `done`, `hint`, after `start_lab` in its first cell.
+
+They report and never raise, so that an unsolved lab runs from top to bottom. Output is plain text
+without times, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.grading import progress, run
+from utils.grading.student import LocalStudent
+
+LEARNER_FOLDERS = ("labs", "work")
+
+
+@dataclass
+class Session:
+    """The lab that this notebook is, whose functions it defines, and what is known about them."""
+
+    lab: str | None = None
+    namespace: dict | None = None
+    known: dict = field(default_factory=dict)  # (exercise, fingerprint) -> passed
+    hints_shown: dict = field(default_factory=dict)
+
+
+SESSION = Session()
+
+
+def start_lab(lab: str, namespace: dict | None = None) -> None:
+    """Say which lab this notebook is; the learner's functions are looked up in the notebook.
+
+    Args:
+        lab: name such as "01_tokens".
+        namespace: where functions are; None for the notebook's own names.
+
+    Raises:
+        ValueError: for a lab without checks.
+    """
+    run.checks_of(lab)
+    if namespace is None:
+        namespace = notebook_namespace()
+    SESSION.lab, SESSION.namespace = lab, namespace
+    SESSION.known, SESSION.hints_shown = {}, {}
+
+
+def notebook_namespace() -> dict:
+    """Return the names that the running notebook has defined.
+
+    Raises:
+        RuntimeError: outside a notebook.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        raise RuntimeError("no notebook is running: pass the namespace with the functions")
+    return shell.user_ns
+
+
+def results_of(exercise: str) -> list[run.CheckResult] | None:
+    """Return the results of an exercise's checks, or None after saying what is missing."""
+    if SESSION.lab is None or SESSION.namespace is None:
+        print('Run the first cell of the lab: it holds start_lab("...").')
+        return None
+    names = run.exercises_of(SESSION.lab)
+    if exercise not in names:
+        print(f"There is no exercise {exercise!r} in this lab; there are: {', '.join(names)}.")
+        return None
+    return run.run_checks(SESSION.lab, LocalStudent(SESSION.namespace), seed=0, only=exercise)
+
+
+def check(exercise: str) -> None:
+    """Try the learner's function and print what holds, what doesn't, and what to do next."""
+    results = results_of(exercise)
+    if results is None:
+        return
+    earned, points = sum(r.earned for r in results), sum(r.points for r in results)
+    passed = all(r.status == run.PASSED for r in results)
+    SESSION.known[exercise, fingerprint(SESSION.namespace)] = passed
+    if all(r.status == run.NOT_STARTED for r in results):
+        print(f"{exercise}: not started. Replace `raise NotImplementedError(...)` with your code.")
+        return
+    print(f"{exercise}: {earned} of {points} points")
+    for result in results:
+        print(f"  {result.status:<11}  {result.title}")
+        if result.hint:
+            print(f"               {result.hint}")
+    if not passed:
+        print(f'  Stuck? hint("{exercise}") gives an idea; call it again for the outline.')
+    if is_learner_notebook():
+        progress.record(SESSION.lab, exercise, earned, points)
+
+
+def done(*exercises: str) -> bool:
+    """Return whether all of these exercises pass; print the ones that don't yet.
+
+    A function that has not changed since it was last tried is not tried again.
+    """
+    missing = []
+    for exercise in exercises:
+        key = (exercise, fingerprint(SESSION.namespace or {}))
+        if key not in SESSION.known:
+            results = results_of(exercise)
+            if results is None:
+                return False
+            SESSION.known[key] = all(r.status == run.PASSED for r in results)
+        if not SESSION.known[key]:
+            missing.append(exercise)
+    if missing:
+        print(f"Skipped until solved: {', '.join(missing)}.")
+    return not missing
+
+
+def hint(exercise: str) -> None:
+    """Print the next hint for an exercise: first the idea, then the outline."""
+    if SESSION.lab is None:
+        print('Run the first cell of the lab: it holds start_lab("...").')
+        return
+    ladder = run.checks_module(SESSION.lab).HINTS.get(exercise)
+    if ladder is None:
+        print(f"There is no exercise {exercise!r} in this lab.")
+        return
+    rung = min(SESSION.hints_shown.get(exercise, 0), len(ladder) - 1)
+    SESSION.hints_shown[exercise] = rung + 1
+    print(f"Hint {rung + 1} of {len(ladder)}: {ladder[rung]}")
+
+
+def fingerprint(namespace: dict) -> str:
+    """Return what the functions and classes of a notebook are now, to see whether one changed."""
+    digest = hashlib.sha256()
+    for name in sorted(key for key in namespace if isinstance(key, str)):
+        value = namespace[name]
+        if isinstance(value, types.FunctionType):
+            digest.update(f"{name}{value.__defaults__}".encode())
+            add_code(digest, value.__code__)
+        elif isinstance(value, type) and value.__module__ == "__main__":
+            digest.update(f"{name}{id(value)}".encode())
+    return digest.hexdigest()
+
+
+def add_code(digest, code: types.CodeType) -> None:
+    """Add the instructions and constants of a function, nested ones included, to a digest."""
+    digest.update(code.co_code + repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            add_code(digest, constant)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def is_learner_notebook() -> bool:
+    """Return whether the notebook runs from labs/ or work/, so that results are the learner's."""
+    return Path.cwd().name in LEARNER_FOLDERS
+
+
+def points_of_unit(unit: str) -> dict[str, int]:
+    """Return the points of each exercise of a unit: the sum over its checks.
+
+    >>> points_of_unit("99_nothing")
+    {}
+    """
+    try:
+        checks = run.checks_of(unit)
+    except ValueError:
+        return {}
+    points: dict[str, int] = {}
+    for one in checks:
+        points[one.exercise] = points.get(one.exercise, 0) + one.points
+    return points

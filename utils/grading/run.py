@@ -1,0 +1,107 @@
+"""Running a lab's checks against a learner's functions.
+
+The same in a notebook, in CI and in the grader: only the `student` differs. Never raises for
+anything that the learner did.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from utils.grading.checking import Check, Rejected
+from utils.grading.student import LearnerError, NotStarted, Student, Undefined
+
+PASSED, FAILED, ERROR, NOT_STARTED, UNDEFINED = (
+    "passed",
+    "failed",
+    "error",
+    "not started",
+    "undefined",
+)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What became of one check."""
+
+    exercise: str
+    title: str
+    points: int
+    status: str
+    hint: str = ""
+
+    @property
+    def earned(self) -> int:
+        """Points for this check: all or none."""
+        return self.points if self.status == PASSED else 0
+
+
+def checks_module(lab: str) -> ModuleType:
+    """Return the module with the checks of a lab such as "01_tokens".
+
+    Raises:
+        ValueError: for a lab without checks.
+    """
+    name = f"utils.grading.checks.{lab}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(f"there are no checks for a lab called {lab!r}") from None
+
+
+def checks_of(lab: str) -> list[Check]:
+    """Return the checks of a lab in their order."""
+    return checks_module(lab).CHECKS
+
+
+def exercises_of(lab: str) -> list[str]:
+    """Return the exercises of a lab in the order of their checks."""
+    return list(dict.fromkeys(check.exercise for check in checks_of(lab)))
+
+
+def run_checks(
+    lab: str, student: Student, seed: int = 0, only: str | None = None
+) -> list[CheckResult]:
+    """Run the checks of a lab, or those of one exercise.
+
+    Args:
+        lab: name such as "01_tokens".
+        student: proxy of the learner's functions.
+        seed: decides all random inputs, each check having its own.
+        only: name of an exercise.
+    """
+    results = []
+    for check in checks_of(lab):
+        if only is not None and check.exercise != only:
+            continue
+        label = f"{lab}/{check.exercise}/{check.title}"
+        rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
+        results.append(run_one(check, student, rng))
+    return results
+
+
+def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckResult:
+    """Run one check and say what became of it."""
+    status, hint = PASSED, ""
+    try:
+        check.run(student, rng)
+    except Rejected as error:
+        status, hint = FAILED, str(error)
+    except NotStarted:
+        status, hint = NOT_STARTED, "replace the line `raise NotImplementedError(...)`"
+    except Undefined as error:
+        status, hint = UNDEFINED, str(error)
+    except LearnerError as error:
+        status, hint = ERROR, str(error)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        # The check could not work with what came back: another type or structure than asked for.
+        status = FAILED
+        hint = f"the result has another structure than the docstring says ({error})"
+    return CheckResult(check.exercise, check.title, check.points, status, hint[:800])

@@ -1,0 +1,229 @@
+"""The proxy through which a check calls a learner's code.
+
+`student.causal_mask(4)` looks the function up by name, calls it with fresh copies of the arguments,
+and gives back plain data. `LocalStudent` calls in this process, for notebooks and CI; a grader that
+runs learners' code elsewhere offers the same `call`, `make` and `use`, and the checks stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import linecache
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from utils.grading.values import NotPlain, to_learner, to_plain
+
+CALL_SECONDS = 10.0
+
+
+class NotStarted(Exception):
+    """The function still raises NotImplementedError, as its stub does."""
+
+
+class Undefined(Exception):
+    """There is no such function in the learner's notebook."""
+
+
+class LearnerError(Exception):
+    """The learner's code raised, or took too long; the text says where and what."""
+
+
+class TooSlow(BaseException):
+    """Raised in a learner's call at its time limit; no `except Exception` swallows it."""
+
+
+class Student:
+    """What a check sees: the learner's functions as attributes, and what they did to arguments."""
+
+    def __init__(self, backend: LocalBackend):
+        self._backend = backend
+        self.arguments_after: list = []
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args, **kwargs):
+            reply = self._backend.call(name, args, kwargs)
+            self.arguments_after = reply["arguments"]
+            return reply["result"]
+
+        return call
+
+    def gradients(self, name: str, *args, upstream=None) -> list:
+        """Return the gradients of sum(f(*args) * upstream) for each float array among `args`."""
+        return self._backend.call(name, args, {}, upstream=upstream, with_gradients=True)[
+            "gradients"
+        ]
+
+    def make(self, name: str, *args, **kwargs) -> Handle:
+        """Construct one of the learner's classes and return a handle to it."""
+        return Handle(self._backend, self._backend.make(name, args, kwargs))
+
+
+class Handle:
+    """A module of the learner's, held at the learner's end."""
+
+    def __init__(self, backend: LocalBackend, number: int):
+        self._backend, self._number = backend, number
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self._backend.use(self._number, name, args, kwargs)["result"]
+
+    def load(self, weights: dict) -> None:
+        """Load weights by name, all of them."""
+        self._backend.use(self._number, "load_state_dict", (weights,), {}, keep=False)
+
+    def gradients(self, *args, upstream=None) -> list:
+        """Return the gradients of the module's output for each float array among `args`."""
+        reply = self._backend.use(
+            self._number, "__call__", args, {}, upstream=upstream, with_gradients=True
+        )
+        return reply["gradients"]
+
+
+class LocalBackend:
+    """Calls a learner's functions in this process, by name, in a namespace."""
+
+    def __init__(self, namespace: dict, seconds: float = CALL_SECONDS):
+        self.namespace, self.seconds = namespace, seconds
+        self.made: list[object] = []
+
+    def find(self, name: str) -> Callable:
+        """Return what the learner calls `name`.
+
+        Raises:
+            Undefined: where there is nothing of that name that can be called.
+        """
+        found = self.namespace.get(name)
+        if not callable(found):
+            raise Undefined(f"`{name}` is not defined: run the cell that defines it")
+        return found
+
+    def call(self, name, args, kwargs, upstream=None, with_gradients=False) -> dict:
+        """Call a function; return its result, the arguments afterwards, and gradients if asked."""
+        return self._run(self.find(name), name, args, kwargs, upstream, with_gradients)
+
+    def make(self, name, args, kwargs) -> int:
+        """Construct a class; return the number of the new object."""
+        made: list[object] = []
+        build = self.find(name)
+        self._run(lambda *a, **k: made.append(build(*a, **k)), name, args, kwargs, None, False)
+        self.made += made
+        return len(self.made) - 1
+
+    def use(
+        self, number, method, args, kwargs, upstream=None, with_gradients=False, keep=True
+    ) -> dict:
+        """Call a method of an object that was made."""
+        thing = self.made[number]
+        function = getattr(thing, method, None)
+        if function is None:
+            raise Undefined(f"`{type(thing).__name__}` has no method {method}")
+        target = function if keep else lambda *a: function(*a) and None
+        return self._run(target, method, args, kwargs, upstream, with_gradients)
+
+    def _run(self, function, name, args, kwargs, upstream, with_gradients) -> dict:
+        ours = to_learner(list(args))
+        named = to_learner(dict(kwargs))
+        leaves = []
+        if with_gradients:
+            leaves = [a for a in ours if isinstance(a, torch.Tensor) and a.is_floating_point()]
+            for leaf in leaves:
+                leaf.requires_grad_()
+        with quiet(), time_limit(self.seconds):
+            try:
+                result = function(*ours, **named)
+                gradients = []
+                if with_gradients:
+                    weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
+                    gradients = torch.autograd.grad((result * weight).sum(), leaves)
+                plain = to_plain(result)
+            except NotImplementedError:
+                raise NotStarted from None
+            except NotPlain as error:
+                raise LearnerError(f"`{name}`: {error}") from None
+            except TooSlow:
+                raise LearnerError(
+                    f"`{name}` took more than {self.seconds:.0f} s on a small case: does a loop "
+                    "never end, or does it do far more work than needed?"
+                ) from None
+            except (Exception, SystemExit) as error:
+                raise LearnerError(describe_error(error)) from None
+        return {
+            "result": plain,
+            "arguments": [to_plain(a) for a in ours],
+            "gradients": [to_plain(g) for g in gradients],
+        }
+
+
+def LocalStudent(namespace: dict, seconds: float = CALL_SECONDS) -> Student:  # noqa: N802
+    """Return the proxy of a learner whose functions are in `namespace`."""
+    return Student(LocalBackend(namespace, seconds))
+
+
+@contextlib.contextmanager
+def quiet():
+    """Swallow prints and warnings of the learner's code; keep torch's global state as it was."""
+    state = torch.random.get_rng_state()
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(state)
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(grad)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float):
+    """Raise TooSlow in the main thread after some seconds; no limit where signals can't be had."""
+    usable = hasattr(signal, "setitimer") and (
+        threading.current_thread() is threading.main_thread()
+    )
+    if not usable:
+        yield
+        return
+
+    def ring(number, frame):
+        raise TooSlow
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error of a learner's code in one line, with the learner's own last line.
+
+    >>> describe_error(ValueError("no"))
+    'ValueError: no'
+    """
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = text.splitlines()[0][:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith("<")]
+    for frame in reversed(own):
+        line = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
+        if line:
+            return f"{text} (line {frame.lineno}: {line})"
+    return text

@@ -1,0 +1,64 @@
+"""Rotary positions: queries and keys are turned by an angle that grows with their position.
+
+The score of a query and a key then depends on their distance alone. Channel i is paired with
+channel i + K/2, the halves convention of Llama and Hugging Face; the paper pairs neighbours, which
+is the same up to a fixed order of channels.
+
+Shapes: T tokens, K d_head. Source: Su et al. 2021, "RoFormer", section 3.2.2, equation 15.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines of the angles, each (n_positions, d_head / 2).
+
+    Pair i at position t is turned by t * theta ** (-2 i / d_head) radians.
+
+    >>> cos, sin = rope_table(3, 4, theta=100.0)
+    >>> torch.atan2(sin, cos)
+    tensor([[0.0000, 0.0000],
+            [1.0000, 0.1000],
+            [2.0000, 0.2000]])
+
+    Source: Su et al. 2021, equation 15.
+    """
+    if d_head % 2:
+        raise ValueError(f"d_head must be even, so that channels can be paired, got {d_head}")
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float32) / d_head  # (K/2,)
+    angles = torch.outer(torch.arange(n_positions, dtype=torch.float32), theta**-exponents)
+    return angles.cos(), angles.sin()  # (T, K/2) each
+
+
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair of channels of `x` by the angle of its position.
+
+    Channel i and channel i + K/2 are the two coordinates of pair i.
+
+    Args:
+        x: (..., T, K) queries or keys.
+        cos: (T, K/2) cosines of the angles, one row per token of `x`; any shape that broadcasts.
+        sin: (T, K/2) sines.
+
+    Returns:
+        (..., T, K), each pair (a, b) turned to (a cos - b sin, a sin + b cos).
+
+    Raises:
+        ValueError: where `cos` and `x` disagree on tokens or channels.
+
+    >>> quarter = torch.tensor([[torch.pi / 2]])
+    >>> apply_rope(torch.tensor([[1.0, 0.0]]), quarter.cos(), quarter.sin()).round(decimals=3).abs()
+    tensor([[0., 1.]])
+
+    Source: Su et al. 2021, equation 34.
+    """
+    if cos.shape != sin.shape or cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2):
+        raise ValueError(
+            f"x {tuple(x.shape)} needs cos and sin of shape (..., {x.shape[-2]}, "
+            f"{x.shape[-1] // 2}), got {tuple(cos.shape)} and {tuple(sin.shape)}"
+        )
+    a, b = x.chunk(2, dim=-1)  # (..., T, K/2) each
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., T, K)

@@ -1,0 +1,166 @@
+"""Batches: token ids and, one place to the left, the targets that they predict.
+
+The shift happens here and nowhere else: `logits[b, t]` scores `targets[b, t]`. The batch of a step
+is a pure function of (seed, step), so that a resumed run reads on without any iterator's state.
+
+Shapes: B batch, T tokens (context length), N tokens in a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100  # PyTorch's default; the loss skips these targets
+
+
+class Batch(NamedTuple):
+    """Inputs and targets of one step, (B, T) int64 each; IGNORE_INDEX where none is scored."""
+
+    token_ids: Tensor
+    targets: Tensor
+
+
+def shift_targets(token_ids: Tensor, response_mask: Tensor | None = None) -> Batch:
+    """Return inputs and the tokens that follow them.
+
+    Args:
+        token_ids: (..., T + 1).
+        response_mask: (..., T + 1) bool, True for tokens that count as targets; None for all.
+
+    Returns:
+        Batch of (..., T); a target that doesn't count is IGNORE_INDEX.
+
+    >>> shift_targets(torch.tensor([5, 6, 7]), torch.tensor([False, False, True]))
+    Batch(token_ids=tensor([5, 6]), targets=tensor([-100,    7]))
+    """
+    targets = token_ids[..., 1:]
+    if response_mask is not None:
+        targets = targets.masked_fill(~response_mask[..., 1:], IGNORE_INDEX)
+    return Batch(token_ids[..., :-1], targets)
+
+
+def pack_documents(documents: Sequence[Sequence[int]], end_id: int) -> Tensor:
+    """Return documents one after the other as one stream of ids, each closed by `end_id`.
+
+    Raises:
+        ValueError: where there is no document.
+
+    >>> pack_documents([[1, 2], [3]], end_id=9)
+    tensor([1, 2, 9, 3, 9])
+    """
+    if not documents:
+        raise ValueError("documents is empty: give one document at least")
+    flat: list[int] = []
+    for document in documents:
+        flat += document
+        flat.append(end_id)
+    return torch.tensor(flat, dtype=torch.int64)
+
+
+def epoch_order(n: int, epoch: int, seed: int) -> Tensor:
+    """Return a shuffled order of n items that depends on seed and epoch alone."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(n, generator=generator)
+
+
+def block_batches(
+    stream: Tensor, batch_size: int, context_length: int, seed: int = 0
+) -> Callable[[int], Batch]:
+    """Return batches of equal blocks of a stream, each block once an epoch, in a new order each.
+
+    The start of the first block differs from epoch to epoch, so that borders fall elsewhere.
+
+    Args:
+        stream: (N,) token ids.
+        batch_size: B.
+        context_length: T.
+        seed: decides order and starts.
+
+    Returns:
+        A function from the step's number (from 0) to its batch.
+
+    Raises:
+        ValueError: where the stream is too short for one batch.
+
+    >>> batches = block_batches(torch.arange(9), batch_size=1, context_length=2)
+    >>> batch = batches(0)
+    >>> bool((batch.targets == batch.token_ids + 1).all())
+    True
+    """
+    n_blocks = (len(stream) - context_length) // context_length  # one block is kept for the offset
+    steps_per_epoch = n_blocks // batch_size
+    if steps_per_epoch < 1:
+        raise ValueError(
+            f"a stream of {len(stream)} tokens is too short for a batch of {batch_size} blocks of "
+            f"{context_length}: give more text, or a smaller batch or context"
+        )
+    within = torch.arange(context_length + 1)
+
+    def batch_of(step: int) -> Batch:
+        epoch, place = divmod(step, steps_per_epoch)
+        order = epoch_order(n_blocks, epoch, seed)
+        offset = int(epoch_order(context_length, epoch, seed + 1)[0])
+        rows = order[place * batch_size : (place + 1) * batch_size]
+        starts = offset + rows * context_length  # (B,)
+        return shift_targets(stream[starts.unsqueeze(-1) + within])  # (B, T + 1)
+
+    return batch_of
+
+
+def supervised_batches(
+    examples: Sequence[tuple[Sequence[int], Sequence[bool]]],
+    batch_size: int,
+    context_length: int,
+    pad_id: int,
+    seed: int = 0,
+) -> Callable[[int], Batch]:
+    """Return batches of examples padded on the right; only their responses are targets.
+
+    Args:
+        examples: pairs of token ids and response mask, such as `render_chat` gives.
+        batch_size: B; the last batch of an epoch may not be full and is left out.
+        context_length: longest example less one.
+        pad_id: fills the rest; never a target.
+
+    Returns:
+        A function from the step's number (from 0) to its batch.
+
+    Raises:
+        ValueError: for no examples, an example that is too long, or one without a response.
+
+    >>> batches = supervised_batches([([5, 6, 7], [False, True, True])], 1, 4, pad_id=0)
+    >>> batches(0)
+    Batch(token_ids=tensor([[5, 6]]), targets=tensor([[6, 7]]))
+    """
+    if len(examples) < batch_size:
+        raise ValueError(f"{len(examples)} examples are fewer than one batch of {batch_size}")
+    for number, (token_ids, mask) in enumerate(examples):
+        if len(token_ids) != len(mask):
+            raise ValueError(f"example {number}: {len(token_ids)} ids and {len(mask)} mask entries")
+        if len(token_ids) - 1 > context_length:
+            raise ValueError(
+                f"example {number} has {len(token_ids)} tokens, more than the context of "
+                f"{context_length} and its last target: shorten it or leave it out"
+            )
+        if not any(mask[1:]):
+            raise ValueError(f"example {number} has no response to learn from: leave it out")
+    steps_per_epoch = len(examples) // batch_size
+
+    def batch_of(step: int) -> Batch:
+        epoch, place = divmod(step, steps_per_epoch)
+        order = epoch_order(len(examples), epoch, seed)
+        chosen = order[place * batch_size : (place + 1) * batch_size].tolist()
+        longest = max(len(examples[i][0]) for i in chosen)
+        token_ids = torch.full((batch_size, longest), pad_id, dtype=torch.int64)
+        response_mask = torch.zeros(batch_size, longest, dtype=torch.bool)
+        for row, i in enumerate(chosen):
+            ids, mask = examples[i]
+            token_ids[row, : len(ids)] = torch.tensor(ids)
+            response_mask[row, : len(ids)] = torch.tensor(mask)
+        return shift_targets(token_ids, response_mask)
+
+    return batch_of
