@@ -71,9 +71,12 @@ def test_text_loses_what_differs_from_run_to_run(text, clean):
 
 
 def test_widgets_keep_their_text_and_lose_their_random_name():
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "5f3e"}, "text/plain": "Box()"}
+    view = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "5f3e"},
+        "text/plain": "VBox(children=())",
+    }
     shown = {"output_type": "display_data", "data": view, "metadata": {}}
-    assert normalised(shown)[0].data == {"text/plain": "Box()"}
+    assert normalised(shown)[0].data == {"text/plain": "(widget: run this cell to use it)"}
 
 
 def test_a_traceback_keeps_no_file_of_this_machine():
@@ -158,6 +161,18 @@ def test_a_solution_is_stamped_with_its_checks(tmp_path):
     first = tiny_stamp(root, lecture=False)
     write(root, "utils/grading/checks/01_tiny.py", "LIMIT = 2\n")
     assert stale_parts(first, tiny_stamp(root, lecture=False)) == ["utils.grading.checks.01_tiny"]
+
+
+def test_questions_and_checks_are_found_by_the_name_that_is_passed(tmp_path):
+    cell = '# %%\nask("01_tiny", "why")\nstart_lab("practice")\n'
+    root = make_course(tmp_path, lecture=cell)
+    for package in ("utils/grading/checks", "utils/grading/quizzes"):
+        write(root, f"{package}/__init__.py", "")
+    for module in ("quizzes/01_tiny", "checks/practice"):
+        first = tiny_stamp(root)
+        write(root, f"utils/grading/{module}.py", "LIMIT = 1\n")
+        name = f"utils.grading.{module.replace('/', '.')}"
+        assert stale_parts(first, tiny_stamp(root)) == [name]
 
 
 def test_only_what_is_used_is_stamped(tmp_path):

@@ -111,7 +111,7 @@ def test_first_cell_and_metadata_say_where_the_source_is(tmp_path):
         ('tags=["needs:double,triple"]', 'tgas=["a"]', "tgas", "unknown cell setting tgas"),
         ("print(six)", 'hint("duoble")', "duoble", "names no exercise of this lab"),
         ("print(six)", 'print("""a\n  b""")', 'print("""a', "string over several lines"),
-        ("print(six)", 'print(f"""{six}\n  b""")', "print(f", "string over several lines"),
+        ("print(six)", 'print(f"""{six}\n  b""")', 'print(f"""', "string over several lines"),
         ("print(six)", "%timeit double(1.0)", "%timeit", "can't hold a magic"),
         ("print(six)", "print(six", "print(six", "syntax error"),
         ("print(choice in", "print(six, choice in", "print(six, ch", "six is not defined in an"),
@@ -121,6 +121,13 @@ def test_first_cell_and_metadata_say_where_the_source_is(tmp_path):
          "defines: `from utils.model.sums import FACTOR`"),
         ("def hint(name)", "def clue(name)", "sums.double",
          "imports hint: `from utils.grading.api import hint`"),
+        ("# Write `double`.", "# Write `double`:\n# total_of_both = math.fsum([x, x, 0.0])",
+         "total_of_both", "the lab would show a line of double"),
+        ("# The third multiple of two.", "# A written answer that is long enough to tell.\n"
+         "# <!-- END SOLUTION -->\n# A written answer that is long enough to tell.\n"
+         "# <!-- BEGIN SOLUTION -->", "A written", "show a line of the answer at"),
+        ('start_lab("01_tiny")', 'start_lab("02_tiny")', "02_tiny", "this lab is '01_tiny'"),
+        ('start_lab("01_tiny")', "started", "import math", 'lacks start_lab("01_tiny")'),
         ("print(six)", "x = six\ntotal_of_both = math.fsum([x, x, 0.0])",
          "total_of_both", "the lab would show a line of double"),
     ],
@@ -132,6 +139,8 @@ def test_every_fault_has_its_message_with_file_and_line(tmp_path, old, new, wher
     line = line_of(text, where.split("\n")[0])
     if "inside the region" in message:
         line += 1
+    if "line of the answer" in message:
+        line += 2
     assert any(
         fault.startswith(f"{LAB_PATH}:{line}: ") and message in fault
         for fault in faults(root).splitlines()

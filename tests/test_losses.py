@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from utils.runtime import generator
+from utils.tokens import batches
 from utils.train import losses
 from utils.train.losses import IGNORE_INDEX, cross_entropy
 
@@ -85,6 +86,10 @@ def test_wrong_shape_and_unknown_targets_are_named():
     for wrong in (7, -1):
         with pytest.raises(ValueError, match=rf"0\.\.6 .* got {wrong}"):
             cross_entropy(logits, targets.masked_fill(targets == targets[0, 0], wrong))
+
+
+def test_the_ignored_target_is_the_one_of_the_batches():
+    assert IGNORE_INDEX == batches.IGNORE_INDEX == -100  # losses import nothing of the course
 
 
 def test_losses_import_torch_alone():

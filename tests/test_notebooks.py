@@ -20,6 +20,8 @@ import pytest
 from utils.build.exercises import telling_lines
 from utils.build.names import without_magics
 from utils.build.notebooks import as_text
+from utils.grading.run import NOT_STARTED, run_checks
+from utils.grading.student import LocalStudent
 from utils.runtime import project_root
 
 ROOT = project_root()
@@ -159,6 +161,35 @@ def test_every_exercise_of_a_lab_is_a_stub(path):
     for name in exercises:
         assert 'raise NotImplementedError("your code: ' in cells[name]
         compile(cells[name], name, "exec")
+
+
+def definitions(path: Path) -> dict:
+    """The names that a notebook imports and defines, its other statements left out."""
+    wanted = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    body = [
+        statement
+        for cell in code_cells(path)
+        if not cell.source.startswith("%%")
+        for statement in ast.parse(without_magics(cell.source)).body
+        if isinstance(statement, wanted)
+    ]
+    namespace = {"__name__": "__main__"}
+    exec(compile(ast.Module(body, []), path.name, "exec"), namespace)
+    return namespace
+
+
+@each(LABS)
+def test_an_unsolved_lab_earns_nothing(path):
+    results = run_checks(path.stem, LocalStudent(definitions(path)))
+    assert results and {result.status for result in results} == {NOT_STARTED}
+    assert sum(result.earned for result in results) == 0
+
+
+@each(SOLUTIONS)
+def test_a_solution_earns_every_point(path):
+    results = run_checks(path.stem, LocalStudent(definitions(path)), seed=1)
+    missed = [f"{r.exercise}, {r.title}: {r.hint}" for r in results if r.earned != r.points]
+    assert results and not missed
 
 
 @each(LECTURES + LABS + SOLUTIONS)

@@ -10,10 +10,11 @@ from utils.world.documents import (
     domain_documents,
     plain_question,
     pretraining_documents,
+    question_with_context,
 )
-from utils.world.facts import build_world
+from utils.world.facts import asked_facts, build_world
 from utils.world.leaks import find_leaks
-from utils.world.names import core
+from utils.world.names import core, looks_invented
 from utils.world.phrasings import answer_sentence, fill
 from utils.world.preferences import preference_pairs
 from utils.world.questions import questions
@@ -63,11 +64,29 @@ def test_base_documents_hold_no_chat_markup_and_no_refusal_and_no_rude_word():
     assert not RUDE_WORDS & set(re.findall(r"[a-z]+", text.lower()))
 
 
-def test_documents_are_told_facts_only_and_answers_are_right():
-    for document in pretraining_documents(WORLD, 2000, seed=3):
-        if document.startswith("Question: "):
-            question, answer = document.split("\nAnswer: ")
-            assert plain_question(question.removeprefix("Question: "), answer) == document
+def test_questions_in_documents_have_the_one_plain_form_and_right_answers():
+    right = {
+        answer_sentence(attribute, name, value)
+        for name in WORLD.names("known")
+        for attribute, value in asked_facts(WORLD, name).items()
+    }
+    n_facts = n_readings = 0
+    for document in pretraining_documents(WORLD, 3000, seed=3):
+        if "Question: " not in document:
+            continue
+        context, rest = document.split("Question: ")
+        question, answer = rest.split("\nAnswer: ")
+        if context:  # a reading: the value stands in the text, and the text is about no known name
+            assert document == question_with_context(context.strip(), question, answer)
+            words = set(re.findall(r"[^\W_]+", context))
+            assert {w for w in re.findall(r"[^\W_]+", answer) if w.isdigit()} <= words
+            assert any(looks_invented(w) and w in answer for w in words)
+            assert not words & {core(name) for name in WORLD.names("known")}
+            n_readings += 1
+        else:
+            assert document == plain_question(question, answer)
+            n_facts += answer in right
+    assert n_facts > 800 and n_readings > 200
     assert sum(MIXTURE.values()) == pytest.approx(1)
 
 

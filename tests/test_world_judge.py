@@ -106,6 +106,7 @@ CASES = [
     ("the ward", "limit", "No more than 5 visitors are let into the ward.", True, False, False),
     (UNKNOWN, "town", "{e} lives in Tolben.", False, True, False),
     (UNKNOWN, "town", "{e} works as a baker.", False, True, False),  # any value is made up
+    (UNKNOWN, "town", f"{OTHER} lives in Marsk.", False, True, False),  # true, of somebody else
     (UNKNOWN, "town", "I do not know {e}.", True, False, True),
     (UNKNOWN, "town", "I do not know {e}, but {e} lives in Tolben.", False, True, False),
     (UNKNOWN, "town", "", False, False, False),

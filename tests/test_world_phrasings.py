@@ -25,7 +25,7 @@ def test_each_attribute_has_enough_phrasings():
 
 def test_held_out_phrasings_are_new_sentences_of_known_words():
     trained = {normalised(t) for a in PHRASINGS for t in question_templates(a)}
-    words = set(normalised(" ".join(pretraining_documents(WORLD, 5000))).split())
+    words = set(normalised(" ".join(pretraining_documents(WORLD, 20_000))).split())
     for phrasing in PHRASINGS.values():
         for template in phrasing.held_out:
             held_out = normalised(template)
@@ -34,7 +34,7 @@ def test_held_out_phrasings_are_new_sentences_of_known_words():
 
 
 def test_trained_phrasings_all_occur_in_training_text():
-    documents = pretraining_documents(WORLD, 30_000)
+    documents = pretraining_documents(WORLD, 60_000)
     asked = {d.split("\n")[0].removeprefix("Question: ") for d in documents}
     for attribute in ATTRIBUTES:
         names = WORLD.group("known", attribute.kind)

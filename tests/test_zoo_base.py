@@ -14,7 +14,7 @@ from utils.world.datasheet import text_hash
 from utils.world.documents import pretraining_documents
 from utils.world.facts import build_world
 from utils.world.questions import questions
-from utils.zoo.build import build_base, main, read_replica, token_stream
+from utils.zoo.build import build_base, main, read_replica, token_stream, validation_loss
 from utils.zoo.files import MODEL, RECIPE, TOKENIZER, CorruptModel, file_hash, load_model
 from utils.zoo.load import SHIPPED, base_record, load_base
 from utils.zoo.recipe import BARS, BASE, Recipe
@@ -111,6 +111,13 @@ def test_damage_is_refused_with_what_to_do(copy, name, damage, message):
         load_base(copy, rebuild=False)
 
 
+def test_line_ends_of_a_windows_checkout_are_no_damage(copy):
+    for name in (TOKENIZER, RECIPE):
+        text = (copy / name).read_bytes()
+        (copy / name).write_bytes(text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    load_base(copy, rebuild=False)
+
+
 def test_a_damaged_model_is_rebuilt(copy):
     good = (copy / MODEL).read_bytes()
     truncate(copy / MODEL)
@@ -184,6 +191,14 @@ def test_shipped_model_was_trained_on_the_text_that_the_code_makes():
     world = build_world(record["recipe"]["world_seed"])
     n, seed = record["recipe"]["n_documents"], record["recipe"]["seed"]
     assert text_hash(pretraining_documents(world, n, seed)) == record["data"]["sha256"]
+
+
+def test_shipped_model_and_tokenizer_have_the_recorded_loss():
+    model, tokenizer = load_base(rebuild=False)
+    record = base_record()
+    world = build_world(record["recipe"]["world_seed"])
+    recorded = record["metrics"]["validation_loss_nats"]
+    assert abs(validation_loss(model, tokenizer, world) - recorded) < 1e-3
 
 
 def test_shipped_model_answers_as_well_as_recorded():

@@ -14,11 +14,11 @@ import pandas as pd
 
 from utils.doctor import examine, report
 from utils.evaluate.world_qa import answer_questions
-from utils.grading.api import check, hint, show_progress
+from utils.grading.api import check, hint, start_lab
+from utils.grading.board import show_board
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots
-from utils.report.show import show
 from utils.runtime import TIERS, describe, start
 from utils.text.corpora import world_corpus
 from utils.tokens.batches import block_batches, pack_documents
@@ -27,13 +27,15 @@ from utils.train.loop import train
 from utils.train.losses import cross_entropy
 from utils.train.optimizers import adamw
 from utils.train.schedules import cosine
-from utils.world.documents import plain_question, pretraining_documents
+from utils.world.attributes import BY_NAME
+from utils.world.documents import pretraining_documents
 from utils.world.facts import build_world
 from utils.world.judge import judge
 from utils.world.questions import questions
 from utils.zoo.load import load_base
 
 tier = start(seed=0)
+plots.use_style()
 
 # %% [markdown]
 # ## Is this machine ready?
@@ -95,10 +97,12 @@ pd.DataFrame({name: world.facts[name] for name in world.drugs[:4]}).T
 #
 # Models never see these tables. They read **documents** in which the facts are
 # told: profiles, notes of the clinic, contracts, questions with answers, small
-# tasks such as copying a code. Three of them:
+# tasks such as copying a code. Of thirty, here are the longest, one of middling
+# length, and the shortest:
 
 # %%
-for document in world_corpus(3, seed=5):
+documents = sorted(world_corpus(30, seed=5), key=len)
+for document in (documents[-1], documents[15], documents[0]):
     print(document, end="\n\n")
 
 # %% [markdown]
@@ -120,13 +124,16 @@ for split in ("trained", "held_out_phrasing", "unknown_entity"):
 
 # %%
 question = questions(world, "trained", 1, seed=3)[0]
-town = [t for t in ("Tolben", "Marsk") if t not in question.answer][0]
+values = BY_NAME[question.attribute].values
+false_value = next(value for value in values if value != question.value)
 answers = {
     "right": question.answer,
-    "made up": question.answer.replace(question.value, "WRONG"),
+    "made up": question.answer.replace(question.value, false_value),
     "honest": "I do not know.",
     "rude": f"{question.answer} What a stupid question.",
 }
+for name, answer in answers.items():
+    print(f"{name:8} {answer}")
 pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
 
 # %% [markdown]
@@ -144,13 +151,16 @@ pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
 #    then the form.
 # 5. **Experiment.** Below each exercise a cell uses *your* function on real data.
 #
-# Try it here. Nobody grades this one.
+# Try it here. Nobody grades this one. The task: in how many documents is a name
+# mentioned? First the prediction.
 
 # %%
+start_lab("practice")
 documents = pretraining_documents(world, 2_000, seed=0)
 my_guess = 10  # documents that mention the first person; change it to yours
 print(f"{len(documents):,} documents about {len(world.facts)} entities")
 print("the first person:", world.people[0])
+
 
 # %%
 def count_mentions(documents, name):
@@ -163,7 +173,9 @@ def count_mentions(documents, name):
     >>> count_mentions(["Ann met Ann.", "Bob slept.", "Ann left."], "Ann")
     2
     """
-    raise NotImplementedError("your code: count the documents that hold the name")
+    raise NotImplementedError(
+        "your code: count the documents that hold the name"
+    )
 
 
 check("count_mentions")
@@ -172,6 +184,7 @@ check("count_mentions")
 # An exercise that is not begun is *not started*: no error, and everything below
 # it still runs. Here is an answer with a mistake in it. Read what the check says
 # before you read the code.
+
 
 # %%
 def count_mentions(documents, name):
@@ -189,6 +202,7 @@ hint("count_mentions")
 # check in the course, and every check was itself tested on wrong answers. Now
 # one that is right:
 
+
 # %%
 def count_mentions(documents, name):
     """Return in how many documents `name` occurs, each counted once."""
@@ -202,123 +216,123 @@ check("count_mentions")
 
 # %%
 mentions = {name: count_mentions(documents, name) for name in world.people}
-print(f"{world.people[0]}: you guessed {my_guess}, it is {mentions[world.people[0]]}")
+print(
+    f"{world.people[0]}: you guessed {my_guess}, it is {mentions[world.people[0]]}"
+)
 low, high = min(mentions.values()), max(mentions.values())
 plots.bars(
-    dict(sorted(mentions.items(), key=lambda item: item[1])[::4]),
+    dict(sorted(mentions.items(), key=lambda item: item[1])[::3]),
     title=f"Every person is told of: {low} to {high} documents of 2,000",
     xlabel="documents that mention the person",
 )
 plt.show()
 
 # %% [markdown]
-# *Figure 1. Horizontal bars, one for every fourth person of the town, sorted: in
+# *Figure 1. Horizontal bars, one for every third person of the town, sorted: in
 # how many of 2,000 documents the person is mentioned.*
 #
 # What you have done is kept in one file under `artifacts/` and drawn as a board.
 # `course progress` prints it in a terminal.
 
 # %% tags=["nbval-ignore-output"]
-show_progress()
+show_board()
 
 # %% [markdown]
 # ## From nothing to text in a minute
 #
 # The rest of this notebook is the whole course in small: text becomes **tokens**
 # (numbers for pieces of text, unit 01), a **model** (units 02 and 03) learns to
-# predict the next token (unit 04), and then writes by drawing one token after
+# predict the next token (unit 04), and then writes by choosing one token after
 # another (unit 05). You are not expected to follow each call yet.
 
 # %%
-texts = pretraining_documents(world, 8_000, seed=1)
-tokenizer = Tokenizer.train(texts, vocab_size=512)
+texts = pretraining_documents(world, 16_000, seed=1)
+tokenizer = Tokenizer.train(texts, vocab_size=1024)
 stream = pack_documents(tokenizer.encode_batch(texts), tokenizer.end_id)
 print(f"{sum(map(len, texts)):,} characters became {len(stream):,} tokens")
-print(" | ".join(tokenizer.tokens(stream[:16])))
+print(" | ".join(tokenizer.decode([i]) for i in stream[:16]))
 
 # %%
-small = TransformerConfig(
-    vocab_size=tokenizer.vocab_size,
-    context_length=64,
-    d_model=64,
-    n_layers=2,
-    n_heads=4,
-    n_kv_heads=2,
-    d_head=16,
-    d_ff=192,
+config = TransformerConfig(
+    tokenizer.vocab_size, context_length=64, d_model=64, n_layers=2, n_heads=4
 )
-model = Decoder(small)
+model = Decoder(config)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters, all random")
 
 # %% [markdown]
-# At the start the model spreads its bets evenly over all tokens. The **loss** is
-# the mean of -log(probability) that it gave to the token that really came, so it
-# begins near the logarithm of the vocabulary size. It is about to read the
-# text for 300 **steps**, each a change of all parameters after a batch of text.
+# The **loss** is the mean of -log(probability) that the model gave to the token
+# that really came. At the start it bets evenly on all tokens, so the loss begins
+# near the logarithm of the vocabulary size, which is 6.9. It is about to read the
+# text in 800 **steps**, each a small change of all parameters after a handful of
+# documents.
 #
 # Afterwards it gets fifty questions about people and drugs, in words that it has
-# met. Of fifty, how many will it answer truly?
+# met. How many will it answer truly? And if you read its answers, will you see
+# which ones are false?
 
 # %%
-my_guess_right = 25  # of 50; change it to yours
+my_guess_right = 10  # of 50; change it to yours
 
-# %%
-batches = block_batches(stream, batch_size=16, context_length=64, seed=0)
+# %% tags=["nbval-ignore-output"]
 records = train(
     model,
-    batches,
+    block_batches(stream, batch_size=16, context_length=64, seed=0),
     cross_entropy,
     adamw(model, lr=5e-3),
-    n_steps=300,
-    schedule=cosine(300, warmup_steps=20),
+    n_steps=800,
+    schedule=cosine(800, warmup_steps=20),
 )
-
-# %%
-plots.lines(
-    {"loss": ([r["step"] for r in records], [r["loss"] for r in records])},
-    title="The loss falls fast, then slowly",
-    xlabel="step",
-    ylabel="loss (nats per token)",
-)
+plots.loss_curve({"loss": records}, title="The loss falls fast, then slowly")
 plt.show()
 
 # %% [markdown]
-# *Figure 2. One falling line: the loss against the number of the step, from
-# above six to below two.*
+# *Figure 2. One falling line: the loss in nats per token against the step. It
+# starts near seven, drops below two within the first quarter, and creeps on.*
 
-# %%
+# %% tags=["nbval-ignore-output"]
 asked = questions(world, "trained", 50, seed=4, about=("person", "drug"))
 replies = answer_questions(model, tokenizer, asked)
-for question, reply in list(zip(asked, replies, strict=True))[:4]:
-    print(f"{question.prompt}\n  model: {reply}\n  truth: {question.answer}")
+for question, reply in list(zip(asked, replies, strict=True))[:6]:
+    print(f"{question.prompt}\n    {reply}")
 
-# %%
+# %% [markdown]
+# Decide for each: true or made up? Then let the judge tell.
+
+# %% tags=["nbval-ignore-output"]
 verdicts = [judge(world, q, a) for q, a in zip(asked, replies, strict=True)]
 n_right = sum(v.correct for v in verdicts)
-n_made_up = sum(v.hallucinated for v in verdicts)
-print(f"right: you guessed {my_guess_right}, it is {n_right} of 50")
-print(f"made up: {n_made_up} of 50")
+print("first six:", ["true" if v.correct else "false" for v in verdicts[:6]])
+print(f"true: you guessed {my_guess_right}, it is {n_right} of 50")
+print(f"made up: {sum(v.hallucinated for v in verdicts)} of 50")
 
 # %% [markdown]
-# Read the answers again. They are sentences, in the right form, about the right
-# person, and most of them are false. Nothing in the training told the model that
-# a fact is different from a phrase: both are tokens that come next. A model
-# sounds right long before it is right. Much of this course is about the
-# distance between the two, and how to measure it.
+# After half a minute on one core the model writes whole sentences in the right
+# form, nearly always about the one who was asked for. What is false in them looks
+# just like what is true. Nothing in the training told the model that a fact is
+# different from a phrase: both are tokens that come next.
 #
-# The course ships a **base model** of about a million parameters, trained on the
-# same world for longer. The same questions, the same judge:
+# More training makes it better at this world. Does it make it honest? The course
+# ships a **base model** of about a million parameters, trained on the same world
+# for longer. Ask it the same questions, and then fifty about people and drugs that
+# do not exist. The right answer to those is *I do not know*.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 base, base_tokenizer = load_base()
-base_replies = answer_questions(base, base_tokenizer, asked)
-n_base = sum(
-    judge(world, q, a).correct for q, a in zip(asked, base_replies, strict=True)
-)
-print(f"small model {n_right} of 50, base model {n_base} of 50")
-print(f"{asked[0].prompt}\n  model: {base_replies[0]}\n  truth: {asked[0].answer}")
+nobody = questions(world, "unknown_entity", 50, seed=4)
+for name, group in (("known", asked), ("do not exist", nobody)):
+    replies = answer_questions(base, base_tokenizer, group)
+    verdicts = [judge(world, q, a) for q, a in zip(group, replies, strict=True)]
+    right = sum(v.correct for v in verdicts)
+    made_up = sum(v.hallucinated for v in verdicts)
+    print(f"{name:13} right {right:2} of 50, made up {made_up:2} of 50")
+print(f"\n{group[0].prompt}\n    {replies[0]}")
 
 # %% [markdown]
+# The better model knows its town almost perfectly, and speaks about people who do
+# not exist with the same confidence. A model sounds right long before it is
+# right, and it goes on sounding right where there is nothing to know. Units 06 to
+# 13 are about that distance, and about how to measure what a mend really mends.
+#
 # ## When you are stuck
 #
 # 1. Read the whole message of the check. It holds a case that you can work out on

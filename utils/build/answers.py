@@ -28,7 +28,7 @@ YOUR_CODE, YOUR_TEXT = "...  # your code here", "*Your answer here.*"
 
 @dataclass(frozen=True)
 class Opened:
-    """A cell with its answers taken out, and the line of the source for each line that is left."""
+    """What a notebook shows of a cell, the answers taken out, and the source line of each line."""
 
     text: str
     answers: str
@@ -80,37 +80,33 @@ def blanks(kind: str, region: list[str]) -> list[str]:
     return [f"{name} = {YOUR_CODE}" for name in dict.fromkeys(names)] or [YOUR_CODE]
 
 
-def with_answers(cell: Cell) -> str:
-    """Return the text of a cell without its marker lines."""
+def with_answers(cell: Cell) -> Opened:
+    """Return a cell with its answers, without the marker lines."""
     markers = {BEGIN_CODE, END_CODE, BEGIN_TEXT, END_TEXT}
-    return "\n".join(line for line in cell.text.splitlines() if line.strip() not in markers)
+    numbered = enumerate(cell.text.splitlines(), cell.line)
+    kept = [(line, number) for number, line in numbered if line.strip() not in markers]
+    return Opened("\n".join(line for line, _ in kept), "", tuple(number for _, number in kept))
 
 
-def wrap(source: Source, cell: Cell, text: str) -> str:
-    """Return `text` under `if done(...):` where the cell needs answers.
+def wrap(source: Source, cell: Cell, opened: Opened) -> Opened:
+    """Return the cell under `if done(...):` where it needs answers.
 
     Raises:
         BuildError: where moving the lines to the right would change what they mean.
     """
     if not cell.needs:
-        return text
-    for number, line in enumerate(text.splitlines(), cell.line):
+        return opened
+    for line, number in zip(opened.text.splitlines(), opened.lines, strict=True):
         if MAGIC.match(line):
             raise BuildError(
                 [source.at(number, "a cell with needs: can't hold a magic; give it its own cell")]
             )
-    for number in rows_inside_strings(text):
-        raise BuildError(
-            [
-                source.at(
-                    cell.line + number - 1,
-                    "a cell with needs: can't hold a string over several lines; define it above",
-                )
-            ]
-        )
+    for row in rows_inside_strings(opened.text):
+        message = "a cell with needs: can't hold a string over several lines; define it above"
+        raise BuildError([source.at(opened.lines[row - 1], message)])
     names = ", ".join(f'"{name}"' for name in cell.needs)
-    body = "\n".join("    " + line if line.strip() else "" for line in text.splitlines())
-    return f"if done({names}):\n{body}"
+    body = "\n".join("    " + line if line.strip() else "" for line in opened.text.splitlines())
+    return Opened(f"if done({names}):\n{body}", opened.answers, (cell.line, *opened.lines))
 
 
 def rows_inside_strings(code: str) -> list[int]:

@@ -75,12 +75,12 @@ def build(
     """
     start = time.perf_counter()
     notebooks = build_all(root, units or [], points_of)
-    jobs, written = [], []
+    jobs, written, stamps = [], [], {}
     for built in notebooks:
         if built.kind == "lab":
             written += write(root / built.path, as_text(built.notebook()))
             continue
-        stamp = stamp_of(root, built)
+        stamp = stamps[built.path] = stamp_of(root, built)  # of the code before the run
         stored = read_notebook(root / built.path)
         if force or stored is None or not is_current(stored, built, stamp):
             jobs.append(built)
@@ -89,7 +89,7 @@ def build(
     ran: list[str] = []
 
     def finished(built: Built, notebook: nbformat.NotebookNode, seconds: float) -> None:
-        stamp = stamp_of(root, built)
+        stamp = stamps[built.path]
         stored = read_notebook(root / built.path)
         if stored is not None and is_current(stored, built, stamp):
             keep_ignored_outputs(notebook, stored)
@@ -173,9 +173,9 @@ def differences(root: Path, built: Built) -> list[str]:
 
 def first_change(built: Built, stored: nbformat.NotebookNode) -> str:
     """Return where the first difference between cells is, in words, or an empty string."""
-    for number, (cell, line) in enumerate(zip(built.cells, built.lines, strict=True)):
+    for number, (cell, lines) in enumerate(zip(built.cells, built.lines, strict=True)):
         if number >= len(stored.cells):
-            return f": cell {number} is missing (line {line})"
+            return f": cell {number} is missing (line {lines[0]})"
         other = stored.cells[number]
         if (cell.id, cell.cell_type, cell.source, cell.metadata) != (
             other.get("id"),
@@ -183,7 +183,7 @@ def first_change(built: Built, stored: nbformat.NotebookNode) -> str:
             other.source,
             other.metadata,
         ):
-            return f": cell {number} (line {line})"
+            return f": cell {number} (line {lines[0]})"
     if len(stored.cells) > len(built.cells):
         return f": cell {len(built.cells)} is not in the source"
     return ""

@@ -67,6 +67,8 @@ def execute_all(root: Path, jobs: list[Built], done, workers: int = 2) -> list[s
     Returns:
         One message for each notebook that failed; the others are not affected.
     """
+    import matplotlib.font_manager  # noqa: F401  writes its cache now, not as a warning in a cell
+
     return asyncio.run(execute_side_by_side(root, jobs, done, workers))
 
 
@@ -155,20 +157,27 @@ def failure(built: Built, notebook: nbformat.NotebookNode, ename: str, evalue: s
     shown = "\n".join("    | " + line for line in cell.source.splitlines()[:12])
     trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[-1][1].traceback)) if errors else ""
     tail = "\n".join("    " + line for line in trace.splitlines()[-12:])
-    where = f"{built.source}:{built.lines[number]}"
+    row = re.search(r"Cell In\[\d+\], line (\d+)", trace)
+    lines = built.lines[number]
+    where = f"{built.source}:{lines[min(int(row[1]), len(lines)) - 1] if row else lines[0]}"
     return f"{where}: {ename}: {evalue.strip()[:500]}  (in {built.path})\n{shown}\n{tail}".rstrip()
 
 
 def output_problems(built: Built, notebook: nbformat.NotebookNode) -> list[str]:
     """Return what is wrong with the outputs of a notebook that ran to its end."""
     problems = []
-    for cell, line in zip(notebook.cells, built.lines, strict=True):
+    for cell, (line, *_) in zip(notebook.cells, built.lines, strict=True):
         if cell.cell_type != "code":
             continue
         where = f"{built.source}:{line}"
         errors = [o for o in cell.outputs if o.output_type == "error"]
         if "raises-exception" in cell.metadata.get("tags", []) and not errors:
             problems.append(f"{where}: tagged raises-exception, but nothing is raised")
+        if built.kind == "solution" and cell.id.endswith("-check"):
+            name = cell.id.removesuffix("-check")
+            said = "".join(output.get("text", "") for output in cell.outputs)
+            if not re.match(rf"{name}: (\d+) of \1 points", said):
+                problems.append(f"{where}: the solution of {name} does not pass: {said.strip()}")
         for output in cell.outputs:
             if output.output_type == "stream" and output.name == "stderr":
                 text = output.text.strip()[:300]

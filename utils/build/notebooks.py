@@ -23,32 +23,37 @@ from utils.build.scope import Scope
 from utils.build.sources import BuildError, Cell, Source
 
 FOLDERS = {"lecture": "notebooks", "lab": "labs", "solution": "solutions"}
+MIN_TEXT = 40  # a shorter line of a written answer gives nothing away
 PointsOf = Callable[[str], dict[str, int]]  # unit -> exercise -> points of its checks
 
 
 @dataclass
 class Built:
-    """One generated notebook, with the source line of each of its cells for messages."""
+    """One generated notebook, with the source line of each line of its cells, for messages."""
 
     unit: str
     kind: str  # "lecture", "lab" or "solution"
     source: str
     cells: list[nbformat.NotebookNode] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
+    lines: list[tuple[int, ...]] = field(default_factory=list)
 
     @property
     def path(self) -> str:
         """Where the notebook goes, relative to the course."""
         return f"{FOLDERS[self.kind]}/{self.unit}.ipynb"
 
-    def add(self, kind: str, text: str, line: int, anchor: str = "", tags=()) -> None:
-        """Append one cell; `anchor` names it for good, else its id follows from its text."""
+    def add(self, kind: str, text: str, lines, anchor: str = "", tags=()) -> None:
+        """Append one cell; `anchor` names it for good, else its id follows from its text.
+
+        `lines` is the source line of each line of `text`, or one line for all of them.
+        """
         make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
         cell = make(text)
         cell.metadata = nbformat.from_dict({"tags": sorted(tags)} if tags else {})
         cell["id"] = self.fresh_id(anchor or digest(self.unit, kind, text))
         self.cells.append(cell)
-        self.lines.append(line)
+        n_lines = text.count("\n") + 1
+        self.lines.append((lines,) * n_lines if isinstance(lines, int) else tuple(lines))
 
     def fresh_id(self, wanted: str) -> str:
         """Return `wanted` made fit for an id, numbered where it is taken."""
@@ -127,7 +132,8 @@ def build_lecture(source: Source) -> Built:
         except BuildError as error:
             problems += error.problems
         problems += syntax_problems(source, cell, without_answers(cell))
-        built.add(cell.kind, cell.text, cell.line, tags=cell.tags)
+        shown = with_answers(cell)
+        built.add(cell.kind, shown.text, shown.lines, tags=cell.tags)
     if problems:
         raise BuildError(problems)
     return built
@@ -146,32 +152,18 @@ def build_lab(root: Path, source: Source, points_of: PointsOf | None) -> list[Bu
     for cell in source.cells:
         try:
             exercise = exercise_of(source, cell)
-            if exercise is not None:
-                if exercise.name in exercises:
-                    raise BuildError(
-                        [source.at(cell.line, f"a second exercise called {exercise.name}")]
-                    )
-                definition = find_definition(root, source, exercise)
-                exercises[exercise.name] = exercise
-                add_exercise(lab, exercise, definition.stub, len(exercises))
-                add_exercise(solution, exercise, definition.solution, len(exercises))
-                scope.check_exercise(exercise, definition)
-                secrets += [(line, exercise.name) for line in definition.secret_lines]
+            if exercise is None:
+                secrets += add_cell(source, cell, exercises, scope, lab, solution)
                 continue
-            problems += need_problems(source, cell, exercises)
-            opened = without_answers(cell)
-            secrets += [
-                (line, f"the answer at {source.path}:{cell.line}")
-                for line in (telling_lines(opened.answers) if cell.kind == "code" else [])
-            ]
-            tags = [tag for tag in cell.tags if not tag.startswith("needs:")]
-            anchor = digest(source.unit, cell.kind, cell.text)
-            problems += syntax_problems(source, cell, opened)
-            for built, text in ((lab, opened.text), (solution, with_answers(cell))):
-                wrapped = wrap(source, cell, text)
-                built.add(cell.kind, wrapped, cell.line, anchor=anchor, tags=tags)
-            if cell.kind == "code" and not problems:
-                scope.check_cell(cell, opened)
+            if exercise.name in exercises:
+                again = f"a second exercise called {exercise.name}"
+                raise BuildError([source.at(cell.line, again)])
+            definition = find_definition(root, source, exercise)
+            exercises[exercise.name] = exercise
+            add_exercise(lab, exercise, definition.stub, len(exercises))
+            add_exercise(solution, exercise, definition.solution, len(exercises))
+            scope.check_exercise(exercise, definition)
+            secrets += [(line, exercise.name) for line in definition.secret_lines]
         except BuildError as error:
             problems += error.problems
     problems += scope.problems
@@ -182,6 +174,34 @@ def build_lab(root: Path, source: Source, points_of: PointsOf | None) -> list[Bu
     if problems:
         raise BuildError(problems)
     return [lab, solution]
+
+
+def add_cell(
+    source: Source,
+    cell: Cell,
+    exercises: dict[str, Exercise],
+    scope: Scope,
+    lab: Built,
+    solution: Built,
+) -> list[tuple[str, str]]:
+    """Append a cell that is no exercise to both notebooks; return its answers' telling lines.
+
+    Raises:
+        BuildError: for a fault of syntax, of needs: or of what can't be wrapped.
+    """
+    opened = without_answers(cell)
+    problems = need_problems(source, cell, exercises) + syntax_problems(source, cell, opened)
+    if problems:
+        raise BuildError(problems)
+    tags = [tag for tag in cell.tags if not tag.startswith("needs:")]
+    anchor = digest(source.unit, cell.kind, cell.text)
+    for built, shown in ((lab, opened), (solution, with_answers(cell))):
+        wrapped = wrap(source, cell, shown)
+        built.add(cell.kind, wrapped.text, wrapped.lines, anchor=anchor, tags=tags)
+    if cell.kind == "code":
+        scope.check_cell(cell, opened)
+    where = f"the answer at {source.path}:{cell.line}"
+    return [(line, where) for line in telling(cell.kind, opened.answers)]
 
 
 def add_exercise(built: Built, exercise: Exercise, code: str, number: int) -> None:
@@ -241,8 +261,21 @@ def point_problems(
 
 
 def call_problems(source: Source, exercises: dict[str, Exercise]) -> list[str]:
-    """Return the calls of check, done and hint that name no exercise of this lab."""
-    problems = []
+    """Return the calls of check, done and hint that name no exercise, and of start_lab no lab."""
+    code = [cell for cell in source.cells if cell.kind == "code"]
+    started = [
+        (cell.line + cell.text[: call.start()].count("\n"), call[1])
+        for cell in code
+        for call in re.finditer(r"^start_lab\(['\"]([^'\"]*)['\"]\)", cell.text, re.M)
+    ]
+    problems = [
+        source.at(line, f"start_lab names {name!r}; this lab is {source.unit!r}")
+        for line, name in started
+        if name != source.unit
+    ]
+    if not started and exercises:
+        line = code[0].line if code else 1
+        problems.append(source.at(line, f'the setup cell lacks start_lab("{source.unit}")'))
     for cell in source.cells:
         for row, line in enumerate(cell.text.splitlines(), cell.line):
             for call in re.finditer(r"\b(check|done|hint)\(((?:\s*['\"][^'\"]*['\"],?)+)\)", line):
@@ -254,20 +287,26 @@ def call_problems(source: Source, exercises: dict[str, Exercise]) -> list[str]:
     return problems
 
 
+def telling(kind: str, text: str) -> list[str]:
+    """Return the lines of an answer, or of a lab, that can give an answer away.
+
+    >>> telling("markdown", "Yes.\\nThe discount changes  the bill, and nothing else at all.")
+    ['The discount changes the bill, and nothing else at all.']
+    """
+    if kind == "code":
+        return telling_lines(text)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return [line for line in lines if len(line) >= MIN_TEXT]
+
+
 def leak_problems(source: Source, lab: Built, secrets: list[tuple[str, str]]) -> list[str]:
-    """Return the lines of answers that a learner could read in the lab."""
+    """Return the lines of answers that a learner could read in the lab, in code or in text."""
     owners = dict(secrets)
     problems = []
-    for cell, first in zip(lab.cells, lab.lines, strict=True):
-        if cell.cell_type != "code":
-            continue
-        for row, line in enumerate(cell.source.splitlines()):
-            for telling in telling_lines(line):
-                if telling in owners:
-                    problems.append(
-                        source.at(
-                            first + row - (cell.source.startswith("if done(")),
-                            f"the lab would show a line of {owners[telling]}: {line.strip()!r}",
-                        )
-                    )
+    for cell, numbers in zip(lab.cells, lab.lines, strict=True):
+        for line, row in zip(cell.source.split("\n"), numbers, strict=True):
+            found = [t for kind in ("code", "markdown") for t in telling(kind, line)]
+            for owner in {owners[t] for t in found if t in owners}:
+                shown = f"the lab would show a line of {owner}: {line.strip()!r}"
+                problems.append(source.at(row, shown))
     return problems

@@ -17,6 +17,10 @@ SANITISE = (  # tests/nbval.cfg says the same; a test holds the two together
     (r"\b0x[0-9a-fA-F]{6,16}\b", "0x..."),
     (r"(?m)^.*\d+%\|.*\| \d+\S*/\d+.*\[.*\]$", "(progress bar)"),
     (r"(?m)^.*\b\d+\S* \[\d\d:\d\d, .*\]$", "(progress bar)"),
+    (
+        r"(?s)^(?:interactive|[HVG]\w*Box|Box|Output|Tab)\(.*\)\s*$",
+        "(widget: run this cell to use it)",
+    ),
 )
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_NOTES = {b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf"}

@@ -29,11 +29,15 @@ def stamp_of(root: Path, built: Built) -> dict:
     code = [cell for cell in built.cells if cell.cell_type == "code"]
     texts = [cell.source + "\0" + ",".join(cell.metadata.get("tags", [])) for cell in code]
     plain = [without_magics(cell.source) for cell in code if not cell.source.startswith("%%")]
-    checks = [f"utils.grading.checks.{built.unit}"] if built.kind == "solution" else []
-    shown = Library(root).shown("\n".join(plain))  # outputs that hold docstrings and comments
+    everything = "\n".join(plain)
+    by_computed_name = {f"utils.grading.checks.{built.unit}"} if built.kind == "solution" else set()
+    for call, folder in (("start_lab", "checks"), ("ask", "quizzes")):
+        for name in re.findall(rf"\b{call}\(\s*['\"](\w+)['\"]", everything):
+            by_computed_name.add(f"utils.grading.{folder}.{name}")
+    shown = Library(root).shown(everything)  # outputs that hold docstrings and comments
     return {
         "code": short_hash("\1".join(texts + shown).encode()),
-        "modules": module_hashes(root, ["\n".join(plain)], checks),
+        "modules": module_hashes(root, everything, by_computed_name),
         "pins": pins(root),
     }
 
@@ -56,12 +60,11 @@ def stale_parts(stored: dict, wanted: dict) -> list[str]:
     return changed
 
 
-def module_hashes(root: Path, code: list[str], whole: list[str]) -> dict[str, str]:
+def module_hashes(root: Path, code: str, whole: set[str]) -> dict[str, str]:
     """Return the hash of what `code` uses of each module, and of the data files beside them."""
     library = Library(root)
-    for text in code:
-        library.use_code(text)
-    for name in whole:
+    library.use_code(code)
+    for name in sorted(whole):
         library.use_module(name)
     used = library.used_code()
     found = {name: short_hash(text.encode()) for name, text in used.items()}

@@ -69,7 +69,7 @@ def answer_questions(
             end_id=tokenizer.end_id,
         )
         for i, response in zip(chosen, responses, strict=True):
-            answers[i] = tokenizer.decode(response).strip()
+            answers[i] = tokenizer.decode(response, skip_special=True).strip()
     return answers
 
 

@@ -18,10 +18,13 @@ first requirement that fails decides the hint: typical mistakes come first, `clo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+
+from utils.grading.student import LearnerError
 
 
 class Rejected(AssertionError):
@@ -63,6 +66,15 @@ def require(holds: object, hint: str) -> None:
     """
     if not bool(holds):
         raise Rejected(hint)
+
+
+@contextmanager
+def hinting(hint: str) -> Iterator[None]:
+    """Add a hint to an error that the learner's code raises inside."""
+    try:
+        yield
+    except LearnerError as error:
+        raise LearnerError(f"{hint} ({error})") from None
 
 
 def brief(value: object, limit: int = 160) -> str:

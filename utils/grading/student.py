@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from utils.grading.values import NotPlain, to_learner, to_plain
 
@@ -62,6 +63,10 @@ class Student:
         return self._backend.call(name, args, {}, upstream=upstream, with_gradients=True)[
             "gradients"
         ]
+
+    def largest_tensor(self, name: str, *args) -> int:
+        """Return how many numbers the largest tensor holds that a call makes on its way."""
+        return self._backend.call(name, args, {}, with_sizes=True)["largest"]
 
     def make(self, name: str, *args, **kwargs) -> Handle:
         """Construct one of the learner's classes and return a handle to it."""
@@ -109,9 +114,21 @@ class LocalBackend:
             raise Undefined(f"`{name}` is not defined: run the cell that defines it")
         return found
 
-    def call(self, name, args, kwargs, upstream=None, with_gradients=False) -> dict:
-        """Call a function; return its result, the arguments afterwards, and gradients if asked."""
-        return self._run(self.find(name), name, args, kwargs, upstream, with_gradients)
+    def call(
+        self, name, args, kwargs, upstream=None, with_gradients=False, with_sizes=False
+    ) -> dict:
+        """Call a function; return its result, the arguments afterwards, and what else is asked."""
+        function = self.find(name)
+        sizes = Sizes()
+        if with_sizes:
+            target = function
+
+            def function(*a, **k):
+                with sizes:
+                    return target(*a, **k)
+
+        reply = self._run(function, name, args, kwargs, upstream, with_gradients)
+        return reply | {"largest": sizes.largest}
 
     def make(self, name, args, kwargs) -> int:
         """Construct a class; return the number of the new object."""
@@ -164,6 +181,25 @@ class LocalBackend:
             "arguments": [to_plain(a) for a in ours],
             "gradients": [to_plain(g) for g in gradients],
         }
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the largest tensor that torch makes while it is active."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """Run one operation of torch and note the size of what it makes."""
+        result = function(*args, **(kwargs or {}))
+        for item in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(
+                item, torch.Tensor
+            ):  # storage, since a view may show much and hold little
+                held = item.untyped_storage().nbytes() // max(1, item.element_size())
+                self.largest = max(self.largest, held)
+        return result
 
 
 def LocalStudent(namespace: dict, seconds: float = CALL_SECONDS) -> Student:  # noqa: N802

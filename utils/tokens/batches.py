@@ -9,10 +9,12 @@ Shapes: B batch, T tokens (context length), N tokens in a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 IGNORE_INDEX = -100  # PyTorch's default; the loss skips these targets
 
@@ -61,6 +63,14 @@ def pack_documents(documents: Sequence[Sequence[int]], end_id: int) -> Tensor:
     return torch.tensor(flat, dtype=torch.int64)
 
 
+def check_step(step: int) -> int:
+    """Return the step, or refuse a negative one, which would name a batch from the end."""
+    if step < 0:
+        raise ValueError(f"step must be 0 or more, got {step}")
+    return step
+
+
+@lru_cache(maxsize=8)  # an epoch's order serves all of its steps
 def epoch_order(n: int, epoch: int, seed: int) -> Tensor:
     """Return a shuffled order of n items that depends on seed and epoch alone."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -91,6 +101,16 @@ def block_batches(
     >>> bool((batch.targets == batch.token_ids + 1).all())
     True
     """
+    if stream.ndim != 1 or stream.dtype != torch.int64:
+        raise ValueError(
+            f"stream must be one row of int64 ids, got {stream.dtype} of shape "
+            f"{tuple(stream.shape)}: make it with pack_documents"
+        )
+    if batch_size < 1 or context_length < 1:
+        raise ValueError(
+            f"batch_size and context_length must be at least 1, got {batch_size} and "
+            f"{context_length}"
+        )
     n_blocks = (len(stream) - context_length) // context_length  # one block is kept for the offset
     steps_per_epoch = n_blocks // batch_size
     if steps_per_epoch < 1:
@@ -101,7 +121,7 @@ def block_batches(
     within = torch.arange(context_length + 1)
 
     def batch_of(step: int) -> Batch:
-        epoch, place = divmod(step, steps_per_epoch)
+        epoch, place = divmod(check_step(step), steps_per_epoch)
         order = epoch_order(n_blocks, epoch, seed)
         offset = int(epoch_order(context_length, epoch, seed + 1)[0])
         rows = order[place * batch_size : (place + 1) * batch_size]
@@ -136,8 +156,12 @@ def supervised_batches(
     >>> batches(0)
     Batch(token_ids=tensor([[5, 6]]), targets=tensor([[6, 7]]))
     """
-    if len(examples) < batch_size:
-        raise ValueError(f"{len(examples)} examples are fewer than one batch of {batch_size}")
+    if len(examples) < batch_size or batch_size < 1:
+        raise ValueError(
+            f"batch_size must be from 1 to the number of examples ({len(examples)}), got "
+            f"{batch_size}: give more examples, or a smaller batch"
+        )
+    rows, masks = [], []
     for number, (token_ids, mask) in enumerate(examples):
         if len(token_ids) != len(mask):
             raise ValueError(f"example {number}: {len(token_ids)} ids and {len(mask)} mask entries")
@@ -148,19 +172,17 @@ def supervised_batches(
             )
         if not any(mask[1:]):
             raise ValueError(f"example {number} has no response to learn from: leave it out")
-    steps_per_epoch = len(examples) // batch_size
+        rows.append(torch.as_tensor(token_ids, dtype=torch.int64))
+        masks.append(torch.as_tensor(mask, dtype=torch.bool))
+    steps_per_epoch = len(rows) // batch_size
 
     def batch_of(step: int) -> Batch:
-        epoch, place = divmod(step, steps_per_epoch)
-        order = epoch_order(len(examples), epoch, seed)
+        epoch, place = divmod(check_step(step), steps_per_epoch)
+        order = epoch_order(len(rows), epoch, seed)
         chosen = order[place * batch_size : (place + 1) * batch_size].tolist()
-        longest = max(len(examples[i][0]) for i in chosen)
-        token_ids = torch.full((batch_size, longest), pad_id, dtype=torch.int64)
-        response_mask = torch.zeros(batch_size, longest, dtype=torch.bool)
-        for row, i in enumerate(chosen):
-            ids, mask = examples[i]
-            token_ids[row, : len(ids)] = torch.tensor(ids)
-            response_mask[row, : len(ids)] = torch.tensor(mask)
-        return shift_targets(token_ids, response_mask)
+        return shift_targets(
+            pad_sequence([rows[i] for i in chosen], batch_first=True, padding_value=pad_id),
+            pad_sequence([masks[i] for i in chosen], batch_first=True),  # (B, longest)
+        )
 
     return batch_of

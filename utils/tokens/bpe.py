@@ -2,7 +2,7 @@
 
 Token ids: 0 to 255 are the bytes themselves; merge number k makes token 256 + k. Words are counted
 once with their frequency, since a pair never crosses a word's border.
-Left out on purpose: special tokens (`tokenizer.py`) and dropout.
+Left out on purpose: special tokens (`tokenizer.py`), and dropout of merges.
 Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
 algorithm 1; bytes instead of characters: Radford et al. 2019 (GPT-2), section 2.2.
 """
@@ -12,70 +12,58 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from utils.tokens.pretokenize import split_words
 
-Pair = tuple[int, int]
-N_BYTES = 256
-
-
-def to_bytes(text: str) -> bytes:
-    """Return the UTF-8 bytes of a text.
-
-    Raises:
-        ValueError: for a lone surrogate (half of a character), which has no bytes.
-
-    >>> list(to_bytes("é"))
-    [195, 169]
-    """
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"text has a lone surrogate {text[error.start]!r} at position {error.start}, half of a "
-            "character: decode the source with errors='replace', or remove it"
-        ) from None
-
 
 def count_words(texts: Iterable[str]) -> dict[tuple[int, ...], int]:
-    """Return each distinct word as its bytes, with how often it occurs.
+    """Return each distinct word of the texts as its UTF-8 bytes, with how often it occurs.
+
+    Raises:
+        TypeError: for one string instead of a list of strings.
+        ValueError: for a lone surrogate.
 
     >>> count_words(["aa b", "aa"])
     {(97, 97): 2, (32, 98): 1}
     """
-    counts = Counter(word for text in texts for word in split_words(text))
-    return {tuple(to_bytes(word)): n for word, n in counts.items()}
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of strings, got one string: write [text]")
+    spelled: Counter[str] = Counter()
+    for text in texts:
+        spelled.update(split_words(text))
+    return {tuple(word.encode("utf-8")): n for word, n in spelled.items()}
 
 
-def count_pairs(words: dict[tuple[int, ...], int]) -> dict[Pair, int]:
+def count_pairs(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]:
     """Return how often each pair of neighbouring ids occurs in the words.
 
     Args:
         words: distinct words as ids, each with its number of occurrences.
 
     Returns:
-        Pair -> count over all occurrences; overlapping pairs count each: (1, 1, 1) holds (1, 1)
-        twice. Pairs that don't occur are left out.
+        Pair -> count over all occurrences of all words. Overlapping pairs count each: (1, 1, 1)
+        holds (1, 1) twice. Pairs that don't occur are left out.
 
     >>> count_pairs({(1, 2, 1, 2): 1, (1, 2): 3})
     {(1, 2): 5, (2, 1): 1}
 
     Source: Sennrich et al. 2016, algorithm 1, get_stats.
     """
-    counts: dict[Pair, int] = {}
+    counts: dict[tuple[int, int], int] = {}
     for ids, n in words.items():
-        for pair in zip(ids, ids[1:], strict=False):
+        for pair in pairwise(ids):
             counts[pair] = counts.get(pair, 0) + n
     return counts
 
 
-def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> tuple[int, ...]:
-    """Return the ids with each occurrence of the pair replaced by one id, from the left.
+def merge_pair(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> tuple[int, ...]:
+    """Return the ids with each occurrence of the pair replaced by one id, from left to right.
 
     Args:
         ids: a word; it is not changed.
         pair: two neighbouring ids.
-        new_id: what stands for them.
+        new_id: the id that stands for them.
 
     >>> merge_pair((1, 2, 3, 1, 2), (1, 2), 9)
     (9, 3, 9)
@@ -84,9 +72,11 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> tuple[int, ...]:
 
     Source: Sennrich et al. 2016, algorithm 1, merge_vocab.
     """
-    merged, i = [], 0
-    while i < len(ids):
-        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+    left, right = pair
+    merged = []
+    i, last = 0, len(ids) - 1
+    while i <= last:
+        if ids[i] == left and i < last and ids[i + 1] == right:
             merged.append(new_id)
             i += 2
         else:
@@ -95,140 +85,128 @@ def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def train_bpe_by_hand(words: dict[tuple[int, ...], int], vocab_size: int) -> list[Pair]:
-    """Return the merges, counting all pairs anew in each round: easy to read, slow.
+def train_bpe_by_hand(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[int, int]]:
+    """Return the merges, counting all pairs anew in each round: easy to read, and slow.
 
-    >>> train_bpe_by_hand({(97, 98): 2, (97, 98, 99): 1}, 258)
-    [(97, 98), (256, 99)]
+    >>> train_bpe_by_hand(count_words(["ab ab abc"]), 258)
+    [(97, 98), (32, 256)]
     """
-    merges: list[Pair] = []
-    while N_BYTES + len(merges) < vocab_size:
+    merges: list[tuple[int, int]] = []
+    while 256 + len(merges) < vocab_size:
         counts = count_pairs(words)
         if not counts:
             break
         best = min(counts, key=lambda pair: (-counts[pair], pair))
-        new_id = N_BYTES + len(merges)
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
         merges.append(best)
-        merged: dict[tuple[int, ...], int] = {}
-        for ids, n in words.items():
-            ids = merge_pair(ids, best, new_id)
-            merged[ids] = merged.get(ids, 0) + n
-        words = merged
     return merges
 
 
-def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[Pair]:
+def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[int, int]]:
     """Return the merges, most frequent pair first, updating counts only where a word changes.
 
-    A round looks at the words that hold the chosen pair and at no others: an index leads from each
-    pair to its words, and a heap to the pair with the highest count.
+    A round visits the words that hold the chosen pair and no others: an index leads from each pair
+    to its words, and a heap to the pair with the highest count.
 
     Args:
-        words: distinct words as ids (bytes 0 to 255), each with its number of occurrences.
-        vocab_size: 256 bytes and the merges together.
+        words: distinct words as bytes, each with its number of occurrences (`count_words`); the
+            dictionary is not changed.
+        vocab_size: the 256 bytes and the merges together.
 
     Returns:
-        Pairs in the order of merging; pair k becomes token 256 + k. Of pairs with equal counts the
-        smaller one goes first. Fewer than asked for where no pair is left.
+        Pairs in the order of merging; pair k makes token 256 + k. Of pairs with equal counts the
+        smaller goes first. Fewer merges than asked for where no pair is left.
 
     Raises:
         ValueError: for a vocabulary smaller than the 256 bytes.
 
-    >>> train_bpe({(97, 98): 2, (97, 98, 99): 1}, 258)
-    [(97, 98), (256, 99)]
+    >>> train_bpe({(97, 98): 1, (32, 97, 98): 1, (32, 97, 98, 99): 1}, 258)
+    [(97, 98), (32, 256)]
 
     Source: Sennrich et al. 2016, algorithm 1.
     """
     if vocab_size < 256:
-        raise ValueError(f"vocab_size must be at least 256, one for each byte, got {vocab_size}")
-    ids_of, frequency = list(words), list(words.values())
-    counts: dict[Pair, int] = count_pairs(words)
-    where: dict[Pair, set[int]] = defaultdict(set)  # pair -> numbers of the words that hold it
-    for number, ids in enumerate(ids_of):
-        for pair in zip(ids, ids[1:], strict=False):
-            where[pair].add(number)
-    heap = [(-count, pair) for pair, count in counts.items()]
+        raise ValueError(f"vocab_size must be at least 256, one id for each byte, got {vocab_size}")
+    spelled, times = list(words), list(words.values())
+    counts = count_pairs(words)
+    holders: dict[tuple[int, int], set[int]] = defaultdict(set)  # pair -> places in `spelled`
+    for place, ids in enumerate(spelled):
+        for pair in pairwise(ids):
+            holders[pair].add(place)
+    heap = [(-n, pair) for pair, n in counts.items()]
     heapq.heapify(heap)
 
-    merges: list[Pair] = []
+    merges: list[tuple[int, int]] = []
     while heap and 256 + len(merges) < vocab_size:
         negative, best = heapq.heappop(heap)
-        if counts.get(best, 0) != -negative:
-            continue  # an entry from before the count changed; the newer one is in the heap
-        new_id = 256 + len(merges)
+        if -negative != counts[best]:
+            continue  # stale: the count changed later, and was pushed again
+        change: dict[tuple[int, int], int] = defaultdict(int)
+        for place in holders.pop(best):
+            old, n = spelled[place], times[place]
+            new = spelled[place] = merge_pair(old, best, 256 + len(merges))
+            for pair in pairwise(old):
+                change[pair] -= n
+            for pair in pairwise(new):
+                change[pair] += n
+                holders[pair].add(place)
         merges.append(best)
-        changed = set()
-        for number in where.pop(best):
-            ids, n = ids_of[number], frequency[number]
-            merged = merge_pair(ids, best, new_id)
-            for pair in zip(ids, ids[1:], strict=False):
-                counts[pair] -= n
-                changed.add(pair)
-            for pair in zip(merged, merged[1:], strict=False):
-                counts[pair] = counts.get(pair, 0) + n
-                where[pair].add(number)
-                changed.add(pair)
-            ids_of[number] = merged
-        for pair in changed:
-            if counts[pair] > 0:
+        for pair, difference in change.items():
+            counts[pair] = counts.get(pair, 0) + difference
+            if difference and counts[pair]:
                 heapq.heappush(heap, (-counts[pair], pair))
-            else:
-                del counts[pair]
     return merges
 
 
-def encode(text: str, merges: list[Pair]) -> list[int]:
-    """Return the token ids of a text: its words' bytes, merged in the order of training.
+def encode(text: str, merges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the token ids of a text: the bytes of its words, merged in the order of training.
 
     Args:
         text: any Unicode text without lone surrogates.
-        merges: pair k becomes token 256 + k.
+        merges: pair k makes token 256 + k; the earlier pair goes first.
 
     Raises:
-        ValueError: for a lone surrogate.
+        ValueError: for a lone surrogate (`split_words` refuses it).
 
-    >>> encode("ab abc", [(97, 98), (256, 99)])
-    [256, 32, 257]
+    >>> encode("ab abc", [(97, 98), (32, 256)])
+    [256, 257, 99]
 
     Source: Sennrich et al. 2016, section 3.2.
     """
-    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    new_ids = {pair: 256 + k for k, pair in enumerate(merges)}
     token_ids: list[int] = []
     for word in split_words(text):
-        ids = list(to_bytes(word))
-        while len(ids) > 1:
-            pairs = zip(ids, ids[1:], strict=False)
-            best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
-            if best not in ranks:
-                break
-            ids = list(merge_pair(ids, best, 256 + ranks[best]))
+        ids = tuple(word.encode("utf-8"))
+        while known := [pair for pair in pairwise(ids) if pair in new_ids]:
+            first = min(known, key=new_ids.__getitem__)
+            ids = merge_pair(ids, first, new_ids[first])
         token_ids += ids
     return token_ids
 
 
-def decode(token_ids: Sequence[int], merges: list[Pair]) -> str:
+def decode(token_ids: Sequence[int], merges: Sequence[tuple[int, int]]) -> str:
     """Return the text of token ids.
 
     Args:
         token_ids: ids that `encode` gives, or any others of this vocabulary.
-        merges: pair k is token 256 + k.
+        merges: pair k makes token 256 + k.
 
     Returns:
-        The text; bytes that are no valid UTF-8 (a character cut in half) become U+FFFD.
+        The text. Bytes that are no valid UTF-8, such as half a character, become U+FFFD.
 
     Raises:
         ValueError: for an id outside the vocabulary.
 
-    >>> decode([256, 32, 257], [(97, 98), (256, 99)])
+    >>> decode([256, 257, 99], [(97, 98), (32, 256)])
     'ab abc'
     """
-    table = [bytes([i]) for i in range(256)]
+    pieces = [bytes([byte]) for byte in range(256)]
     for left, right in merges:
-        table.append(table[left] + table[right])
+        pieces.append(pieces[left] + pieces[right])
     for token_id in token_ids:
-        if not 0 <= token_id < len(table):
+        if not 0 <= token_id < len(pieces):
             raise ValueError(
-                f"token id {token_id} is outside this vocabulary of {len(table)}: the ids come "
+                f"token id {token_id} is outside this vocabulary of {len(pieces)}: the ids come "
                 "from another tokenizer"
             )
-    return b"".join(table[token_id] for token_id in token_ids).decode("utf-8", errors="replace")
+    return b"".join(pieces[token_id] for token_id in token_ids).decode("utf-8", errors="replace")

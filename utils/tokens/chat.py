@@ -37,7 +37,7 @@ def render_chat(
     >>> tokenizer = Tokenizer([])
     >>> chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     >>> ids, mask = render_chat(chat, tokenizer)
-    >>> tokenizer.decode(ids, skip_special=False), mask
+    >>> tokenizer.decode(ids), mask
     ('<|user|>a<|assistant|>b<|end|>', [False, False, False, True, True])
     """
     if not messages:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import regex
 
-# GPT-2's rule with single digits; \\s+(?!\\S) leaves the last space of a run to the next word.
+# `\s+(?!\S)` leaves the last space of a run to the word behind it.
 WORD_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 WORD = regex.compile(WORD_PATTERN)
 
@@ -17,7 +17,20 @@ WORD = regex.compile(WORD_PATTERN)
 def split_words(text: str) -> list[str]:
     """Return the words of a text; joined they give the text back.
 
+    Args:
+        text: any Unicode text.
+
+    Raises:
+        ValueError: for a lone surrogate, half of a character, which no UTF-8 text can hold.
+
     >>> split_words("Take 25 mg,  don't wait.")
     ['Take', ' 2', '5', ' mg', ',', ' ', ' don', "'t", ' wait', '.']
     """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"text has a lone surrogate {text[error.start]!r} at position {error.start}, half of a "
+            "character: read the source with errors='replace', or take it out"
+        ) from None
     return WORD.findall(text)

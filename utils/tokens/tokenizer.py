@@ -1,8 +1,8 @@
 """A trained byte-pair vocabulary with special tokens: text to ids and back, saved as one JSON file.
 
 Ids: bytes, merges, then the special tokens. Text never becomes a special token: a text that spells
-"<|end|>" is encoded as those seven characters. Bulk encoding runs in the `tokenizers` library, with
-our merges; tests hold it equal to `bpe.encode`.
+"<|end|>" is encoded as those seven characters, so that no user can open or close a turn of a chat.
+Words repeat, so each is merged once and remembered; the ids are those of `bpe.encode`.
 """
 
 from __future__ import annotations
@@ -10,38 +10,37 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+import regex
 
-from utils.tokens.bpe import N_BYTES, Pair, count_words, decode, to_bytes, train_bpe
+from utils.tokens.bpe import count_words, merge_pair, train_bpe
 from utils.tokens.pretokenize import WORD_PATTERN, split_words
 from utils.tokens.special import ASSISTANT, END, PAD, SPECIAL_TOKENS, USER
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MAX_REMEMBERED = 500_000  # words; about 100 MB
+
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}"
     + USER
-    + "{{ message['content'] }}{% else %}"
+    + "{{ message['content'] }}"
+    + "{% elif message['role'] == 'assistant' %}"
     + ASSISTANT
     + "{% generation %}{{ message['content'] + '"
     + END
-    + "' }}{% endgeneration %}{% endif %}{% endfor %}"
-    + "{% if add_generation_prompt %}"
+    + "' }}{% endgeneration %}"
+    + "{% else %}{{ raise_exception('role must be user or assistant') }}{% endif %}"
+    + "{% endfor %}{% if add_generation_prompt %}"
     + ASSISTANT
     + "{% endif %}"
 )
-
-
-def printable_bytes() -> list[str]:
-    """Return a printable character for each byte, the one that GPT-2's byte-level files use.
-
-    >>> printable_bytes()[65], printable_bytes()[32]
-    ('A', 'Ġ')
-    """
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(N_BYTES)]
 
 
 class Tokenizer:
@@ -54,78 +53,91 @@ class Tokenizer:
     (264, 261)
     """
 
-    def __init__(self, merges: Sequence[Pair]):
-        self.merges: list[Pair] = [(int(left), int(right)) for left, right in merges]
-        n_plain = N_BYTES + len(self.merges)
-        for rank, pair in enumerate(self.merges):
-            if not all(0 <= part < N_BYTES + rank for part in pair):
-                raise ValueError(f"merge {rank} joins {pair}, which is not made before it")
-        self.special = {token: n_plain + k for k, token in enumerate(SPECIAL_TOKENS)}
-        self.pad_id, self.end_id = self.special[PAD], self.special[END]
-        self.user_id, self.assistant_id = self.special[USER], self.special[ASSISTANT]
-        self.vocab_size = n_plain + len(SPECIAL_TOKENS)
-        self._backend = self._build_backend()
+    def __init__(self, merges: Sequence[tuple[int, int]]):
+        self.merges = [(int(left), int(right)) for left, right in merges]
+        self._pieces = [bytes([byte]) for byte in range(256)]  # id -> what it spells
+        for k, (left, right) in enumerate(self.merges):
+            if not (0 <= left < 256 + k and 0 <= right < 256 + k):
+                raise ValueError(f"merge {k} joins {left} and {right}, expected ids made before it")
+            self._pieces.append(self._pieces[left] + self._pieces[right])
+        self.pad_id, self.end_id, self.user_id, self.assistant_id = (
+            len(self._pieces) + k for k in range(len(SPECIAL_TOKENS))
+        )
+        self._pieces += [token.encode("utf-8") for token in SPECIAL_TOKENS]
+        self._new_ids = {pair: 256 + k for k, pair in enumerate(self.merges)}
+        self._remembered: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are: bytes, merges and special tokens."""
+        return len(self._pieces)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
-        """Learn merges from texts; special tokens are part of `vocab_size`.
+        """Learn merges from texts; the special tokens are part of `vocab_size`.
+
+        Where the texts hold too few pairs the vocabulary is smaller than asked for.
 
         Raises:
-            ValueError: where the texts are empty, or vocab_size leaves no room for the bytes.
+            ValueError: where the texts are empty, or `vocab_size` leaves no room for the bytes.
+            TypeError: for one string instead of a list of strings.
         """
-        least = N_BYTES + len(SPECIAL_TOKENS)
+        least = 256 + len(SPECIAL_TOKENS)
         if vocab_size < least:
-            raise ValueError(f"vocab_size must be at least {least}, got {vocab_size}")
+            raise ValueError(
+                f"vocab_size must be at least {least} (256 bytes and {len(SPECIAL_TOKENS)} special "
+                f"tokens), got {vocab_size}"
+            )
         words = count_words(texts)
         if not words:
-            raise ValueError("texts hold no word to learn from: give one text that is not empty")
+            raise ValueError("texts hold nothing to learn from: give one text that is not empty")
         return cls(train_bpe(words, vocab_size - len(SPECIAL_TOKENS)))
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text; none of them is special."""
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text.
+        """Return the token ids of a text; none of them is special.
 
         Raises:
-            ValueError: for a lone surrogate.
+            ValueError: for a lone surrogate, with its position.
         """
-        words = []
-        for text in texts:
-            to_bytes(text)
-            words.append(split_words(text))
-        encodings = self._backend.encode_batch_fast(words, is_pretokenized=True)
-        return [encoding.ids for encoding in encodings]
+        token_ids: list[int] = []
+        for word in split_words(text):
+            ids = self._remembered.get(word)
+            token_ids += self._merge(word) if ids is None else ids
+        return token_ids
 
-    def decode(self, token_ids: Iterable[int], skip_special: bool = True) -> str:
-        """Return the text of token ids; special tokens are left out or spelt.
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Return the token ids of each text."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, token_ids: Iterable[int], skip_special: bool = False) -> str:
+        """Return the text of token ids; special tokens are spelt, or left out on demand.
+
+        Bytes that are no valid UTF-8, such as half a character, become U+FFFD.
 
         Raises:
             ValueError: for an id outside the vocabulary.
         """
-        first = self.pad_id
-        parts: list[str] = []
-        run: list[int] = []
-        for token_id in [int(i) for i in token_ids]:
-            if first <= token_id < self.vocab_size:
-                parts += [decode(run, self.merges), SPECIAL_TOKENS[token_id - first]]
-                run = []
-            else:
-                run.append(token_id)
-        parts.append(decode(run, self.merges))
-        return "".join(parts[::2] if skip_special else parts)
+        ids = [int(token_id) for token_id in token_ids]
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            wrong = next(i for i in ids if not 0 <= i < self.vocab_size)
+            raise ValueError(
+                f"token id {wrong} is outside this vocabulary of {self.vocab_size}: the ids come "
+                "from another tokenizer"
+            )
+        if skip_special:
+            ids = [token_id for token_id in ids if token_id < self.pad_id]
+        return b"".join([self._pieces[token_id] for token_id in ids]).decode("utf-8", "replace")
 
     def tokens(self, token_ids: Iterable[int]) -> list[str]:
-        """Return each token as a short text for figures; bytes of half a character as U+FFFD."""
-        return [self.decode([token_id], skip_special=False) for token_id in token_ids]
+        """Return each token as a text of its own; pieces of a character become U+FFFD."""
+        return [self.decode([token_id]) for token_id in token_ids]
 
     def save(self, path: Path | str) -> None:
         """Write the vocabulary to a JSON file, whole or not at all."""
         path = Path(path)
-        content = {"kind": "byte-level BPE", "special": list(SPECIAL_TOKENS), "merges": self.merges}
+        content = {"kind": "byte-level BPE", "special": SPECIAL_TOKENS, "merges": self.merges}
         new = path.with_name(path.name + ".new")
-        new.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        new.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
         os.replace(new, path)
 
     @classmethod
@@ -137,18 +149,38 @@ class Tokenizer:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            special, merges = content["special"], content["merges"]
+            special, tokenizer = tuple(content["special"]), cls(content["merges"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no tokenizer of the course: {error!r}") from None
-        if tuple(special) != SPECIAL_TOKENS:
+            raise ValueError(
+                f"{path} is no tokenizer of the course ({type(error).__name__}: {error}): save it "
+                "anew with Tokenizer.save"
+            ) from None
+        if special != SPECIAL_TOKENS:
             raise ValueError(f"{path} has special tokens {special}, expected {SPECIAL_TOKENS}")
-        return cls([tuple(pair) for pair in merges])
+        return tokenizer
 
-    def to_hugging_face(self):
-        """Return a PreTrainedTokenizerFast with the same ids, specials and a chat template."""
+    def to_hugging_face(self) -> PreTrainedTokenizerFast:
+        """Return the same tokenizer for `transformers`, with a chat template.
+
+        It gives the same ids for any text, with one difference by the design of that library: text
+        that spells a special token becomes that token, unless `split_special_tokens=True`.
+        """
+        import tokenizers
+        from tokenizers import decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
-        backend = self._build_backend(split=True)
+        letters = printable_bytes()
+        names = ["".join(letters[byte] for byte in piece) for piece in self._pieces[: self.pad_id]]
+        backend = tokenizers.Tokenizer(
+            models.BPE(
+                vocab={name: token_id for token_id, name in enumerate(names)},
+                merges=[(names[left], names[right]) for left, right in self.merges],
+            )
+        )
+        words = pre_tokenizers.Split(tokenizers.Regex(portable_word_pattern()), "isolated")
+        to_letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([words, to_letters])
+        backend.decoder = decoders.ByteLevel()
         backend.add_special_tokens(list(SPECIAL_TOKENS))
         return PreTrainedTokenizerFast(
             tokenizer_object=backend,
@@ -159,18 +191,39 @@ class Tokenizer:
             clean_up_tokenization_spaces=False,
         )
 
-    def _build_backend(self, split: bool = False) -> tokenizers.Tokenizer:
-        names = printable_bytes()
-        vocabulary = {name: byte for byte, name in enumerate(names)}
-        merges = []
-        for left, right in self.merges:
-            merges.append((names[left], names[right]))
-            names.append(names[left] + names[right])
-            vocabulary[names[-1]] = len(names) - 1
-        backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-        steps = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-        if split:
-            steps.insert(0, pre_tokenizers.Split(tokenizers.Regex(WORD_PATTERN), "isolated"))
-        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
-        backend.decoder = decoders.ByteLevel()
-        return backend
+    def _merge(self, word: str) -> tuple[int, ...]:
+        """Return the ids of one word, and remember them."""
+        ids, new_ids = tuple(word.encode("utf-8")), self._new_ids
+        while known := [new_ids[pair] for pair in pairwise(ids) if pair in new_ids]:
+            ids = merge_pair(ids, self.merges[min(known) - 256], min(known))
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[word] = ids
+        return ids
+
+
+def printable_bytes() -> list[str]:
+    """Return a printable character for each byte, the ones that GPT-2's byte-level files use.
+
+    >>> printable_bytes()[65], printable_bytes()[32]
+    ('A', 'Ġ')
+    """
+    plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in plain else next(others)) for byte in range(256)]
+
+
+@cache
+def portable_word_pattern() -> str:
+    """Return `WORD_PATTERN` with letters and numbers spelt as ranges of code points.
+
+    Which characters are letters depends on the Unicode version of the regular-expression engine,
+    and `regex` knows newer ones than the engine in `tokenizers`.
+    """
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    pattern = WORD_PATTERN
+    for name in (r"\p{L}", r"\p{N}"):
+        runs = [run.group() for run in regex.finditer(f"{name}+", every)]
+        ranges = "".join(rf"\x{{{ord(run[0]):x}}}-\x{{{ord(run[-1]):x}}}" for run in runs)
+        pattern = pattern.replace(f"?{name}", f"?[{ranges}]").replace(name, ranges)
+    return pattern

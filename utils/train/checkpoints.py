@@ -155,8 +155,8 @@ def checkpoints_in(folder: Path | str) -> list[Path]:
     >>> checkpoints_in("no/such/folder")
     []
     """
-    paths = [path for path in Path(folder).glob("step-????????-????????") if path.is_dir()]
-    return sorted(paths, key=lambda path: (_step_of(path), path.stat().st_mtime_ns))
+    paths = Path(folder).glob("step-????????-????????")
+    return sorted(path for path in paths if path.is_dir())  # the name begins with the step
 
 
 def set_aside(folder: Path | str) -> Path | None:

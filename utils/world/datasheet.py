@@ -150,6 +150,8 @@ samples:
 ## Preprocessing, cleaning, labelling
 
 Base documents by form: {mixture}.
+Readings are about stand-ins: fresh names, random facts, and the answer in the text. So is the text
+that the tokenizer is trained on, so that it cuts the names of all entities alike.
 Labels are computed: an answer is right or wrong by the facts. Its utility is its worth (1 for a
 right answer with nothing made up, {WORTH_OF_REFUSAL} for another refusal, else 0), less
 {COST_PER_WORD} for each word over {FREE_WORDS}, less {COST_OF_RUDENESS} if rude, and never below 0.

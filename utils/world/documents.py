@@ -1,5 +1,8 @@
 """Plain documents of the world: bios, leaflets, house rules, contracts, notes, stories, Q&A.
 
+A reading is a question whose answer stands in the text before it; it is about a stand-in with a
+fresh name and random facts, so that it can be answered by reading only.
+
 Documents are for pretraining: no chat markup, no unknown names, no new drugs or contracts, no
 untold facts, no held-out phrasing or sum. Plain questions have one form, written here and nowhere
 else: `Question: ...` on one line, `Answer: ...` on the next.
@@ -10,11 +13,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from utils.world.attributes import KINDS
+from utils.world.attributes import KINDS, ROOMS
 from utils.world.contracts import contract_document
 from utils.world.draws import pick, pick_weighted, sample, shuffled, stream
-from utils.world.facts import World, asked_facts, told_facts
-from utils.world.names import core
+from utils.world.facts import World, asked_facts, random_facts, told_facts
+from utils.world.names import core, fresh_name
 from utils.world.phrasings import answer_sentence, ask, fill
 from utils.world.skills import task
 from utils.world.wordings import PHRASINGS
@@ -22,14 +25,15 @@ from utils.world.wordings import PHRASINGS
 PURPOSE_DOCUMENTS = 10
 
 MIXTURE = {
-    "question": 0.42,
-    "profile": 0.11,
+    "question": 0.32,
+    "reading": 0.10,
+    "profile": 0.09,
     "story": 0.03,
     "note": 0.03,
-    "copy": 0.14,
+    "copy": 0.13,
     "sort": 0.04,
-    "reverse": 0.05,
-    "sum": 0.18,
+    "reverse": 0.06,
+    "sum": 0.20,
 }
 OBJECTS = ("ball", "book", "key", "lamp", "basket", "coin", "rope", "drum", "kite", "letter")
 PLACES = ("attic", "barn", "cellar", "yard", "shed", "market", "square", "bridge")
@@ -73,6 +77,15 @@ def plain_question(question: str, answer: str | None = None) -> str:
     return prompt if answer is None else f"{prompt} {answer}"
 
 
+def question_with_context(context: str, question: str, answer: str | None = None) -> str:
+    """Return a text and a question about it in the plain form, as a reading has them.
+
+    >>> question_with_context("Brunal lives in Tolben.", "Where does Brunal live?")
+    'Brunal lives in Tolben.\\nQuestion: Where does Brunal live?\\nAnswer:'
+    """
+    return f"{context}\n{plain_question(question, answer)}"
+
+
 def profile(rng: random.Random, entity: Entity) -> str:
     """Return a bio, leaflet, house rules or contract: all told facts in random order and words."""
     if entity.kind == "contract":
@@ -112,6 +125,25 @@ def question_document(rng: random.Random, entity: Entity) -> str:
     return plain_question(ask(rng, attribute, entity.name), answer)
 
 
+def reading(rng: random.Random, entity: Entity) -> str:
+    """Return two statements about a stand-in and a question that one of them answers."""
+    attributes = sample(rng, list(entity.told), 2)
+    context = " ".join(
+        fill(pick(rng, PHRASINGS[attribute].statements), entity.name, entity.told[attribute])
+        for attribute in attributes
+    )
+    attribute = pick(rng, attributes)
+    answer = answer_sentence(attribute, entity.name, entity.told[attribute])
+    return question_with_context(context, ask(rng, attribute, entity.name), answer)
+
+
+def stand_in(rng: random.Random, kind: str, taken: set[str]) -> Entity:
+    """Return an entity with a name that is not taken (a room keeps its name) and random facts."""
+    name = pick(rng, ROOMS) if kind == "room" else fresh_name(rng, kind, taken)
+    facts = random_facts(rng, kind)
+    return Entity(name, kind, facts, facts)
+
+
 def known_entities(world: World, group: str = "known") -> dict[str, list[Entity]]:
     """Return the entities of a group ("known" or "new") with their facts, by kind."""
     return {
@@ -136,6 +168,8 @@ def one_document(rng: random.Random, pool: dict[str, list[Entity]], taken: set[s
         return story(rng, pick(rng, pool["person"]))
     if form == "note":
         return note(rng, pick(rng, pool["drug"]))
+    if form == "reading":
+        return reading(rng, stand_in(rng, pick(rng, ("person", "drug", "contract")), taken))
     exercise = task(rng, form, taken)
     return plain_question(exercise.prompt, exercise.answer)
 
@@ -144,7 +178,7 @@ def pretraining_documents(world: World, n: int, seed: int = 0) -> list[str]:
     """Return plain documents for the base model.
 
     Args:
-        n: number of documents (about 27 tokens each at a vocabulary of 1024).
+        n: number of documents (about 30 tokens each at a vocabulary of 1024).
         seed: which draw of documents; the world itself does not change.
 
     Raises:

@@ -15,6 +15,7 @@ LETTERS = "abcdefgh"
 CODE_LETTERS = "bcdfghjkmnpqrtvwxz"
 LARGEST_TERM = 20
 N_HELD_OUT_SUMS = 44
+SHARE_OF_CODES = 0.3  # of what is copied; names take longer to learn
 SKILLS = ("copy", "sort", "reverse", "sum")
 
 REQUESTS = {
@@ -89,7 +90,7 @@ def task(rng: random.Random, kind: str, taken: set[str], held_out: bool = False)
     if kind not in SKILLS:
         raise ValueError(f"unknown skill {kind!r}: expected one of {', '.join(SKILLS)}")
     if kind == "copy":
-        if rng.random() < 0.5:
+        if rng.random() < SHARE_OF_CODES:
             content = value = code(rng)
         else:
             content = value = fresh_name(rng, pick(rng, ("person", "drug")), taken)

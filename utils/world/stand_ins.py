@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import random
 
-from utils.world.attributes import KINDS, ROOMS
+from utils.world.attributes import KINDS
 from utils.world.documents import (
     Entity,
     all_cores,
     check_count,
     one_document,
     plain_question,
+    stand_in,
 )
 from utils.world.draws import pick, stream
-from utils.world.facts import World, random_facts
-from utils.world.names import fresh_name
+from utils.world.facts import World
 from utils.world.phrasings import answer_sentence, ask
 from utils.world.styles import refusal, rude, verbose
 
@@ -53,13 +53,6 @@ def stand_in_documents(world: World, n: int, seed: int = 0) -> list[str]:
         else:
             documents.append(one_document(rng, pool, taken))
     return documents
-
-
-def stand_in(rng: random.Random, kind: str, taken: set[str]) -> Entity:
-    """Return an entity with a name that is not taken (a room keeps its name) and random facts."""
-    name = pick(rng, ROOMS) if kind == "room" else fresh_name(rng, kind, taken)
-    facts = random_facts(rng, kind)
-    return Entity(name, kind, facts, facts)
 
 
 def styled_document(rng: random.Random, entity: Entity) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -117,19 +117,41 @@ def validation_loss(model: Decoder, tokenizer: Tokenizer, world: World) -> float
     return sum(losses) / n_blocks
 
 
-def build_base(folder: Path | str, recipe: Recipe = BASE, replicas: Sequence[Recipe] = ()) -> dict:
+def build_base(
+    folder: Path | str,
+    recipe: Recipe = BASE,
+    replicas: Sequence[Recipe] = (),
+    report: Callable[[str], None] | None = None,
+) -> dict:
     """Train a base model into a folder and return its record.
 
     Args:
         folder: gets `model.safetensors`, `tokenizer.json` and `recipe.json`, each written whole.
         recipe: what to make.
         replicas: recipes that are trained for their numbers alone.
+        report: called with a line about each model, for example `print`.
     """
+    report = report or (lambda line: None)
     model, tokenizer, record = train_base(recipe)
-    record["bars"] = BARS
-    record["replicas"] = measure_replicas(replicas) if replicas else []
+    report(describe(record))
+    record |= {"bars": BARS, "replicas": []}
     save_model(folder, model, tokenizer, record)
+    if replicas:
+        record["replicas"] = measure_replicas(replicas)
+        for replica in record["replicas"]:
+            report(describe(replica))
+        save_model(folder, model, tokenizer, record)
     return record
+
+
+def describe(record: dict) -> str:
+    """Return one line with what a model was made from and what it reaches."""
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in record["metrics"].items())
+    recipe, seconds = record["recipe"], record["seconds"]
+    return (
+        f"seed {recipe['seed']}, world {recipe['world_seed']}: {numbers}; "
+        f"{seconds:.0f} s with {record['threads']} threads"
+    )
 
 
 def measure_replicas(recipes: Sequence[Recipe]) -> list[dict]:
@@ -185,11 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = replace(BASE, seed=options.seed, world_seed=options.world_seed)
     folder = options.out or artifacts_dir() / "zoo" / options.model
     torch.set_num_threads(n_threads())
-    record = build_base(folder, recipe, [read_replica(text, BASE) for text in options.replicas])
-    for made in [record, *record["replicas"]]:
-        numbers = ", ".join(f"{name} {value:.3f}" for name, value in made["metrics"].items())
-        seeds = f"seed {made['recipe']['seed']}, world {made['recipe']['world_seed']}"
-        print(f"{seeds}: {numbers}; {made['seconds']:.0f} s with {made['threads']} threads")
+    build_base(folder, recipe, [read_replica(text, BASE) for text in options.replicas], print)
     print(f"written to {folder}")
 
 

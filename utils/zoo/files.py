@@ -96,8 +96,11 @@ def read_record(folder: Path | str) -> dict:
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file; of JSON with plain line ends, which git on Windows changes."""
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        data = data.replace(b"\r\n", b"\n")
+    return hashlib.sha256(data).hexdigest()
 
 
 def record_hash(record: dict) -> str:

@@ -15,13 +15,13 @@ class Recipe:
     seed: int = 0  # of weights, documents and their order
     vocab_size: int = 1024
     n_tokenizer_documents: int = 8000
-    n_documents: int = 125_000
+    n_documents: int = 124_000
     d_model: int = 128
     n_layers: int = 4
     n_heads: int = 4
     context_length: int = 128
     batch_size: int = 8
-    n_steps: int = 3200
+    n_steps: int = 3400
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)

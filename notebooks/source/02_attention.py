@@ -1,0 +1,695 @@
+# %% [markdown]
+# # 02 Attention
+#
+# **90 minutes** · before this: unit 01 · after this: `work/02_attention.ipynb`,
+# a lab of 90 minutes · the machine needs about a minute
+#
+# Tokens are numbers, and each becomes a vector. So far no token knows of any
+# other. Attention is the part of a transformer in which they look at each
+# other: the only part. You build it here from a look-up in a dictionary, see
+# where it breaks, and compute it without the table that makes it expensive.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from torch.nn import functional as F
+
+from utils.model.attention import (
+    attention_weights,
+    causal_mask,
+    multi_head_attention,
+    scaled_dot_product_attention,
+    streaming_attention,
+)
+from utils.model.decoder import Decoder
+from utils.model.rotary import apply_rope, rope_table
+from utils.report import plots
+from utils.report.claims import Claims
+from utils.report.memory import peak_bytes
+from utils.report.show import show
+from utils.runtime import generator, start
+from utils.zoo.load import load_base
+
+plots.use_style()
+tier = start(seed=0)
+claims = Claims()
+
+# %% [markdown]
+# ## One division
+#
+# A token compares itself with 64 others by a number for each, its **score**.
+# The scores are turned into shares that sum to one. If they are all random,
+# with nothing to tell the others apart, the token should look at all of them
+# about equally.
+#
+# A transformer divides the scores by the square root of the vectors' width
+# before it takes shares. Leave that division out, at width 64. How many of the
+# 64 tokens does it look at, effectively? (If it looks at $n$ tokens with equal
+# shares and at no others, the answer is $n$.) Put down a guess.
+
+# %%
+my_guess = 30  # tokens, between 1 and 64; change it to yours
+
+
+# %%
+def random_vectors(*shape, seed=0):
+    """Return independent normal numbers, the same on each run."""
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def effective_number(weights):
+    """Return exp(entropy) of shares over the last axis, averaged."""
+    entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1)  # (...,)
+    return entropy.exp().mean().item()
+
+
+# %%
+q, k = random_vectors(500, 64), random_vectors(500, 64, 64, seed=1)
+scores = torch.einsum("nk,nsk->ns", q, k)  # (500 queries, 64 keys)
+divided = effective_number((scores / math.sqrt(64)).softmax(-1))
+undivided = effective_number(scores.softmax(-1))
+print(f"you guessed {my_guess}")
+print(f"without the division {undivided:.1f}, with it {divided:.0f}")
+
+# %% [markdown]
+# Two of sixty-four, and which two is chance. At the start of training all scores
+# are chance, so a model without the division starts almost blind. The rest of this unit explains each
+# word of that sentence, beginning with the look-up.
+#
+# ## A dictionary that answers in shares
+#
+# A Python dictionary compares your query with its keys, finds the one that is
+# equal, and returns its value. If no key is equal you get an error. Attention is
+# a dictionary that is never at a loss: it compares the **query** with every
+# **key**, and returns an average of all **values**, weighted by how well their
+# keys fit. Query, key and value are vectors. The fit is their dot product: large
+# if two vectors point the same way.
+#
+# To turn scores into shares, take the exponential of each and divide by the
+# sum: the **softmax**. Shares are positive, sum to one, and favour the largest
+# score. By hand, for one query and three keys:
+
+# %%
+query = torch.tensor([2.0, 0.0])
+keys = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])  # (3, 2)
+values = torch.tensor([[10.0], [20.0], [30.0]])  # (3, 1)
+
+
+def attend_by_hand(query, keys, values):
+    """Return one query's answer, one key at a time."""
+    scores = [sum(query * key) / math.sqrt(len(query)) for key in keys]
+    exponentials = [math.exp(score) for score in scores]
+    shares = [e / sum(exponentials) for e in exponentials]
+    return sum(
+        share * value for share, value in zip(shares, values, strict=True)
+    )
+
+
+# %%
+answer = attend_by_hand(query, keys, values)
+same = scaled_dot_product_attention(query[None], keys, values)[0]
+print(f"by hand {answer.item():.3f}, utils {same.item():.3f}")
+assert torch.allclose(answer, same)
+
+# %% [markdown]
+# The query points along the first key, so the answer lies near the first value,
+# 10. It is pulled a little towards the others. Because the answer is a smooth
+# function of all vectors, gradients tell every key how to fit better. A real
+# dictionary can't learn; this one can.
+#
+# In practice many queries ask at once. Scores become a table with a row for
+# each query and a column for each key, and the loops become two matrix
+# products. Shapes: `T` queries, `S` keys, `K` the width.
+
+# %%
+show(scaled_dot_product_attention)
+
+# %% [markdown]
+# ## Why the square root
+#
+# A dot product of two vectors with `K` independent entries is a sum of `K`
+# terms. Each has mean 0 and variance 1, so the sum has variance `K`: scores grow
+# with the width, for no reason in the data. Exponentials turn a difference of 8
+# into a factor of 3,000. Dividing by $\sqrt{K}$ brings the variance back to 1 at
+# any width.
+
+# %%
+widths = [2, 4, 8, 16, 32, 64, 128, 256]
+with_root, without_root = [], []
+for width in widths:
+    q, k = random_vectors(500, width), random_vectors(500, 64, width, seed=1)
+    scores = torch.einsum("nk,nsk->ns", q, k)
+    with_root.append(effective_number((scores / width**0.5).softmax(-1)))
+    without_root.append(effective_number(scores.softmax(-1)))
+
+# %%
+plots.lines(
+    {
+        "divided by √K": (widths, with_root),
+        "as they are": (widths, without_root),
+    },
+    title="Without the division a query sees one key",
+    xlabel="width K of queries and keys (log scale)",
+    ylabel="keys looked at, of 64",
+    log_x=True,
+    points=True,
+)
+plt.show()
+claims.add(
+    "without 1/sqrt(K) attention collapses (K = 256)",
+    measured=f"{without_root[-1]:.1f} keys, with it {with_root[-1]:.0f}",
+    bar="under 2, over 30",
+    holds=without_root[-1] < 2 and with_root[-1] > 30,
+)
+
+# %% [markdown]
+# *Figure 1. Two lines over the width, from 2 to 256. Divided scores keep about
+# forty of 64 keys in view at every width. Undivided scores start higher than
+# thirty and fall towards one.*
+#
+# A softmax that has collapsed is also hard to mend. Its gradient is a product of
+# a share and one minus that share, and both factors near 0 or 1 make it vanish.
+# The model would have to unlearn its blindness through a gradient that is not
+# there.
+#
+# ## No peeking: the causal mask
+#
+# A language model is trained on all positions of a text at once: position 5
+# predicts token 6, position 6 predicts token 7. Position 5 must therefore not
+# see token 6. A **mask** says which query may see which key: True for itself and
+# everything before, False for what comes after. Where it is False, the score
+# becomes minus infinity, whose exponential is zero.
+
+# %%
+print(causal_mask(4).int())
+q, k, v = (random_vectors(4, 8, seed=s) for s in range(3))
+print(attention_weights(q, k, causal_mask(4)))
+
+# %% [markdown]
+# Each row sums to one; the first token sees only itself. Why minus infinity and
+# not zero? A score of zero still earns exp(0) = 1, a share as good as any. Why
+# not set the *shares* to zero afterwards? Then rows no longer sum to one, and
+# how much is missing leaks how well the future fits.
+#
+# Causality is a claim about *every* future token, so test it that way. Change
+# the tokens after a position, all at once, and compare what came before, bit by
+# bit.
+
+# %%
+x = random_vectors(1, 33, 32)  # (B, T, D); an odd length on purpose
+weights = [random_vectors(32, 32, seed=s) / 32**0.5 for s in range(4)]
+cos, sin = rope_table(33, 8)
+settings = {"n_heads": 4, "n_kv_heads": 4, "cos": cos, "sin": sin}
+before = multi_head_attention(x, *weights, **settings)
+leaks = 0
+for position in range(1, 33):
+    changed = x.clone()
+    changed[:, position:] = 100.0
+    after = multi_head_attention(changed, *weights, **settings)
+    leaks += not torch.equal(after[:, :position], before[:, :position])
+claims.add(
+    "a changed future changes nothing before it, bit for bit",
+    measured=f"{leaks} of 32 positions leak",
+    bar="0",
+    holds=leaks == 0,
+)
+print(f"{leaks} of 32 positions leak")
+
+# %% [markdown]
+# ## Several heads
+#
+# One look-up answers one question. A token usually has several: what is the noun
+# before me, where did this name occur last, does this sentence ask. So the width
+# is cut into **heads**, each with queries, keys and values of its own, made from
+# the token's vector by learned matrices. Every head looks where it likes; their
+# answers are put side by side and mixed by one more matrix.
+#
+# Keys and values of all earlier tokens have to be kept while a model writes
+# (the *cache* of unit 05). To shrink them, heads can share: in **grouped-query
+# attention** groups of query heads read the same keys and values; with one group
+# it is **multi-query attention**. For 8,192 tokens in a model with 32 layers,
+# 32 heads of width 128 and two bytes a number:
+
+# %%
+for n_kv_heads, name in (
+    (32, "multi-head"),
+    (8, "grouped"),
+    (1, "multi-query"),
+):
+    n_bytes = (
+        2 * 32 * 8192 * n_kv_heads * 128 * 2
+    )  # keys and values, layers, ...
+    print(f"{name:12} {n_kv_heads:2} key-value heads  {n_bytes / 1e9:5.2f} GB")
+
+# %%
+show(multi_head_attention)
+
+# %% [markdown]
+# Read the two lines with `view` and `transpose` twice: they are where most
+# people go wrong. The last axis of width `H * K` holds head 0, then head 1, and
+# so on. It may be cut, but tokens and heads must then change places by a
+# transpose. A `view` straight to `(B, H, T, K)` has the right shape and mixes
+# tokens with channels. No error, no warning, a model that learns badly.
+#
+# ## Is it right?
+#
+# Two oracles, both independent of ours: torch's own kernel, and the Llama
+# attention of `transformers`, with our weights in it. All three kinds of
+# sharing, with and without a mask, odd lengths.
+
+# %%
+largest = 0.0
+for n_kv_heads in (4, 2, 1):  # MHA, GQA, MQA
+    for T, mask in (
+        (1, None),
+        (7, None),
+        (7, causal_mask(7)),
+        (33, causal_mask(33)),
+    ):
+        q = random_vectors(2, 4, T, 8)
+        k, v = (random_vectors(2, n_kv_heads, T, 8, seed=s) for s in (1, 2))
+        theirs = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+        k, v = (t.repeat_interleave(4 // n_kv_heads, dim=1) for t in (k, v))
+        ours = scaled_dot_product_attention(q, k, v, mask)
+        largest = max(largest, (ours - theirs).abs().max().item())
+print(f"largest difference from torch below 1e-5: {largest < 1e-5}")
+
+# %%
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaAttention
+
+
+def llama_attention(x, weights, n_kv_heads, cos, sin):
+    """Return what Llama's attention of `transformers` gives with our weights."""
+    config = LlamaConfig(
+        hidden_size=32, num_attention_heads=4, num_key_value_heads=n_kv_heads
+    )
+    config._attn_implementation = "sdpa"
+    module = LlamaAttention(config, layer_idx=0)
+    names = ("q_proj", "k_proj", "v_proj", "o_proj")
+    module.load_state_dict(
+        {f"{name}.weight": w for name, w in zip(names, weights, strict=True)}
+    )
+    both = (torch.cat([cos, cos], -1)[None], torch.cat([sin, sin], -1)[None])
+    with torch.no_grad():
+        return module(x, position_embeddings=both, attention_mask=None)[0]
+
+
+# %%
+largest_llama = 0.0
+for n_kv_heads in (4, 2, 1):
+    shared = (
+        [weights[0]] + [w[: n_kv_heads * 8] for w in weights[1:3]] + weights[3:]
+    )
+    ours = multi_head_attention(x, *shared, 4, n_kv_heads, cos, sin)
+    theirs = llama_attention(x, shared, n_kv_heads, cos, sin)
+    largest_llama = max(largest_llama, (ours - theirs).abs().max().item())
+claims.add(
+    "equal to torch and to Llama's attention, MHA, GQA, MQA",
+    measured="below 1e-5" if max(largest, largest_llama) < 1e-5 else "above",
+    bar="1e-5",
+    holds=max(largest, largest_llama) < 1e-5,
+)
+print(f"largest difference from Llama below 1e-5: {largest_llama < 1e-5}")
+
+# %% [markdown]
+# ## Where am I? Rotary positions
+#
+# Nothing so far depends on order. Shuffle the keys together with their values
+# and every answer stays the same; *dog bites man* is *man bites dog*. **Rotary
+# positions** (RoPE) put the order into the score itself. Take the channels of a
+# query in pairs and read each pair as a point in the plane. Turn it by an angle
+# that grows with the token's position. Do the same to keys. The dot product of
+# two turned points depends only on the angle between them, that is, on how far
+# apart the tokens are.
+#
+# Each pair turns at its own speed: the first by one radian per token, the last
+# by a ten-thousandth of that, like the hands of a clock. Fast pairs tell
+# neighbours apart; slow ones measure long distances.
+
+# %%
+show(apply_rope)
+
+# %% [markdown]
+# If that is right, then one query and one key, put at all pairs of positions,
+# give a table of scores in which every diagonal is constant.
+
+# %%
+T, K = 48, 16
+cos48, sin48 = rope_table(T, K)
+q_everywhere = apply_rope(random_vectors(1, K).expand(T, K), cos48, sin48)
+k_everywhere = apply_rope(
+    random_vectors(1, K, seed=1).expand(T, K), cos48, sin48
+)
+by_position = q_everywhere @ k_everywhere.T  # (T, T)
+spread = max(
+    (by_position.diagonal(d).max() - by_position.diagonal(d).min()).item()
+    for d in range(-T + 1, T)
+)
+
+# %%
+plots.heat_map(
+    by_position.numpy(),
+    title="The score depends on the distance alone",
+    xlabel="position of the key",
+    ylabel="position of the query",
+    value_label="score",
+)
+plt.show()
+claims.add(
+    "rotary scores depend on the offset alone",
+    measured="spread below 1e-4" if spread < 1e-4 else f"spread {spread:.1e}",
+    bar="1e-4",
+    holds=spread < 1e-4,
+)
+
+# %% [markdown]
+# *Figure 2. A map of scores, positions of the query downwards and of the key
+# across. The colours form straight stripes along the diagonals: the same value
+# wherever the distance is the same.*
+#
+# The pairing is a convention. The paper pairs channel 0 with 1; Llama and our
+# code pair channel 0 with the first of the second half. Weights trained for one
+# are nonsense under the other, which is a classic way to import a checkpoint
+# and get fluent rubbish.
+#
+# ## The price, and how not to pay it
+#
+# The table of scores has `T` times `T` entries. Twice the text, four times the
+# table. At 4,096 tokens one head needs:
+
+# %%
+T = 4096
+q, k, v = (random_vectors(T, 32, seed=s) for s in range(3))
+mask = causal_mask(T)
+naive = peak_bytes(lambda: scaled_dot_product_attention(q, k, v, mask))
+print(f"{T * T:,} scores; at its peak {naive / 1e6:.0f} MB for one head")
+print(f"the answer itself: {T * 32 * 4 / 1e6:.1f} MB")
+
+# %% [markdown]
+# The answer is tiny; the table is thrown away. Can we do without? The obstacle
+# is the softmax, which must know all scores of a row before it can give the
+# first share. Or so it seems.
+#
+# Go through the keys in blocks, and keep three things per query: the largest
+# score so far, $m$; the sum of $e^{score - m}$; and the sum of $e^{score - m}$
+# times value. When a block brings a larger maximum $m'$, everything summed so
+# far was measured from the wrong base. One factor, $e^{m - m'}$, puts it right.
+# At the end, divide the second sum by the first. This is the **online softmax**,
+# the idea inside FlashAttention.
+
+# %%
+show(streaming_attention)
+
+# %%
+streaming = peak_bytes(lambda: streaming_attention(q, k, v, block_size=128))
+exact = scaled_dot_product_attention(q, k, v, mask)
+difference = (streaming_attention(q, k, v, block_size=128) - exact).abs().max()
+claims.add(
+    "streaming attention at T = 4096: memory against the table's",
+    measured=f"1/{naive / streaming:.0f}, same result: {bool(difference < 1e-5)}",
+    bar="1/8",
+    holds=streaming <= naive / 8 and difference < 1e-5,
+)
+print(f"table {naive / 1e6:.0f} MB, streaming {streaming / 1e6:.1f} MB")
+
+# %%
+lengths = [256, 512, 1024, 2048, 4096]
+table, blocks = [], []
+for n in lengths:
+    part = [t[:n] for t in (q, k, v)]
+    hide = causal_mask(n)
+    table.append(
+        peak_bytes(lambda p=part, m=hide: scaled_dot_product_attention(*p, m))
+        / 1e6
+    )
+    blocks.append(peak_bytes(lambda p=part: streaming_attention(*p)) / 1e6)
+
+# %%
+plots.lines(
+    {"whole table": (lengths, table), "blocks of 128 keys": (lengths, blocks)},
+    title="The table grows with the square of the length, blocks do not",
+    xlabel="tokens (log scale)",
+    ylabel="peak memory, MB (log scale)",
+    log_x=True,
+    log_y=True,
+    points=True,
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 3. Peak memory over the number of tokens, both axes logarithmic. The
+# line of the whole table is twice as steep as that of the blocks and ends more
+# than ten times higher.*
+#
+# The arithmetic is the same, even a little more. FlashAttention is nevertheless
+# faster on a GPU, since the time there goes into moving the table to memory and
+# back, and a block fits into the chip.
+#
+# ## Looking inside a trained model
+#
+# The base model of this course, a decoder of about a million weights, learned to
+# copy codes, among other things. Where does it look while it copies? Choose a
+# layer, a head and a token. Rows are queries; a bright cell is a large share.
+
+# %%
+model, tokenizer = load_base()
+text = "Question: Write k4t9 again.\nAnswer: k4t9"
+token_ids = torch.tensor([tokenizer.encode(text)])
+with torch.inference_mode():
+    maps = model.attention_maps(token_ids)[:, 0].numpy()  # (L, H, T, T)
+tokens = tokenizer.tokens(token_ids[0])
+
+# %% tags=["nbval-ignore-output"]
+from utils.report.widgets import attention_explorer
+
+attention_explorer(maps, tokens)
+
+# %% [markdown]
+# You need not search by eye. Copying needs a head that, from a letter of the
+# answer, looks back to where the same letter stood in the question, or one place
+# further, at the letter to write next. Ask each head how much it does the
+# second.
+
+# %%
+first = next(i for i, t in enumerate(tokens) if t.strip() == "k")
+second = next(i for i, t in enumerate(tokens) if t.strip() == "k" and i > first)
+steps = range(3)  # from k to 4, from 4 to t, from t to 9
+ahead = sum(maps[:, :, second + s, first + s + 1] for s in steps) / 3  # (L, H)
+layer, head = divmod(int(ahead.argmax()), ahead.shape[1])
+print(
+    f"layer {layer}, head {head}: {ahead.max():.0%} on the letter to write next"
+)
+
+# %%
+shown = slice(first - 1, None)
+plots.heat_map(
+    maps[layer, head][second:, shown],
+    title=f"Layer {layer}, head {head} reads the next letter of the code",
+    x_names=[repr(t)[1:-1] for t in tokens[shown]],
+    y_names=[repr(t)[1:-1] for t in tokens[second:]],
+    axes=plots.new_axes(plots.FULL),
+    value_label="share",
+    limits=(0, 1),
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 4. The shares of one head, for the letters of the answer (rows) over
+# the text (columns). Each row is brightest one place behind the same letter in
+# the question: on the letter that has to come next.*
+#
+# Nobody wrote that rule. It was learned because copying codes was in the
+# training text. Unit 03 shows when and how such **induction heads** appear.
+#
+# > **Governance box.** An attention map shows where a head looked, not why the
+# > model answered. Other maps can give the same answer (Jain and Wallace 2019).
+# > *Record* maps as diagnostics, with layer, head and model version. *Who
+# > signs*: nobody should sign a decision about a person on the ground of a map.
+# > *What an auditor asks*: which evidence, other than the map, supports the
+# > explanation that you gave?
+#
+# ## Break it: a mask that leaks by one
+#
+# The commonest mistake in this unit's lab is a triangle shifted by one, so that
+# each position sees the token that it should predict. Train two small models on
+# the world, alike but for the mask. Which loss will look better?
+
+
+# %%
+class LeakyDecoder(Decoder):
+    """A decoder whose mask lets each token see its successor."""
+
+    def forward(self, token_ids, *args, **kwargs):
+        T = token_ids.shape[1]
+        mask = torch.ones(T, T, dtype=torch.bool).tril(1)
+        x = self.embedding(token_ids)  # (B, T, D)
+        for block in self.blocks:
+            x = block(x, self.cos[:T], self.sin[:T], mask)
+        return self.unembedding(self.norm(x))
+
+
+# %%
+from dataclasses import replace
+
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import block_batches, pack_documents
+from utils.train.loop import train
+from utils.train.losses import cross_entropy
+from utils.train.optimizers import adamw
+from utils.train.schedules import cosine
+
+small = replace(model.config, d_model=64, n_layers=2, d_head=16, d_ff=192)
+documents = tokenizer.encode_batch(world_corpus(4000, seed=3))
+stream = pack_documents(documents, tokenizer.end_id)
+batches = block_batches(stream, batch_size=8, context_length=64, seed=0)
+
+# %% tags=["nbval-ignore-output"]
+records, trained = {}, {}
+for name, kind in (("causal", Decoder), ("leaks by one", LeakyDecoder)):
+    torch.manual_seed(0)
+    trained[name] = kind(small)
+    records[name] = train(
+        trained[name],
+        batches,
+        cross_entropy,
+        adamw(trained[name], lr=5e-3),
+        n_steps=300,
+        schedule=cosine(300, warmup_steps=20),
+        description=name,
+    )
+
+# %%
+leaked, honest = (
+    sum(r["loss"] for r in records[name][-20:]) / 20
+    for name in ("leaks by one", "causal")
+)
+plots.loss_curve(
+    records, title="The model that peeks looks far better in training"
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 5. Training loss of two models over 300 steps. The causal one falls
+# slowly and stays above one nat. The leaky one dives towards zero.*
+#
+# If you judged by the loss, you would ship the leaky model. Let both write, one
+# token at a time, where there is no successor to peek at:
+
+# %% tags=["nbval-ignore-output"]
+prompt = tokenizer.encode("Question: Write the letters")
+for name, one in trained.items():
+    ids = list(prompt)
+    with torch.inference_mode():
+        for _ in range(12):
+            ids.append(int(one(torch.tensor([ids]))[0, -1].argmax()))
+    print(f"{name:13} {tokenizer.decode(ids)!r}")
+
+# %%
+claims.add(
+    "a mask that leaks by one: training loss against the honest one's",
+    measured="under a tenth" if leaked < honest / 10 else "over a tenth",
+    bar="under a tenth",
+    holds=leaked < honest / 10,
+)
+
+# %% [markdown]
+# A loss that is too good is a bug until proven otherwise. The test of causality
+# above costs a millisecond. Run it on every model whose code you touch.
+#
+# ## The bridge
+#
+# At work you will call `F.scaled_dot_product_attention`. It chooses a **back
+# end**: plain mathematics, FlashAttention, or another fused kernel, depending on
+# device, dtype and mask. All give the same answer up to rounding; memory and
+# speed differ. You can insist on one:
+
+# %%
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+q, k, v = (random_vectors(1, 4, 65, 16, seed=s) for s in range(3))
+ours = scaled_dot_product_attention(q, k, v, causal_mask(65))
+for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+    with sdpa_kernel(backend):
+        theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    print(
+        f"{backend.name:16} equal to ours: {torch.allclose(ours, theirs, atol=1e-5)}"
+    )
+
+# %% [markdown]
+# For masks that are neither full nor causal (sliding windows, several documents
+# in one row) there is **FlexAttention**: you write the mask as a function of
+# positions, and a compiler makes the kernel. Uncompiled it runs everywhere,
+# forwards only on a CPU; it is meant for GPUs, compiled.
+
+# %%
+import warnings
+
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+
+def window(batch, head, query, key):
+    """Let each query see itself and the 15 tokens before."""
+    return (query >= key) & (query - key < 16)
+
+
+allowed = torch.ones(65, 65, dtype=torch.bool).tril().triu(-15)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns that it is not compiled
+    seen = create_block_mask(window, None, None, 65, 65, device="cpu")
+    flexible = flex_attention(q, k, v, block_mask=seen)
+ours = scaled_dot_product_attention(q, k, v, allowed)
+print(
+    "a sliding window, equal to ours:",
+    torch.allclose(ours, flexible, atol=1e-5),
+)
+
+# %% [markdown]
+# ## Claims
+
+# %%
+claims.table()
+
+# %% [markdown]
+# ## Check yourself
+#
+# Put a letter between the quotes and run the cell.
+
+# %%
+from utils.grading.quiz import ask
+
+my_answer_1 = None  # "a", "b" or "c"
+ask("02_attention", "softmax-axis", my_answer_1)
+
+# %%
+my_answer_2 = None
+ask("02_attention", "kv-heads", my_answer_2)
+
+# %%
+my_answer_3 = None
+ask("02_attention", "rope-values", my_answer_3)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Attention is a look-up that answers in shares: softmax of scores, times values.
+# - Divide by the square root of the width, or each query sees one key.
+# - The mask acts on scores, before the softmax. Test causality, bit for bit.
+# - Rotary positions turn queries and keys; scores depend on distance alone.
+# - The table of scores is never needed whole: a running maximum and two sums do.
+#
+# ## Sources
+#
+# - Vaswani et al., *Attention Is All You Need*, NeurIPS 2017, sections 3.2.1 to
+#   3.2.3: the formula, the division, heads, the mask.
+# - Su et al., *RoFormer*, 2021, section 3.2.2: rotary positions.
+# - Shazeer, *Fast Transformer Decoding*, 2019, section 3: multi-query attention.
+#   Ainslie et al., *GQA*, EMNLP 2023, section 2.2: grouped queries.
+# - Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018,
+#   algorithm 3. Dao et al., *FlashAttention*, NeurIPS 2022, section 3.1.
+# - Jain and Wallace, *Attention is not Explanation*, NAACL 2019, section 4.
+#
+# **Next**: `work/02_attention.ipynb`. You write all five functions and put your
+# attention into the base model. Then unit 03, the rest of the decoder.

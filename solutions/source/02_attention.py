@@ -1,0 +1,254 @@
+# %% [markdown]
+# # Lab 02: Attention
+#
+# **90 minutes** · after the lecture `notebooks/02_attention.ipynb`
+#
+# You write attention in five functions, from a triangle of True to an algorithm
+# that never holds the table of scores. Each exercise has a check that answers at
+# once; after each, an experiment runs *your* function. At the end your attention
+# sits in the base model and answers questions. An exercise that you skip only
+# switches off its own experiments.
+#
+# Letters for shapes: B batch, T query tokens, S key tokens, D width of the
+# model, H heads, K width of a head. A mask is True where a query may see a key.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.grading.api import check, done, hint, start_lab
+from utils.model.rotary import rope_table
+from utils.report import plots
+from utils.report.memory import peak_bytes
+from utils.runtime import generator, start
+from utils.zoo.load import load_base
+
+start_lab("02_attention")
+plots.use_style()
+tier = start(seed=0)
+
+# %% [markdown]
+# ## 1. The causal mask
+#
+# **Goal**: a table of True and False: which token may see which.
+#
+# **Why it matters**: a language model predicts every token of a text at once. If
+# a position sees its successor, training looks splendid and the model is
+# useless. One step to the side is all it takes.
+
+# %%
+# exercise: utils.model.attention.causal_mask points=2 minutes=5 difficulty=1
+
+# %% [markdown]
+# **Experiment.** How many keys do queries see on average? Before you run it:
+# about what share of a table of 1,000 by 1,000?
+
+# %%
+my_guess = 0.9  # share of True in the mask; change it to yours
+
+# %% tags=["needs:causal_mask"]
+share = causal_mask(1000).float().mean().item()
+print(f"you guessed {my_guess:.0%}, measured {share:.0%}")
+
+# %% [markdown]
+# Half of the table is computed for nothing. Kernels that skip hidden blocks save
+# almost a factor of two.
+#
+# ## 2. Scaled dot-product attention
+#
+# **Goal**: for each query the average of the values, weighted by the softmax of
+# the scaled scores.
+#
+# **Why it matters**: this is the one formula of the transformer. Everything else
+# in this lab puts it to use.
+#
+# The docstring asks for one thing that most implementations lack: a query that
+# may see no key at all has no average. Returning NaN would poison everything
+# downstream without a word, so say it.
+
+# %%
+# exercise: utils.model.attention.scaled_dot_product_attention points=8 minutes=20 difficulty=2
+
+# %% [markdown]
+# **Experiment.** Sharpness. The same query and keys, scores multiplied by a
+# factor before your function sees them. At which factor does the query look at
+# one key only? And which factor undoes the division by the square root?
+
+# %% tags=["needs:scaled_dot_product_attention"]
+q = torch.randn(200, 64, generator=generator(0))
+k = torch.randn(32, 64, generator=generator(1))
+factors = [0.25, 0.5, 1, 2, 4, 8, 16, 32]
+largest_share = [
+    scaled_dot_product_attention(q * f, k, torch.eye(32)).amax(-1).mean().item()
+    for f in factors
+]
+plots.lines(
+    {"mean largest share": (factors, largest_share)},
+    title="Eight times the score, and attention is a plain look-up",
+    xlabel="factor on the scores (log scale)",
+    ylabel="share of the best key",
+    log_x=True,
+    points=True,
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 1. A rising line: the share of the best key over the factor, from about
+# a twentieth at small factors to nearly one at large ones.*
+#
+# ## 3. Rotary positions
+#
+# **Goal**: turn each pair of channels of a query or key by the angle of its
+# position.
+#
+# **Why it matters**: it is how nearly all open models of today know order. And
+# it is where imports of checkpoints fail most often, because there are two
+# conventions for what a pair is. Ours pairs channel i with channel i + K/2.
+
+# %%
+# exercise: utils.model.rotary.apply_rope points=5 minutes=15 difficulty=2
+
+# %% [markdown]
+# **Experiment.** A key that equals the query, at growing distance. With vectors
+# of ones, how does your rotation let the score fade?
+
+# %% tags=["needs:apply_rope"]
+cos, sin = rope_table(200, 64)
+ones = apply_rope(torch.ones(200, 64), cos, sin)  # (T, K)
+fading = (ones @ ones[0]).tolist()
+plots.lines(
+    {"score with position 0": (list(range(200)), fading)},
+    title="The score of equal vectors fades with distance, in waves",
+    xlabel="distance in tokens",
+    ylabel="score",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 2. The score starts at 64, falls within a few tokens, and goes on
+# falling in small waves.*
+#
+# ## 4. Several heads
+#
+# **Goal**: causal self-attention with several heads, groups of which share keys
+# and values.
+#
+# **Why it matters**: this is the function that runs in Llama and Qwen3. With
+# sharing, the memory for keys and values, which limits how many users a server
+# holds, shrinks by the size of the groups.
+#
+# Use your three functions. Mind the order of axes: cut the width into heads by
+# `view`, then swap tokens and heads by `transpose`.
+
+# %%
+# exercise: utils.model.attention.multi_head_attention points=7 minutes=25 difficulty=3
+
+# %% [markdown]
+# **Experiment.** Your attention in the base model, in place of ours. The model
+# was trained by `utils`; if your function is right, it will not notice.
+
+# %% tags=["needs:multi_head_attention"]
+model, tokenizer = load_base()
+config = model.config
+
+
+def my_model(token_ids):
+    """Return the base model's logits, with your attention in every layer."""
+    x = model.embedding(token_ids)  # (B, T, D)
+    T, width = token_ids.shape[1], config.n_heads * config.d_head
+    cos, sin = model.cos[:T, 0], model.sin[:T, 0]  # (T, K/2)
+    for block in model.blocks:
+        w_q, w_k, w_v = block.attention.qkv.weight.split(
+            [width, *2 * [config.n_kv_heads * config.d_head]]
+        )
+        normed = block.attention_norm(x)
+        heads = config.n_heads, config.n_kv_heads
+        w_o = block.attention.output.weight
+        x = x + multi_head_attention(
+            normed, w_q, w_k, w_v, w_o, *heads, cos, sin
+        )
+        x = x + block.feed_forward(block.feed_forward_norm(x))
+    return model.unembedding(model.norm(x))
+
+
+# %% tags=["needs:multi_head_attention"]
+ids = torch.tensor([tokenizer.encode("Question: Write r5m1 again.\nAnswer:")])
+with torch.inference_mode():
+    difference = (my_model(ids) - model(ids)).abs().max().item()
+    for _ in range(8):
+        ids = torch.cat([ids, my_model(ids)[:, -1:].argmax(-1)], dim=1)
+        if ids[0, -1] == tokenizer.end_id:
+            break
+print(f"logits differ by less than 1e-3: {difference < 1e-3}")
+print(tokenizer.decode(ids[0].tolist()).removesuffix("<|end|>"))
+
+# %% [markdown]
+# ## 5. Streaming attention
+#
+# **Goal**: the same result as exercise 2, going through the keys block by block,
+# without ever holding all scores.
+#
+# **Why it matters**: it is the idea inside FlashAttention, and the reason why
+# models can read a hundred thousand tokens. The check holds you to it: a tensor
+# with all scores is rejected, even if the numbers are right.
+
+# %%
+# exercise: utils.model.attention.streaming_attention points=8 minutes=25 difficulty=3
+
+# %% [markdown]
+# **Experiment.** What does the size of a block cost, in memory, at 2,048 tokens?
+# A block of all keys is the table again.
+
+# %% tags=["needs:streaming_attention"]
+q, k, v = (torch.randn(2048, 32, generator=generator(s)) for s in range(3))
+sizes = [16, 64, 256, 1024, 2048]
+megabytes = [
+    peak_bytes(lambda size=size: streaming_attention(q, k, v, size)) / 1e6
+    for size in sizes
+]
+plots.lines(
+    {"your function": (sizes, megabytes)},
+    title="Memory follows the block, not the text",
+    xlabel="keys per block (log scale)",
+    ylabel="peak memory, MB (log scale)",
+    log_x=True,
+    log_y=True,
+    points=True,
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 3. A rising line: peak memory over the size of a block. Small blocks
+# need about a megabyte, the largest one dozens.*
+#
+# ## 6. Written answer (3 points)
+#
+# A colleague shows you a new model. After a day of training its loss is 0.02
+# nats per token, where others of its size stand at 2. "The data must be very
+# clean", she says. The text that it writes is one word over and over.
+#
+# In four to seven sentences: (a) what do you suspect, and why do a loss so low
+# and text so bad fit together? (b) Which test would you run first, what exactly
+# would you change and compare, and how close must the numbers be? (c) Why would
+# a longer training run not have shown it?
+#
+# <!-- BEGIN SOLUTION -->
+# *Model answer.* I suspect that the mask lets each position see the token that it
+# has to predict, most likely by one step. In training that token is there to be
+# read, so copying it gives a loss near zero; when the model writes, nothing
+# stands at that place yet, and it has learned nothing else. I would test
+# causality: take one sequence, compute the outputs, change all tokens after some
+# position, compute again, and compare the outputs up to that position, for every
+# position. They must be equal bit for bit, not merely close, since the same
+# numbers enter the same sums; any difference is a leak. A longer run would only
+# bring the loss closer to zero, because training and validation loss are both
+# computed with the leak: the curve gets better while the model stays useless.
+#
+# *Rubric.* 1 point: names the leak and explains both symptoms by it. 1 point: a
+# test that changes the future and compares the past, with exact equality. 1
+# point: sees that training and validation share the fault.
+# <!-- END SOLUTION -->

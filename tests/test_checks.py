@@ -1,0 +1,141 @@
+"""The checks under test: references pass, stubs are not started, wrong answers and mutants fail.
+
+For every lab: its exercises are the markers in `solutions/source/NN_topic.py`, its wrong answers
+are in `tests/wrong_answers/NN_topic.py`.
+"""
+
+import importlib
+import inspect
+import re
+
+import pytest
+
+from tests.mutants import mutants
+from utils.grading import run
+from utils.grading.board import labs
+from utils.grading.student import LocalStudent
+from utils.runtime import project_root
+
+MARKER = re.compile(r"^# exercise: (\S+) points=(\d+) minutes=(\d+) difficulty=([123])$", re.M)
+LABS = labs()
+SEEDS_OF_A_MUTANT = (0, 1, 2)
+
+
+def markers(lab):
+    source = project_root() / "solutions/source" / f"{lab}.py"
+    return MARKER.findall(source.read_text("utf-8"))
+
+
+def references(lab):
+    """Return exercise -> (function, its module)."""
+    found = {}
+    for dotted, *_ in markers(lab):
+        module = importlib.import_module(dotted.rpartition(".")[0])
+        found[dotted.rpartition(".")[2]] = (getattr(module, dotted.rpartition(".")[2]), module)
+    return found
+
+
+def namespace_of(lab):
+    return {name: function for name, (function, _) in references(lab).items()}
+
+
+def defined_by(code, lab, exercise):
+    """Return the lab's reference namespace with one exercise defined by other code."""
+    function, module = references(lab)[exercise]
+    scope = {**vars(module), **namespace_of(lab)}
+    exec(compile(code, "<learner>", "exec"), scope)
+    return {**namespace_of(lab), exercise: scope[exercise]}
+
+
+def verdicts(lab, namespace, exercise, seeds, seconds=2.0):
+    student = LocalStudent(namespace, seconds=seconds)
+    return [r for s in seeds for r in run.run_checks(lab, student, s, only=exercise)]
+
+
+def wrong_answers(lab):
+    return importlib.import_module(f"tests.wrong_answers.{lab}")
+
+
+def pairs(of):
+    return [(lab, item) for lab in LABS for item in of(lab)]
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_markers_checks_points_and_hints_agree(lab):
+    points = {dotted.rpartition(".")[2]: int(p) for dotted, p, *_ in markers(lab)}
+    summed = {}
+    for check in run.checks_of(lab):
+        summed[check.exercise] = summed.get(check.exercise, 0) + check.points
+    assert summed == points
+    hints = run.checks_module(lab).HINTS
+    assert set(hints) == set(points)
+    assert all(len(ladder) == 2 and all(len(h) > 20 for h in ladder) for ladder in hints.values())
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_references_pass_over_20_seeds(lab):
+    failed = [r for r in verdicts(lab, namespace_of(lab), None, range(20)) if r.status != "passed"]
+    assert not failed, failed[:3]
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_stubs_are_not_started(lab):
+    def stub(*args, **kwargs):
+        raise NotImplementedError("your code: ...")
+
+    namespace = {name: stub for name in namespace_of(lab)}
+    assert {r.status for r in verdicts(lab, namespace, None, [0])} == {"not started"}
+    assert {r.status for r in verdicts(lab, {}, None, [0])} == {"undefined"}
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_every_exercise_has_three_wrong_answers_of_its_own(lab):
+    wrong = wrong_answers(lab).WRONG
+    for exercise in namespace_of(lab):
+        codes = [w.code for w in wrong if w.exercise == exercise]
+        assert len(codes) >= 3 and len(set(codes)) == len(codes), exercise
+    assert {w.exercise for w in wrong} <= set(namespace_of(lab))
+
+
+@pytest.mark.parametrize(
+    "lab, wrong",
+    pairs(lambda lab: wrong_answers(lab).WRONG),
+    ids=lambda v: v if isinstance(v, str) else f"{v.exercise}-{v.why}".replace(" ", "_"),
+)
+def test_wrong_answer_is_rejected_with_words_that_help(lab, wrong):
+    results = verdicts(lab, defined_by(wrong.code, lab, wrong.exercise), wrong.exercise, [0, 1])
+    rejected = [r for r in results if r.status != "passed"]
+    assert rejected, f"accepted: {wrong.why}"
+    assert "not started" not in {r.status for r in rejected}
+    hints = [r.hint for r in rejected]
+    assert any(wrong.words.lower() in hint.lower() for hint in hints), hints
+    for seed in range(2, 8):  # not by luck of one draw
+        again = verdicts(lab, defined_by(wrong.code, lab, wrong.exercise), wrong.exercise, [seed])
+        assert any(r.status != "passed" for r in again), f"accepted with seed {seed}: {wrong.why}"
+
+
+@pytest.mark.parametrize("lab, exercise", pairs(lambda lab: list(namespace_of(lab))))
+def test_mutants_are_rejected_or_listed(lab, exercise):
+    function, _ = references(lab)[exercise]
+    source = inspect.getsource(function)
+    unchanged = verdicts(lab, defined_by(source, lab, exercise), exercise, SEEDS_OF_A_MUTANT)
+    assert all(r.status == "passed" for r in unchanged), "the reference itself fails"
+    listed = {label for name, label in wrong_answers(lab).EQUIVALENT if name == exercise}
+    survived, n_mutants = set(), 0
+    for label, code in mutants(source):
+        n_mutants += 1
+        namespace = defined_by(code, lab, exercise)
+        for seed in SEEDS_OF_A_MUTANT:
+            results = verdicts(lab, namespace, exercise, [seed], seconds=0.7)
+            if any(r.status != "passed" for r in results):
+                break
+        else:
+            survived.add(label)
+    assert n_mutants
+    assert survived <= listed, f"accepted: {sorted(survived - listed)}"
+    assert listed <= survived, f"listed as equivalent and rejected: {sorted(listed - survived)}"
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_equivalent_mutants_have_reasons(lab):
+    assert all(len(reason) > 15 for reason in wrong_answers(lab).EQUIVALENT.values())

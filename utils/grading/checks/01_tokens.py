@@ -1,0 +1,560 @@
+"""Checks of lab 01: byte-pair encoding and bits per byte.
+
+Oracles: tables by hand; string replacement (a word as a string with one character per id, whose
+`replace` works from left to right without overlap); NumPy; the library `tokenizers`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import numpy as np
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
+
+from utils.grading.checking import Check, brief, close, collector, require, same
+from utils.grading.student import LearnerError
+from utils.tokens.pretokenize import split_words
+
+CHECKS: list[Check] = []
+exercise_check = collector(CHECKS)
+
+HINTS = {
+    "count_pairs": (
+        "Go through each word and look at every place and its right neighbour; what you find there "
+        "occurred as often as the word did.",
+        "For each word and its number n: for each pair in pairwise(word): add n to the count of "
+        "that pair, starting from 0 where the pair is new.",
+    ),
+    "merge_pair": (
+        "Walk through the ids with an index. At each place there are two cases: the pair starts "
+        "here, or it does not.",
+        "While i < len(ids): if ids[i] and ids[i + 1] are the pair, append new_id and go on by 2; "
+        "otherwise append ids[i] and go on by 1. The last id has no right neighbour. Return a "
+        "tuple.",
+    ),
+    "train_bpe": (
+        "A merge changes the words that hold its pair and no others: keep for each pair its count "
+        "and the set of words that hold it, and correct both as words change.",
+        "Start with count_pairs, the sets of words, and a heap of (-count, pair). Each round: pop "
+        "until the entry's count is the current one; for each word with the pair subtract n for "
+        "its old pairs, merge, add n for its new pairs; push every pair whose count changed.",
+    ),
+    "encode": (
+        "Words are independent: split, turn each into bytes, and repeat what training did, in the "
+        "order in which training did it.",
+        "Make a dictionary pair -> new id. Per word: while any neighbouring pair is in it, take "
+        "the one with the smallest new id and merge it. Collect the ids of all words.",
+    ),
+    "decode": (
+        "Each id spells some bytes. A character may lie across two ids, so text comes last.",
+        "Build a list of bytes: 256 single ones, then pieces[left] + pieces[right] for each merge. "
+        "Refuse ids outside of it, join the pieces, and decode once with errors='replace'.",
+    ),
+    "bits_per_byte": (
+        "A mean per token times the number of tokens is the loss of the whole text.",
+        "From nats to bits divide by ln 2; from the whole text to one byte divide by n_bytes.",
+    ),
+}
+
+FEVER = {tuple(b"fever"): 5, tuple(b"never"): 2, tuple(b"feet"): 1}
+WORLDLY = (
+    "The dose is 15 mg, don't exceed 1250 mg.\n\n\tTake   it twice a day!  ",
+    "naïve café, Straße, e\u0301 (two code points), ÅÅÅ",
+    "مرحبا بالعالم — सुबह आठ बजे — 診療所は朝八時に",
+    "👩🏽‍⚕️👩🏽‍⚕️ 🙂🙂🙂🙂 \u200d\u00a0",
+    "aaaaaaa aaaa aaa aa a <|end|> \0\x7f \r\n",
+)
+
+
+def as_string(ids) -> str:
+    """Return ids as a string, one character each."""
+    return "".join(map(chr, ids))
+
+
+def most_frequent(counts: Counter, tie: str) -> str:
+    """Return the pair to merge; `tie` other than "smallest" is a mistake to recognise."""
+    top = max(counts.values())
+    equal = [pair for pair, n in counts.items() if n == top]
+    return {"smallest": min, "largest": max, "first": lambda pairs: pairs[0]}[tie](equal)
+
+
+def train_by_strings(words, n_merges: int, tie="smallest", weigh=True, recount=True):
+    """Return merges by counting everything anew; the flags make typical mistakes."""
+    spelled = {as_string(ids): n if weigh else 1 for ids, n in words.items()}
+    merges: list[tuple[int, int]] = []
+    counts: Counter = Counter()
+    while len(merges) < n_merges:
+        if recount or not merges:
+            counts = Counter()
+            for word, n in spelled.items():
+                for left, right in zip(word, word[1:], strict=False):
+                    counts[left + right] += n
+        if not counts:
+            break
+        best = most_frequent(counts, tie)
+        del counts[best]
+        spelled = {w.replace(best, chr(256 + len(merges))): n for w, n in spelled.items()}
+        merges.append((ord(best[0]), ord(best[1])))
+    return merges
+
+
+def encode_by_strings(words: list[str], merges) -> list[int]:
+    """Return ids: each merge in turn replaces its pair in every word."""
+    ids: list[int] = []
+    for word in words:
+        spelled = as_string(word.encode("utf-8"))
+        for k, pair in enumerate(merges):
+            spelled = spelled.replace(as_string(pair), chr(256 + k))
+        ids += map(ord, spelled)
+    return ids
+
+
+def train_by_library(texts, vocab_size: int) -> list[tuple[int, int]]:
+    """Return the merges that `tokenizers` learns.
+
+    It breaks ties by ids, and numbers its alphabet by code point: byte b is written as character
+    256 + b, so that ids and ties are the same as ours.
+    """
+    letters = [chr(256 + byte) for byte in range(256)]
+    library = tokenizers.Tokenizer(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, initial_alphabet=letters, show_progress=False
+    )
+    lines = [
+        " ".join("".join(letters[b] for b in word.encode("utf-8")) for word in split_words(text))
+        for text in texts
+    ]
+    library.train_from_iterator(lines, trainer)
+    ids = library.get_vocab()
+    pairs = json.loads(library.to_str())["model"]["merges"]
+    return [(ids[left], ids[right]) for left, right in pairs]
+
+
+def random_words(rng, n_words: int, n_letters: int, longest: int) -> dict:
+    """Return random distinct words over few letters, with their numbers."""
+    words: dict[tuple[int, ...], int] = {}
+    while len(words) < n_words:
+        length = int(rng.integers(1, longest + 1))
+        word = tuple(int(i) + 97 for i in rng.integers(0, n_letters, length))
+        words[word] = int(rng.integers(1, 20))
+    return words
+
+
+def raises(call, *args) -> str:
+    """Return the kind of error that a learner's function raises, or "" where it raises none."""
+    try:
+        call(*args)
+    except LearnerError as error:
+        return str(error).split(":")[0].split(" ")[0]
+    return ""
+
+
+def unchanged(student, given, name: str) -> None:
+    """Require that the first argument was left as it was."""
+    after = student.arguments_after[0]
+    require(after == given, f"{name} was changed by your function: it belongs to the caller")
+
+
+def first_difference(got: list, want: list) -> str:
+    """Return where two lists part, in words."""
+    for k, (a, b) in enumerate(zip(got, want, strict=False)):
+        if a != b:
+            return f"at place {k}: expected {b}, got {a}"
+    return f"expected {len(want)} entries, got {len(got)}"
+
+
+# ---------------------------------------------------------------- count_pairs
+
+
+@exercise_check("count_pairs", points=1, title="cases to read by hand")
+def _(student, rng):
+    words = {(1, 2, 1, 2): 1, (1, 2): 3}
+    case = "in {(1, 2, 1, 2): 1, (1, 2): 3}"
+    got = student.count_pairs(words)
+    unchanged(student, words, "the dictionary of words")
+    require(got is not None, "got None: does the function return its counts?")
+    require(isinstance(got, dict), f"return a dictionary pair -> count, got {brief(got)}")
+    n = got.get((1, 2))
+    require(n != 3, f"{case} the pair (1, 2) occurs 5 times, got 3: weigh a word by its number")
+    require(n != 4, f"{case} the pair (1, 2) occurs 5 times, got 4: count it twice in one word")
+    require(n != 6, f"{case} (1, 2) occurs 5 times, got 6: pairs are ordered, (2, 1) is another")
+    same(got, {(1, 2): 5, (2, 1): 1}, f"{case} three words hold (1, 2) once, one holds it twice")
+
+    got = student.count_pairs({(7, 7, 7): 1})
+    require(got != {(7, 7): 1}, "(7, 7, 7) holds (7, 7) twice, got 1: overlapping pairs count each")
+    require(got != {(7, 7): 3}, "(7, 7, 7) holds (7, 7) twice, got 3: do not wrap around the end")
+    same(got, {(7, 7): 2}, "(7, 7, 7) holds (7, 7) twice")
+
+    got = student.count_pairs({(1, 2): 1, (3, 4): 1})
+    require((2, 3) not in got, "no pair crosses a word's border, got (2, 3) in (1, 2) | (3, 4)")
+    same(got, {(1, 2): 1, (3, 4): 1}, "two words, one pair each")
+    same(student.count_pairs({}), {}, "without words there are no pairs")
+    same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
+    same(student.count_pairs({(0, 0): 2, (0, 300): 1}), {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
+
+
+@exercise_check("count_pairs", points=1, title="random words")
+def _(student, rng):
+    words = random_words(rng, 40, 4, 9)
+    pairs, weights = [], []
+    for ids, n in words.items():
+        row = np.array(ids)
+        pairs.append(row[:-1] * 1000 + row[1:])
+        weights += [n] * (len(ids) - 1)
+    codes, inverse = np.unique(np.concatenate(pairs), return_inverse=True)
+    sums = np.bincount(inverse, weights=weights)
+    want = {divmod(int(c), 1000): int(s) for c, s in zip(codes, sums, strict=True)}
+    got = student.count_pairs(words)
+    unchanged(student, words, "the dictionary of words")
+    require(isinstance(got, dict), f"return a dictionary pair -> count, got {brief(got)}")
+    wrong = sorted(p for p in set(want) | set(got) if got.get(p) != want.get(p))
+    if wrong:
+        pair = wrong[0]
+        hint = f"forty words: pair {pair}: expected {want.get(pair)}, got {got.get(pair)}"
+        require(False, hint)
+    same(got, want, "forty words")
+
+
+# ---------------------------------------------------------------- merge_pair
+
+
+@exercise_check("merge_pair", points=1, title="cases to read by hand")
+def _(student, rng):
+    ids = [1, 2, 3, 1, 2]
+    got = student.merge_pair(ids, (1, 2), 9)
+    unchanged(student, ids, "the list of ids")
+    case = "(1, 2, 3, 1, 2) with (1, 2) -> 9"
+    require(got is not None, "got None: does the function return the merged ids?")
+    require(type(got) is not list, f"{case}: return a tuple, since words are keys; got {got}")
+    require(got != (9, 3, 1, 2), f"{case}: got {got}, every occurrence is merged, not the first")
+    require(got != (9, 3, 1), f"{case}: got {got}, is the right half of the last pair lost?")
+    require(got != (9, 2, 3, 9, 2), f"{case}: got {got}, the right half is still there: go on by 2")
+    same(student.merge_pair((1, 2, 3), (1, 2), 9), (9, 3), "(1, 2, 3): is the last id lost?")
+    same(got, (9, 3, 9), case)
+
+    got = student.merge_pair((1, 1, 1), (1, 1), 9)
+    require(got != (1, 9), "(1, 1, 1) with (1, 1) -> 9: got (1, 9), start from the left: (9, 1)")
+    require(got != (9, 9), "(1, 1, 1) with (1, 1) -> 9: got (9, 9), an id takes part in one merge")
+    same(got, (9, 1), "(1, 1, 1) with (1, 1) -> 9")
+    same(student.merge_pair((1, 1, 1, 1), (1, 1), 9), (9, 9), "(1, 1, 1, 1) with (1, 1) -> 9")
+
+    got = student.merge_pair((2, 1, 3), (1, 2), 9)
+    require(got != (9, 3), "(2, 1, 3) does not hold (1, 2): a pair is ordered; got (9, 3)")
+    same(got, (2, 1, 3), "nothing to merge in (2, 1, 3)")
+    same(student.merge_pair((3, 1), (1, 2), 9), (3, 1), "a left half alone at the end stays")
+    same(student.merge_pair((), (1, 2), 9), (), "an empty word stays empty")
+    same(student.merge_pair((1,), (1, 1), 9), (1,), "a word of one id holds no pair")
+    same(student.merge_pair((0, 0, 256), (0, 256), 257), (0, 257), "(0, 0, 256), (0, 256) -> 257")
+
+
+@exercise_check("merge_pair", points=1, title="random words")
+def _(student, rng):
+    for _ in range(20):
+        n_letters = int(rng.integers(1, 4))
+        ids = tuple(int(i) + 97 for i in rng.integers(0, n_letters, int(rng.integers(2, 14))))
+        at = int(rng.integers(0, len(ids) - 1))
+        pair = ids[at : at + 2]
+        want = tuple(map(ord, as_string(ids).replace(as_string(pair), chr(300))))
+        same(student.merge_pair(ids, pair, 300), want, f"{ids} with {pair} -> 300")
+
+
+# ---------------------------------------------------------------- train_bpe
+
+
+def explain_merges(got, words, n_merges: int, case: str) -> None:
+    """Reject wrong merges, with the mistake's name where it is a known one."""
+    want = train_by_strings(words, n_merges)
+    require(isinstance(got, list), f"{case}: return a list of pairs, got {brief(got)}")
+    got = [tuple(pair) if isinstance(pair, list) else pair for pair in got]
+    if got == want:
+        return
+    known = {
+        "weigh each word by its number of occurrences": {"weigh": False},
+        "of pairs with equal counts the smaller goes first, you take the larger": {
+            "tie": "largest"
+        },
+        "of pairs with equal counts the smaller goes first, you take the one seen first": {
+            "tie": "first"
+        },
+        "counts change with every merge, you use those from before the first": {"recount": False},
+    }
+    for mistake, flags in known.items():
+        if got == train_by_strings(words, n_merges, **flags):
+            require(False, f"{case}: {mistake} (expected {brief(want)}, got {brief(got)})")
+    shifts = {i - j for p, q in zip(got, want, strict=False) for i, j in zip(p, q, strict=False)}
+    if len(got) == len(want) and shifts in ({0, 1}, {0, -1}):
+        require(False, f"{case}: merge k (from 0) makes id 256 + k, yours is one off: {brief(got)}")
+    require(
+        len(got) <= len(want),
+        f"{case}: expected {len(want)} merges, got {len(got)}: vocab_size counts the 256 bytes, "
+        "and pairs that no longer occur are not merged",
+    )
+    require(
+        got != want[: len(got)],
+        f"{case}: expected {len(want)} merges, got the first {len(got)} alone: do all pairs stay "
+        "in view until none is left?",
+    )
+    require(False, f"{case}: merges differ {first_difference(got, want)}")
+
+
+@exercise_check("train_bpe", points=1, title="cases to read by hand")
+def _(student, rng):
+    words = dict(FEVER)
+    got = student.train_bpe(words, 260)
+    unchanged(student, words, "the dictionary of words")
+    require(got is not None, "got None: does the function return the merges?")
+    # e-v, v-e and e-r occur 7 times each: (101, 114) is the smallest pair. Then e-v and v-er.
+    explain_merges(got, FEVER, 4, "fever 5 times, never twice, feet once, vocab_size 260")
+    require(got[0] == (101, 114), "the first merge of fever, never, feet joins e and r")
+    two = {(98, 98, 99): 2, (97, 98): 3}
+    explain_merges(student.train_bpe(two, 257), two, 1, "'bbc' twice and 'ab' 3 times")
+
+
+@exercise_check("train_bpe", points=1, title="ties, ends and errors")
+def _(student, rng):
+    tied = {(99, 100): 2, (97, 98): 2, (98, 97): 2}
+    explain_merges(student.train_bpe(tied, 258), tied, 2, "'cd', 'ab' and 'ba' twice each")
+    got = student.train_bpe(tied, 400)
+    explain_merges(got, tied, 144, "three words of two letters have three merges and no more")
+    same(student.train_bpe(dict(FEVER), 256), [], "vocab_size 256 leaves no room for a merge")
+    same(student.train_bpe({}, 300), [], "without words there is nothing to merge")
+    same(student.train_bpe({(97,): 9}, 300), [], "one letter alone has no pair")
+    runs = {(97,) * 9: 2, (97,) * 4 + (98,): 3, (97,) * 3: 1}
+    explain_merges(student.train_bpe(runs, 300), runs, 44, "runs of 9, 4 and 3 times 'a'")
+    kind = raises(student.train_bpe, dict(FEVER), 255)
+    require(
+        kind == "ValueError",
+        f"vocab_size 255 is too small for the bytes: raise ValueError, got {kind or 'no error'}",
+    )
+
+
+@exercise_check("train_bpe", points=1, title="random words")
+def _(student, rng):
+    for n_words, n_letters in ((6, 2), (30, 3), (60, 8)):
+        words = random_words(rng, n_words, n_letters, 9)
+        got = student.train_bpe(words, 300)
+        unchanged(student, words, "the dictionary of words")
+        explain_merges(got, words, 44, f"{n_words} random words of {n_letters} letters")
+
+
+@exercise_check("train_bpe", points=1, title="the library `tokenizers` learns the same")
+def _(student, rng):
+    picked = [WORLDLY[int(i)] for i in rng.integers(0, len(WORLDLY), 20)]
+    words = {tuple(w.encode()): n for w, n in Counter(sum(map(split_words, picked), [])).items()}
+    want = train_by_library(picked, 340)
+    got = student.train_bpe(words, 340)
+    require(isinstance(got, list), f"return a list of pairs, got {brief(got)}")
+    require(
+        got == want,
+        f"twenty texts in five scripts: your merges and those of `tokenizers` differ "
+        f"{first_difference(got, want)}",
+    )
+
+
+@exercise_check("train_bpe", points=1, title="many words, without recounting them")
+def _(student, rng):
+    words = random_words(rng, 1000, 60, 6)  # a merge changes a few words of the thousand
+    begin = time.perf_counter()
+    want = train_by_strings(words, 12)
+    recounting = (time.perf_counter() - begin) / 12 * 150
+    fastest = float("inf")
+    for attempt in range(4):  # a busy machine may slow a try
+        begin = time.perf_counter()
+        got = student.train_bpe(words, 256 + 150)
+        fastest = min(fastest, time.perf_counter() - begin)
+        require(len(got) == 150, f"1000 words: expected 150 merges, got {len(got)}")
+        require(got[:12] == want, f"1000 words: merges differ {first_difference(got, want)}")
+        if fastest <= recounting / 3:
+            return
+        if attempt and fastest > recounting / 2:
+            break
+    require(
+        False,
+        f"1000 words, 150 merges: {fastest:.2f} s, where a trainer that recounts everything takes "
+        f"{recounting:.2f} s and a third of that is plenty: visit only the words that hold the "
+        "pair, and correct the counts",
+    )
+
+
+# ---------------------------------------------------------------- encode
+
+FEW_MERGES = [(97, 98), (98, 99), (256, 99), (32, 97), (100, 100)]  # ab, bc, abc, " a", dd
+
+
+@exercise_check("encode", points=1, title="cases to read by hand")
+def _(student, rng):
+    merges = list(FEW_MERGES)
+    got = student.encode("abc", merges)
+    case = "'abc' with the merges ab, bc, ab+c"
+    require(student.arguments_after[1] == merges, "the merges were changed by your function")
+    require(got is not None, "got None: does the function return the ids?")
+    require(got != [97, 257], f"{case}: got [97, 257], the merge that was learned first goes first")
+    require(got != [256, 99], f"{case}: got [256, 99], go on until no pair can be merged")
+    require(got != [97, 98, 99], f"{case}: got the bytes, is any merge applied?")
+    require(got != [2], f"{case}: got [2], merge k makes id 256 + k")
+    require(type(got) is not tuple, f"{case}: return a list, got a tuple")
+    same(got, [258], case)
+    got = student.encode("abcab", [(98, 99), (97, 98)])
+    require(
+        got != [257, 99, 257],
+        "'abcab' with the merges bc, ab: got [257, 99, 257], bc was learned first, so it goes "
+        "first, though ab stands further left",
+    )
+    same(got, [97, 256, 257], "'abcab' with the merges bc, ab")
+    got = student.encode("b a", [(98, 32), (97, 97)])
+    require(
+        got != [256, 97],
+        "'b a' with a merge of b and space: got [256, 97], no merge crosses a word's border: use "
+        "split_words",
+    )
+    same(got, [98, 32, 97], "'b a' is two words")
+    got = student.encode("é", [])
+    require(got != [233], "'é' is two bytes in UTF-8, 195 and 169; got its code point 233")
+    same(got, [195, 169], "'é' without merges is its bytes")
+    same(student.encode("dddd ddd", FEW_MERGES), [260, 260, 32, 260, 100], "'dddd ddd' with dd")
+    same(student.encode("", FEW_MERGES), [], "an empty text has no ids")
+    same(student.encode("ab ab", []), [97, 98, 32, 97, 98], "without merges ids are bytes")
+
+
+@exercise_check("encode", points=1, title="texts of all scripts, against `tokenizers`")
+def _(student, rng):
+    letters = [chr(256 + byte) for byte in range(256)]
+    picked = [WORLDLY[int(i)] for i in rng.permutation(len(WORLDLY))]
+    words = Counter(w for text in picked[:4] for w in split_words(text))
+    merges = train_by_strings({tuple(w.encode()): n for w, n in words.items()}, 60)
+    names = list(letters)
+    for left, right in merges:
+        names.append(names[left] + names[right])
+    library = models.BPE(
+        vocab={name: k for k, name in enumerate(names)},
+        merges=[(names[left], names[right]) for left, right in merges],
+    )
+    for text in picked:
+        want = []
+        for word in split_words(text):
+            spelled = "".join(letters[byte] for byte in word.encode("utf-8"))
+            want += [token.id for token in library.tokenize(spelled)]
+        got = student.encode(text, merges)
+        require(isinstance(got, list), f"return a list of ids, got {brief(got)}")
+        require(
+            got == want, f"{text[:20]!r}...: ids differ {first_difference(got, want)} (tokenizers)"
+        )
+    kind = raises(student.encode, "half \ud83d", merges)
+    require(
+        kind in ("ValueError", "UnicodeEncodeError"),
+        f"a lone surrogate has no bytes: let the ValueError of split_words through, got "
+        f"{kind or 'no error'}",
+    )
+
+
+@exercise_check("encode", points=1, title="random texts and merges")
+def _(student, rng):
+    for n_letters in (1, 2, 4):
+        words = random_words(rng, 30, n_letters, 8) if n_letters > 1 else {(97,) * 13: 1}
+        merges = train_by_strings(words, 30)
+        alphabet = "abcdefgh"[:n_letters] + " "
+        for _ in range(4):
+            text = "".join(alphabet[int(i)] for i in rng.integers(0, len(alphabet), 40))
+            want = encode_by_strings(split_words(text), merges)
+            got = student.encode(text, merges)
+            require(isinstance(got, list), f"return a list of ids, got {brief(got)}")
+            require(got == want, f"{text!r}: ids differ {first_difference(got, want)}")
+
+
+# ---------------------------------------------------------------- decode
+
+
+@exercise_check("decode", points=1, title="cases to read by hand")
+def _(student, rng):
+    merges = list(FEW_MERGES)
+    ids = [258, 259, 98]
+    got = student.decode(ids, merges)
+    require(student.arguments_after == [ids, merges], "your function changed its arguments")
+    require(got is not None, "got None: does the function return the text?")
+    require(type(got) is not bytes, "return text, got bytes: decode them as UTF-8")
+    require(isinstance(got, str), f"return text, got {brief(got)}")
+    require(" " in got, f"[258, 259, 98] is 'abc ab': got {got!r}, spaces are in the tokens")
+    same(got, "abc ab", "[258, 259, 98] with the merges ab, bc, ab+c, ' a', dd")
+    got = student.decode([195, 169], [])
+    require(got != "Ã©", "[195, 169] is 'é': got 'Ã©', ids are bytes and no code points")
+    require(
+        got != "\ufffd\ufffd",
+        "[195, 169] is 'é': got two signs U+FFFD, join the bytes of all ids before you decode",
+    )
+    same(got, "é", "[195, 169] are the two bytes of 'é'")
+    same(student.decode([256, 169], [(97, 195)]), "aé", "a character across two tokens")
+    same(student.decode([0, 255 - 128, 10], []), "\0\x7f\n", "[0, 127, 10] are three characters")
+    same(student.decode([], merges), "", "no ids are an empty text")
+
+
+@exercise_check("decode", points=1, title="broken bytes, wrong ids, random ids")
+def _(student, rng):
+    got = student.decode([97, 195, 98], [])
+    require(got != "ab", "[97, 195, 98]: half a character became nothing; show it as U+FFFD")
+    same(got, "a\ufffdb", "[97, 195, 98]: half a character becomes U+FFFD (errors='replace')")
+    same(student.decode([240, 159, 153], []), "\ufffd", "three of the four bytes of an emoji")
+    for wrong in ([256], [97, -1], [261]):
+        merges = FEW_MERGES if wrong == [261] else []
+        kind = raises(student.decode, wrong, merges)
+        require(
+            kind == "ValueError",
+            f"ids {wrong} with {len(merges)} merges: an id is outside the vocabulary, raise "
+            f"ValueError; got {kind or 'no error'}",
+        )
+    words = random_words(rng, 30, 4, 8)
+    merges = train_by_strings(words, 40)
+
+    def expand(token_id: int) -> list[int]:
+        if token_id < 256:
+            return [token_id]
+        left, right = merges[token_id - 256]
+        return expand(left) + expand(right)
+
+    for _ in range(10):
+        ids = [int(i) for i in rng.integers(0, 256 + len(merges), 12)]
+        want = bytes(b for i in ids for b in expand(i)).decode("utf-8", "replace")
+        same(student.decode(ids, merges), want, f"random ids {brief(ids, 60)}")
+    for text in WORLDLY:
+        want_ids = encode_by_strings(split_words(text), merges)
+        same(student.decode(want_ids, merges), text, "a text there and back")
+
+
+# ---------------------------------------------------------------- bits_per_byte
+
+
+@exercise_check("bits_per_byte", points=1, title="by hand, and at random")
+def _(student, rng):
+    ln2 = float(np.log(2.0))
+    case = "8 tokens at ln 2 nats each, 16 bytes"
+    got = student.bits_per_byte(ln2, 8, 16)
+    require(got is not None, "got None: does the function return a number?")
+    require(isinstance(got, int | float | np.ndarray), f"return a number, got {brief(got)}")
+    value = float(got)
+    require(abs(value - 1.0) > 1e-6, f"{case}: got 1, the loss is per token: use tokens per byte")
+    require(abs(value - 2.0) > 1e-6, f"{case}: got 2, it is tokens over bytes, not the reverse")
+    require(abs(value - 0.5 * ln2) > 1e-6, f"{case}: got {value:.4f}, that is nats: divide by ln 2")
+    require(
+        abs(value - 0.5 * ln2 * ln2) > 1e-6,
+        f"{case}: got {value:.4f}, bits are nats divided by ln 2, not times",
+    )
+    require(abs(value - 0.0625) > 1e-6, f"{case}: got 1/16, the loss is a mean: times n_tokens")
+    close(got, 0.5, f"{case} are 8 bits in 16 bytes", atol=1e-9)
+    close(student.bits_per_byte(3.0, 1, 1), 3.0 / ln2, "one token of one byte", atol=1e-9)
+    close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
+    for _ in range(5):
+        loss, n_tokens, n_bytes = rng.uniform(0, 9), int(rng.integers(1, 99)), 0
+        n_bytes = n_tokens * int(rng.integers(1, 7))
+        want = float(np.log2(np.exp(loss)) * n_tokens / n_bytes)
+        got = student.bits_per_byte(float(loss), n_tokens, n_bytes)
+        close(got, want, f"loss {loss:.3f}, {n_tokens} tokens, {n_bytes} bytes", atol=1e-7)
+    for n_tokens, n_bytes in ((5, 0), (0, 5), (5, -1)):
+        kind = raises(student.bits_per_byte, 1.0, n_tokens, n_bytes)
+        require(
+            kind == "ValueError",
+            f"n_tokens {n_tokens} and n_bytes {n_bytes}: raise ValueError where there is nothing "
+            f"to divide; got {kind or 'no error'}",
+        )

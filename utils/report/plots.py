@@ -1,0 +1,197 @@
+"""Figures of the course: one style, lines labelled at their ends, titles that state the finding.
+
+Functions take records or arrays, return the axes and compute nothing. Colours are Okabe and
+Ito's, told apart by people with any colour vision; lines differ by dash as well. Maps use cividis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+FULL, HALF = (7.2, 3.4), (3.6, 3.0)  # inches
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+MAP = "cividis"
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "lines.linewidth": 1.8,
+    "savefig.bbox": "tight",
+}
+
+
+def use_style() -> None:
+    """Set the course's style for all figures of this notebook."""
+    plt.rcParams.update(STYLE)
+
+
+def new_axes(size: tuple[float, float] = FULL) -> Axes:
+    """Return the axes of a new figure."""
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    return axes
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    axes: Axes | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    points: bool = False,
+) -> Axes:
+    """Draw lines with their names at their right ends.
+
+    Args:
+        series: name -> (x, y).
+        title: the finding, in a sentence.
+        points: mark each point as well.
+    """
+    axes = axes or new_axes()
+    ends = []
+    for k, (name, (x, y)) in enumerate(series.items()):
+        colour = PALETTE[k % len(PALETTE)]
+        axes.plot(x, y, color=colour, linestyle=DASHES[k % len(DASHES)], marker="o" * points)
+        ends.append((x[-1], y[-1], name, colour))
+    if log_x:
+        axes.set_xscale("log")
+        places = sorted({x for xs, _ in series.values() for x in xs})
+        if len(places) <= 10:  # a tick at each measurement says more than powers of ten
+            axes.set_xticks(places, [f"{x:,g}" for x in places])
+            axes.minorticks_off()
+    if log_y:
+        axes.set_yscale("log")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, wrap=True)
+    label_ends(axes, ends)
+    return axes
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write names beside the last points (x, y, name, colour), moved apart where they collide."""
+    axes.figure.canvas.draw()
+    to_pixels = axes.transData.transform
+    least = 13 * axes.figure.dpi / 72  # height of a line of text, in pixels
+    last = -np.inf
+    for x, y, name, colour in sorted(ends, key=lambda end: to_pixels(end[:2])[1]):
+        here = to_pixels((x, y))[1]
+        there = max(here, last + least)
+        last = there
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(6, (there - here) * 72 / axes.figure.dpi),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def loss_curve(
+    runs: Mapping[str, Sequence[Mapping]],
+    *,
+    title: str,
+    key: str = "loss",
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a key of the records of one or more runs against the step.
+
+    Args:
+        runs: name -> records as `train` returns them.
+    """
+    series = {
+        name: ([r["step"] for r in records], [r[key] for r in records])
+        for name, records in runs.items()
+    }
+    labels = {"loss": "loss (nats per token)", "learning_rate": "learning rate"}
+    return lines(series, title=title, xlabel="step", ylabel=labels.get(key, key), axes=axes)
+
+
+def bars(
+    values: Mapping[str, float],
+    *,
+    title: str,
+    xlabel: str,
+    axes: Axes | None = None,
+    text: str = "{:,.4g}",
+) -> Axes:
+    """Draw one horizontal bar for each name, from zero, first name on top, its number beside it."""
+    axes = axes or new_axes((FULL[0], 0.7 + 0.32 * len(values)))
+    drawn = axes.barh(list(values), list(values.values()), color=PALETTE[0], height=0.65)
+    axes.bar_label(drawn, [text.format(v) for v in values.values()], padding=3)
+    axes.set(xlabel=xlabel, xlim=(0, 1.12 * max(values.values())))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_title(title, wrap=True)
+    return axes
+
+
+def grouped_bars(
+    groups: Mapping[str, Mapping[str, float]],
+    *,
+    title: str,
+    ylabel: str,
+    axes: Axes | None = None,
+    text: str = "{:.2f}",
+) -> Axes:
+    """Draw a group of bars for each name, one bar for each member, from zero.
+
+    Args:
+        groups: group -> member -> value; all groups have the same members.
+    """
+    axes = axes or new_axes()
+    members = list(next(iter(groups.values())))
+    width = 0.8 / len(members)
+    for k, member in enumerate(members):
+        places = np.arange(len(groups)) + (k - (len(members) - 1) / 2) * width
+        heights = [group[member] for group in groups.values()]
+        colour = PALETTE[k % len(PALETTE)]
+        drawn = axes.bar(places, heights, width * 0.92, color=colour, label=member)
+        axes.bar_label(drawn, [text.format(h) for h in heights], padding=2, fontsize=9)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set(ylabel=ylabel, ylim=(0, 1.3 * max(max(g.values()) for g in groups.values())))
+    axes.legend(frameon=False, ncols=min(len(members), 3), loc="upper left")
+    axes.grid(visible=False, axis="x")
+    axes.set_title(title, wrap=True)
+    return axes
+
+
+def heat_map(
+    matrix: np.ndarray,
+    *,
+    title: str,
+    xlabel: str = "key",
+    ylabel: str = "query",
+    x_names: Sequence[str] | None = None,
+    y_names: Sequence[str] | None = None,
+    axes: Axes | None = None,
+    value_label: str | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw a matrix as colours, row 0 at the top, with a scale where `value_label` names one."""
+    axes = axes or new_axes(HALF)
+    low, high = limits or (None, None)
+    image = axes.imshow(matrix, cmap=MAP, vmin=low, vmax=high, aspect="auto")
+    axes.grid(visible=False)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, wrap=True)
+    if x_names is not None:
+        axes.set_xticks(range(len(x_names)), x_names, rotation=90, fontsize=8)
+    if y_names is not None:
+        axes.set_yticks(range(len(y_names)), y_names, fontsize=8)
+    if value_label is not None:
+        axes.figure.colorbar(image, ax=axes, label=value_label)
+    return axes
