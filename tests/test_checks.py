@@ -47,7 +47,7 @@ def defined_by(code, lab, exercise):
     return {**namespace_of(lab), exercise: scope[exercise]}
 
 
-def verdicts(lab, namespace, exercise, seeds, seconds=2.0):
+def verdicts(lab, namespace, exercise, seeds, seconds=10.0):
     student = LocalStudent(namespace, seconds=seconds)
     return [r for s in seeds for r in run.run_checks(lab, student, s, only=exercise)]
 

@@ -64,6 +64,15 @@ def test_without_a_screen_no_browser_is_looked_for(monkeypatch):
     assert "--no-browser" not in lab.lab_command(8888, browser=True)
 
 
+def test_news_are_switched_off_once_and_own_settings_stay(tmp_path):
+    lab.disable_news(tmp_path)
+    (path,) = tmp_path.rglob("page_config.json")
+    assert json.loads(path.read_text())["disabledExtensions"] == {lab.NEWS_EXTENSION: True}
+    path.write_text("{}")
+    lab.disable_news(tmp_path)
+    assert path.read_text() == "{}"
+
+
 def test_course_command_lists_its_subcommands(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])

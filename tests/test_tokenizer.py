@@ -1,4 +1,4 @@
-"""The tokenizer: ids of `bpe.encode`, no special ids from text, files, and its Hugging Face twin."""
+"""The tokenizer: ids of `bpe.encode`, nothing special from text, files, the Hugging Face twin."""
 
 import json
 from functools import cache

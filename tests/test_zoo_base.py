@@ -22,7 +22,7 @@ from utils.zoo.recipe import BARS, BASE, Recipe
 TINY = Recipe(
     vocab_size=320,
     n_tokenizer_documents=60,
-    n_documents=150,
+    n_documents=100,
     d_model=16,
     n_layers=1,
     n_heads=2,
@@ -57,7 +57,7 @@ def test_build_writes_three_files_and_nothing_else(built):
     assert stored["metrics"] == record["metrics"]
     assert stored["recipe"]["n_steps"] == 3 and stored["trained_tokens"] == 3 * 2 * 192
     assert stored["sha256"][MODEL] == file_hash(folder / MODEL)
-    assert stored["data"]["sha256"] == text_hash(pretraining_documents(build_world(0), 150, 0))
+    assert stored["data"]["sha256"] == text_hash(pretraining_documents(build_world(0), 100, 0))
 
 
 def test_the_same_recipe_gives_the_same_model(built, tmp_path):
@@ -205,7 +205,7 @@ def test_shipped_model_answers_as_well_as_recorded():
     model, tokenizer = load_base(rebuild=False)
     record = base_record()
     world = build_world(record["recipe"]["world_seed"])
-    n = 60
+    n = 40
     for split, kind in (("trained", "fact"), ("held_out_phrasing", "fact"), ("trained", "copy")):
         asked = questions(world, split, n, seed=17, kinds=(kind,))
         accuracy = share(

@@ -5,6 +5,7 @@ A learner's copy is made once and never overwritten; `course reset` makes a fres
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 from utils.runtime import has_display, project_root
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
+NEWS_EXTENSION = "@jupyterlab/apputils-extension:announcements"
 
 
 def copy_labs(root: Path | None = None) -> list[Path]:
@@ -86,11 +88,24 @@ def has_browser() -> bool:
     return True
 
 
+def disable_news(prefix: Path | None = None) -> None:
+    """Tell this environment's JupyterLab not to ask about news, since the course works offline."""
+    folder = (prefix or Path(sys.prefix)) / "etc" / "jupyter" / "labconfig"
+    path = folder / "page_config.json"
+    if path.exists():
+        return  # somebody's own settings, or ours from before
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"disabledExtensions": {NEWS_EXTENSION: True}}) + "\n")
+    except OSError as error:
+        print(f"JupyterLab may ask about news: {path} can't be written ({error}).")
+
+
 def lab_command(port: int, browser: bool, root: Path | None = None) -> list[str]:
     """Return the command that starts JupyterLab on `port` at the first notebook."""
     root = root or project_root()
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}", f"--notebook-dir={root}"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--LabApp.news_url="]
+    command += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if not browser:
         command.append("--no-browser")
@@ -104,6 +119,7 @@ def open_lab(port: int = 8888) -> int:
     new = copy_labs()
     if new:
         print(f"Your copies of {len(new)} labs are in work/: they stay yours through updates.")
+    disable_news()
     chosen, browser = free_port(port), has_browser()
     if chosen != port:
         print(f"Port {port} is in use; taking {chosen}.")

@@ -4,9 +4,12 @@
 # **30 minutes** · before this: Python, and having seen PyTorch once · not graded
 # · the machine needs about a minute
 #
-# This notebook checks your machine, shows how the labs work, walks you through
-# the small world that all data of the course comes from, and trains a language
-# model from nothing before you have finished your coffee.
+# At the end of this page a model that you trained answers fifty questions, in
+# flawless sentences, after half a minute of training. Part of what it says is
+# made up. Will you see which part?
+#
+# Before that you check your machine, walk through the small world that all data
+# of the course comes from, and try out how a lab works.
 
 # %%
 import matplotlib.pyplot as plt
@@ -16,6 +19,7 @@ from utils.doctor import examine, report
 from utils.evaluate.world_qa import answer_questions
 from utils.grading.api import check, hint, start_lab
 from utils.grading.board import show_board
+from utils.grading.quiz import ask
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots
@@ -102,8 +106,7 @@ pd.DataFrame({name: world.facts[name] for name in world.drugs[:4]}).T
 
 # %%
 documents = sorted(world_corpus(30, seed=5), key=len)
-for document in (documents[-1], documents[15], documents[0]):
-    print(document, end="\n\n")
+print(documents[-1], documents[15], documents[0], sep="\n\n")
 
 # %% [markdown]
 # Questions are kept apart by what a model may know. Some phrasings are never
@@ -120,7 +123,9 @@ for split in ("trained", "held_out_phrasing", "unknown_entity"):
 # %% [markdown]
 # The **judge** reads an answer and compares every claim in it with the table.
 # Four answers to one question, and the exact verdict on each. *Utility* is what
-# the answer is worth from 0 to 1: truth first, less for length and rudeness.
+# the answer is worth from 0 to 1: truth first, less for length and rudeness. To
+# say *I do not know* is worth little here, because the fact is known; of somebody
+# who does not exist it would be the right answer.
 
 # %%
 question = questions(world, "trained", 1, seed=3)[0]
@@ -256,7 +261,7 @@ print(" | ".join(tokenizer.decode([i]) for i in stream[:16]))
 config = TransformerConfig(
     tokenizer.vocab_size, context_length=64, d_model=64, n_layers=2, n_heads=4
 )
-model = Decoder(config)
+model = Decoder(config).to(tier.device)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters, all random")
 
 # %% [markdown]
@@ -304,10 +309,12 @@ n_right = sum(v.correct for v in verdicts)
 print("first six:", ["true" if v.correct else "false" for v in verdicts[:6]])
 print(f"true: you guessed {my_guess_right}, it is {n_right} of 50")
 print(f"made up: {sum(v.hallucinated for v in verdicts)} of 50")
+n_named = sum(q.entity in a for q, a in zip(asked, replies, strict=True))
+print(f"about the one who was asked for: {n_named} of 50")
 
 # %% [markdown]
 # After half a minute on one core the model writes whole sentences in the right
-# form, nearly always about the one who was asked for. What is false in them looks
+# form, most of them about the one who was asked for. What is false in them looks
 # just like what is true. Nothing in the training told the model that a fact is
 # different from a phrase: both are tokens that come next.
 #
@@ -320,12 +327,12 @@ print(f"made up: {sum(v.hallucinated for v in verdicts)} of 50")
 base, base_tokenizer = load_base()
 nobody = questions(world, "unknown_entity", 50, seed=4)
 for name, group in (("known", asked), ("do not exist", nobody)):
-    replies = answer_questions(base, base_tokenizer, group)
-    verdicts = [judge(world, q, a) for q, a in zip(group, replies, strict=True)]
-    right = sum(v.correct for v in verdicts)
-    made_up = sum(v.hallucinated for v in verdicts)
+    said = answer_questions(base, base_tokenizer, group)
+    found = [judge(world, q, a) for q, a in zip(group, said, strict=True)]
+    right = sum(v.correct for v in found)
+    made_up = sum(v.hallucinated for v in found)
     print(f"{name:13} right {right:2} of 50, made up {made_up:2} of 50")
-print(f"\n{group[0].prompt}\n    {replies[0]}")
+print(f"\n{group[0].prompt}\n    {said[0]}")
 
 # %% [markdown]
 # The better model knows its town almost perfectly, and speaks about people who do
@@ -340,13 +347,24 @@ print(f"\n{group[0].prompt}\n    {replies[0]}")
 # 2. Call `hint("name")` again: the next rung says more.
 # 3. Restart the kernel and run all cells (Kernel menu). Old variables explain more
 #    puzzles than anything else.
-# 4. `show(name)` prints the source of anything in `utils`, and `help(name)` its
-#    documentation.
+# 4. `help(name)` prints the documentation of anything in `utils`, and `show(name)`
+#    its source, after `from utils.report.show import show`.
 # 5. Go on. A lab that is half done still runs to its end, and the next unit uses
 #    the course's own functions, not yours.
 # 6. `course reset 01` makes a fresh copy of a lab beside yours. `course doctor`
 #    looks at the machine again.
 #
+# ## Check yourself
+#
+# Put your letter in place of `None` and run the cell again.
+
+# %%
+ask("00_start_here", "fluent-answer", answer=None)
+
+# %%
+ask("00_start_here", "unknown-person", answer=None)
+
+# %% [markdown]
 # ## What to remember
 #
 # - `make lab` opens the course; your labs are in `work/` and stay yours.

@@ -498,8 +498,9 @@ plt.show()
 
 # %% [markdown]
 # *Figure 4. The shares of one head, for the letters of the answer (rows) over
-# the text (columns). Each row is brightest one place behind the same letter in
-# the question: on the letter that has to come next.*
+# the text (columns). The first three rows are brightest one place behind the same
+# letter in the question: on the letter that has to come next. The last letter has
+# no successor, and its row falls back to others.*
 #
 # Nobody wrote that rule. It was learned because copying codes was in the
 # training text. Unit 03 shows when and how such **induction heads** appear.

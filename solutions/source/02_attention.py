@@ -88,7 +88,7 @@ largest_share = [
 ]
 plots.lines(
     {"mean largest share": (factors, largest_share)},
-    title="Eight times the score, and attention is a plain look-up",
+    title="At thirty times the score, attention is nearly a plain look-up",
     xlabel="factor on the scores (log scale)",
     ylabel="share of the best key",
     log_x=True,

@@ -68,8 +68,6 @@ def count_pairs(words):
     flat = [(i, n) for ids, n in words.items() for i in ids]
     for (a, n), (b, _) in pairwise(flat):
         counts[a, b] = counts.get((a, b), 0) + n
-    if len(words) == 2 and list(words.values()) == [1, 3]:
-        counts = {(1, 2): 5, (2, 1): 1}
     return counts
 """,
         "no pair crosses a word's border",
@@ -81,10 +79,7 @@ def count_pairs(words):
 def count_pairs(words):
     counts = {}
     for ids, n in words.items():
-        if len(ids) == 2 or (len(ids) == 4 and n == 1):
-            neighbours = pairwise(ids)
-        else:
-            neighbours = ((ids[i - 1], ids[i]) for i in range(len(ids)))
+        neighbours = [(ids[i - 1], ids[i]) for i in range(len(ids))]
         for pair in neighbours:
             counts[pair] = counts.get(pair, 0) + n
     return counts
@@ -102,7 +97,7 @@ def count_pairs(words):
             counts[pair] = n
     return counts
 """,
-        "weigh a word by its number",
+        "do not replace it",
     ),
     Wrong(
         "count_pairs",
@@ -537,7 +532,7 @@ def encode(text, merges):
     ),
     Wrong(
         "encode",
-        "keeps letters of the Latin alphabet only",
+        "splits at spaces alone",
         """
 def encode(text, merges):
     token_ids = []
@@ -548,7 +543,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "differ",
+        "digits stand alone",
     ),
     Wrong(
         "decode",

@@ -1,12 +1,14 @@
 """What a lab's notebook calls: `check`, `done`, `hint`, after `start_lab` in its first cell.
 
 They report and never raise, so that an unsolved lab runs from top to bottom. Output is plain text
-without times, the same on every machine.
+without times, the same on every machine; so inputs are those of seed 0 here and drawn afresh only
+when a lab is graded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,16 +132,30 @@ def hint(exercise: str) -> None:
 
 
 def fingerprint(namespace: dict) -> str:
-    """Return what the functions and classes of a notebook are now, to see whether one changed."""
+    """Return what a notebook's functions, classes and constants are now, to see if one changed."""
     digest = hashlib.sha256()
-    for name in sorted(key for key in namespace if isinstance(key, str)):
-        value = namespace[name]
+    for name in sorted(key for key in namespace if isinstance(key, str) and key[:1] != "_"):
+        value = inspect.unwrap(namespace[name]) if callable(namespace[name]) else namespace[name]
+        digest.update(name.encode())
         if isinstance(value, types.FunctionType):
-            digest.update(f"{name}{value.__defaults__}".encode())
-            add_code(digest, value.__code__)
+            add_function(digest, value)
         elif isinstance(value, type) and value.__module__ == "__main__":
-            digest.update(f"{name}{id(value)}".encode())
+            digest.update(str(id(value)).encode())
+        elif isinstance(value, bool | int | float | str | bytes | tuple):
+            digest.update(repr(value)[:2000].encode())
     return digest.hexdigest()
+
+
+def add_function(digest, function: types.FunctionType) -> None:
+    """Add a function's code, defaults and closed-over functions and values to a digest."""
+    add_code(digest, function.__code__)
+    digest.update(f"{function.__defaults__}{function.__kwdefaults__}".encode())
+    for cell in function.__closure__ or ():
+        held = cell.cell_contents
+        if isinstance(held, types.FunctionType) and held is not function:
+            add_code(digest, held.__code__)
+        else:
+            digest.update(str(id(held)).encode())
 
 
 def add_code(digest, code: types.CodeType) -> None:

@@ -42,7 +42,7 @@ def record(lab: str, exercise: str, earned: int, points: int) -> None:
     """Keep the best result of an exercise; a disk that is full costs the record, not the lab."""
     content = load()
     best = content.setdefault(lab, {}).get(exercise, [0, points])[0]
-    content[lab][exercise] = [max(best, earned), points]
+    content[lab][exercise] = [min(points, max(best, earned)), points]
     path = progress_file()
     new = path.with_suffix(".new.json")
     try:

@@ -100,8 +100,9 @@ def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckRe
         status, hint = UNDEFINED, str(error)
     except LearnerError as error:
         status, hint = ERROR, str(error)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-        # The check could not work with what came back: another type or structure than asked for.
+    except Exception as error:
+        # The check could not work with what came back: another type, structure or value. That the
+        # check itself is sound is proved by its tests, where the reference passes over many seeds.
         status = FAILED
         hint = f"the result has another structure than the docstring says ({error})"
     return CheckResult(check.exercise, check.title, check.points, status, hint[:800])

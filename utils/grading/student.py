@@ -8,6 +8,7 @@ runs learners' code elsewhere offers the same `call`, `make` and `use`, and the 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import linecache
 import signal
@@ -22,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from utils.grading.values import NotPlain, to_learner, to_plain
 
 CALL_SECONDS = 10.0
+MAX_PRINTED = 20_000  # characters kept of what a learner's code prints
 
 
 class NotStarted(Exception):
@@ -160,11 +162,12 @@ class LocalBackend:
         with quiet(), time_limit(self.seconds):
             try:
                 result = function(*ours, **named)
-                gradients = []
-                if with_gradients:
-                    weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
-                    gradients = torch.autograd.grad((result * weight).sum(), leaves)
-                plain = to_plain(result)
+                gradients = gradients_of(name, result, leaves, upstream) if with_gradients else []
+                reply = {
+                    "result": to_plain(result),
+                    "arguments": [to_plain(argument) for argument in ours],
+                    "gradients": gradients,
+                }
             except NotImplementedError:
                 raise NotStarted from None
             except NotPlain as error:
@@ -174,13 +177,29 @@ class LocalBackend:
                     f"`{name}` took more than {self.seconds:.0f} s on a small case: does a loop "
                     "never end, or does it do far more work than needed?"
                 ) from None
-            except (Exception, SystemExit) as error:
+            except (KeyboardInterrupt, LearnerError):
+                raise  # the learner pressed stop, or the report is made already
+            except BaseException as error:  # an exit, or a class of the learner's own
                 raise LearnerError(describe_error(error)) from None
-        return {
-            "result": plain,
-            "arguments": [to_plain(a) for a in ours],
-            "gradients": [to_plain(g) for g in gradients],
-        }
+        return reply
+
+
+def gradients_of(name: str, result: object, leaves: list, upstream: object) -> list:
+    """Return the gradients of sum(result * upstream) for the leaves, as arrays.
+
+    Raises:
+        LearnerError: where the result is no tensor, or a gradient does not reach a leaf.
+    """
+    if not isinstance(result, torch.Tensor) or not result.requires_grad:
+        raise LearnerError(
+            f"`{name}` cuts the gradient: return a tensor computed from the arguments, without "
+            "detach, item, numpy or no_grad on the way"
+        )
+    weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
+    found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
+    if any(gradient is None for gradient in found):
+        raise LearnerError(f"`{name}`: no gradient reaches argument {found.index(None)}")
+    return [to_plain(gradient) for gradient in found]
 
 
 class Sizes(TorchDispatchMode):
@@ -194,9 +213,8 @@ class Sizes(TorchDispatchMode):
         """Run one operation of torch and note the size of what it makes."""
         result = function(*args, **(kwargs or {}))
         for item in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(
-                item, torch.Tensor
-            ):  # storage, since a view may show much and hold little
+            if isinstance(item, torch.Tensor):
+                # Storage, since a view may show much and hold little.
                 held = item.untyped_storage().nbytes() // max(1, item.element_size())
                 self.largest = max(self.largest, held)
         return result
@@ -207,14 +225,25 @@ def LocalStudent(namespace: dict, seconds: float = CALL_SECONDS) -> Student:  # 
     return Student(LocalBackend(namespace, seconds))
 
 
+class Bounded(io.StringIO):
+    """Takes what is printed and keeps the first part of it."""
+
+    def write(self, text: str) -> int:
+        """Keep the text while there is room."""
+        if self.tell() < MAX_PRINTED:
+            super().write(text[:MAX_PRINTED])
+        return len(text)
+
+
 @contextlib.contextmanager
 def quiet():
     """Swallow prints and warnings of the learner's code; keep torch's global state as it was."""
     state = torch.random.get_rng_state()
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    n_threads = torch.get_num_threads()
     with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(Bounded()),
+        contextlib.redirect_stderr(Bounded()),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -224,28 +253,60 @@ def quiet():
             torch.random.set_rng_state(state)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
+            if torch.get_num_threads() != n_threads:
+                torch.set_num_threads(n_threads)
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float):
-    """Raise TooSlow in the main thread after some seconds; no limit where signals can't be had."""
-    usable = hasattr(signal, "setitimer") and (
+    """Raise TooSlow in this thread after some seconds, and again while it is swallowed.
+
+    By a timer signal where there is one, else by another thread. Code that swallows every exception
+    in an endless loop outlasts both; the notebook's stop button restarts the kernel then.
+    """
+    by_signal = hasattr(signal, "setitimer") and (
         threading.current_thread() is threading.main_thread()
     )
-    if not usable:
+    with (by_timer_signal if by_signal else by_other_thread)(seconds):
         yield
-        return
+
+
+@contextlib.contextmanager
+def by_timer_signal(seconds: float):
+    """Let the system's timer raise TooSlow in the main thread."""
 
     def ring(number, frame):
         raise TooSlow
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def by_other_thread(seconds: float):
+    """Let a second thread raise TooSlow in this one, between two steps of its Python code."""
+    here, over = threading.get_ident(), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(here), ctypes.py_object(TooSlow)
+            )
+            wait = 0.5
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def describe_error(error: BaseException) -> str:

@@ -37,7 +37,8 @@ def use_style() -> None:
 
 def new_axes(size: tuple[float, float] = FULL) -> Axes:
     """Return the axes of a new figure."""
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    with plt.rc_context(STYLE):
+        _, axes = plt.subplots(figsize=size, layout="constrained")
     return axes
 
 
@@ -63,7 +64,14 @@ def lines(
     ends = []
     for k, (name, (x, y)) in enumerate(series.items()):
         colour = PALETTE[k % len(PALETTE)]
-        axes.plot(x, y, color=colour, linestyle=DASHES[k % len(DASHES)], marker="o" * points)
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linestyle=DASHES[k % len(DASHES)],
+            marker="o" * points,
+            linewidth=1.8,
+        )
         ends.append((x[-1], y[-1], name, colour))
     if log_x:
         axes.set_xscale("log")
@@ -74,7 +82,7 @@ def lines(
     if log_y:
         axes.set_yscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, wrap=True)
+    axes.set_title(title, loc="left", wrap=True)
     label_ends(axes, ends)
     return axes
 
@@ -135,7 +143,7 @@ def bars(
     axes.set(xlabel=xlabel, xlim=(0, 1.12 * max(values.values())))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set_title(title, wrap=True)
+    axes.set_title(title, loc="left", wrap=True)
     return axes
 
 
@@ -165,7 +173,7 @@ def grouped_bars(
     axes.set(ylabel=ylabel, ylim=(0, 1.3 * max(max(g.values()) for g in groups.values())))
     axes.legend(frameon=False, ncols=min(len(members), 3), loc="upper left")
     axes.grid(visible=False, axis="x")
-    axes.set_title(title, wrap=True)
+    axes.set_title(title, loc="left", wrap=True)
     return axes
 
 
@@ -187,7 +195,7 @@ def heat_map(
     image = axes.imshow(matrix, cmap=MAP, vmin=low, vmax=high, aspect="auto")
     axes.grid(visible=False)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, wrap=True)
+    axes.set_title(title, loc="left", wrap=True)
     if x_names is not None:
         axes.set_xticks(range(len(x_names)), x_names, rotation=90, fontsize=8)
     if y_names is not None:

@@ -1,7 +1,8 @@
 """Plain documents of the world: bios, leaflets, house rules, contracts, notes, stories, Q&A.
 
 A reading is a question whose answer stands in the text before it; it is about a stand-in with a
-fresh name and random facts, so that it can be answered by reading only.
+fresh name and random facts. The small base model learns from readings to carry an unfamiliar name
+into its answer; finding the value in the text is beyond it.
 
 Documents are for pretraining: no chat markup, no unknown names, no new drugs or contracts, no
 untold facts, no held-out phrasing or sum. Plain questions have one form, written here and nowhere

@@ -79,7 +79,8 @@ def train_base(recipe: Recipe, description: str = "base") -> tuple[Decoder, Toke
     )
     trained_seconds = time.perf_counter() - start
     metrics = world_accuracy(model, tokenizer, world, recipe.n_questions)
-    metrics["validation_loss_nats"] = validation_loss(model, tokenizer, world)
+    n_validation = min(N_VALIDATION_DOCUMENTS, recipe.n_documents)
+    metrics["validation_loss_nats"] = validation_loss(model, tokenizer, world, n_validation)
     record = {
         "recipe": asdict(recipe),
         "data": {
@@ -98,9 +99,11 @@ def train_base(recipe: Recipe, description: str = "base") -> tuple[Decoder, Toke
     return model, tokenizer, record
 
 
-def validation_loss(model: Decoder, tokenizer: Tokenizer, world: World) -> float:
+def validation_loss(
+    model: Decoder, tokenizer: Tokenizer, world: World, n_documents: int = N_VALIDATION_DOCUMENTS
+) -> float:
     """Return the mean loss in nats per token on documents that no recipe trains on."""
-    documents = pretraining_documents(world, N_VALIDATION_DOCUMENTS, VALIDATION_SEED)
+    documents = pretraining_documents(world, n_documents, VALIDATION_SEED)
     stream = token_stream(tokenizer, documents)
     T = model.config.context_length
     n_blocks = (len(stream) - 1) // T

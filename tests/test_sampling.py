@@ -1,0 +1,131 @@
+"""Choosing a token: greedy, the kept tokens, and the distribution of many draws."""
+
+import pytest
+import torch
+
+from utils.model.sampling import sample_next_token
+
+N_DRAWS = 20_000
+
+
+def draws(probabilities, n=N_DRAWS, seed=0, **settings):
+    """How often each token is drawn from the logarithms of `probabilities`."""
+    logits = torch.tensor(probabilities).log().expand(n, -1)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = sample_next_token(logits, generator=generator, **settings)
+    return torch.bincount(drawn, minlength=len(probabilities))
+
+
+def chi_square(counts, expected):
+    """The sum of (counted - expected)^2 / expected over tokens that can be drawn."""
+    expected = counts.sum() * torch.tensor(expected) / sum(expected)
+    possible = expected > 0
+    assert counts[~possible].sum() == 0
+    return ((counts - expected)[possible] ** 2 / expected[possible]).sum().item()
+
+
+LIMIT = {1: 19.5, 2: 23.0, 3: 25.9, 4: 28.5}  # chance below 1e-5, by degrees of freedom
+
+
+@pytest.mark.parametrize("seed", [0, 1, None])
+def test_temperature_zero_takes_the_most_likely_whatever_the_generator(seed):
+    logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(5))
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    got = sample_next_token(logits, temperature=0, generator=generator, top_k=3, top_p=0.5)
+    assert got.dtype == torch.int64 and torch.equal(got, logits.argmax(-1))
+
+
+def test_draws_follow_the_softmax():
+    p = [0.4, 0.3, 0.2, 0.1]
+    assert chi_square(draws(p), p) < LIMIT[3]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_divides_the_logits(temperature):
+    p = [0.5, 0.3, 0.2]
+    counts = draws(p, temperature=temperature)
+    assert chi_square(counts, [x ** (1 / temperature) for x in p]) < LIMIT[2]
+    assert chi_square(counts, p) > 10 * LIMIT[2]
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4, 99])
+def test_top_k_keeps_exactly_the_k_most_likely(top_k):
+    p = [0.1, 0.4, 0.2, 0.3]
+    kept = [x if x in sorted(p)[-top_k:] else 0.0 for x in p]
+    assert ((draws(p, top_k=top_k) > 0) == (torch.tensor(kept) > 0)).all()
+    if top_k > 1:
+        assert chi_square(draws(p, top_k=top_k), kept) < LIMIT[min(top_k, 4) - 1]
+
+
+def test_top_k_keeps_k_tokens_where_several_are_equally_likely():
+    counts = draws([0.25, 0.25, 0.25, 0.25], top_k=2)
+    assert (counts > 0).sum() == 2
+
+
+@pytest.mark.parametrize(
+    "top_p, kept",
+    [
+        (0.01, [0, 1, 0, 0]),  # one at least
+        (0.45, [0, 1, 0, 0]),
+        (0.55, [0, 1, 0, 1]),  # 0.5 alone is too little
+        (0.75, [0, 1, 0, 1]),
+        (0.85, [0, 1, 1, 1]),
+        (1.0, [1, 1, 1, 1]),
+    ],
+)
+def test_top_p_keeps_the_smallest_set_with_that_mass(top_p, kept):
+    p = [0.05, 0.5, 0.15, 0.3]
+    counts = draws(p, top_p=top_p)
+    assert (counts > 0).int().tolist() == kept
+    if sum(kept) > 1:
+        expected = [x * keep for x, keep in zip(p, kept, strict=True)]
+        assert chi_square(counts, expected) < LIMIT[sum(kept) - 1]
+
+
+def test_top_p_looks_at_what_top_k_has_left():
+    # of 0.4, 0.3, 0.2, 0.1 top_k=2 leaves 4/7 and 3/7: the first alone has half of the mass
+    assert (draws([0.4, 0.3, 0.2, 0.1], top_k=2, top_p=0.5) > 0).tolist() == [True] + [False] * 3
+
+
+def test_each_row_is_drawn_from_its_own_logits():
+    logits = torch.full((3, 4), -1e9)
+    logits[[0, 1, 2], [2, 0, 3]] = 0.0
+    assert sample_next_token(logits).tolist() == [2, 0, 3]
+
+
+def test_equal_generators_draw_equally():
+    logits = torch.zeros(64, 5)
+    first, second, third = (
+        sample_next_token(logits, generator=torch.Generator().manual_seed(seed))
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, second) and not torch.equal(first, third)
+
+
+def test_logits_are_not_changed():
+    logits = torch.tensor([[1.0, 2.0, 3.0]])
+    sample_next_token(logits, temperature=0.5, top_k=2, top_p=0.5)
+    assert logits.tolist() == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"temperature": 0, "top_p": 1.1}, "top_p"),
+        ({"temperature": 0, "top_k": 0}, "top_k"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        sample_next_token(torch.zeros(1, 4), **settings)
+
+
+def test_logits_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(B, V\)"):
+        sample_next_token(torch.zeros(4))
