@@ -1,4 +1,4 @@
-"""The `course` command: open the course, see your progress, start a lab afresh, find faults.
+"""The `course` command: open the course, see progress, start a lab afresh, find faults, grade.
 
 Each subcommand is one function of `utils`; heavy modules are imported when a command needs them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,10 +16,25 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     lab = commands.add_parser("lab", help="copy the labs to work/ and open JupyterLab")
     lab.add_argument("--port", type=int, default=8888, help="first port to try (8888)")
-    commands.add_parser("doctor", help="check this machine and say how to mend each fault")
+    doctor = commands.add_parser("doctor", help="check this machine and say how to mend a fault")
+    doctor.add_argument("--hub", action="store_true", help="try to reach the hub as well")
     commands.add_parser("progress", help="show which exercises are done")
     reset = commands.add_parser("reset", help="make a fresh copy of a lab beside your own")
     reset.add_argument("number", help="number of the lab, for example 01")
+    grade = commands.add_parser("grade", help="grade submissions to a lab in a sandbox")
+    grade.add_argument("lab", help="name of the lab, for example 02_attention")
+    grade.add_argument(
+        "submissions", nargs="+", type=Path, help="notebooks, or folders of notebooks or learners"
+    )
+    grade.add_argument("--out", type=Path, required=True, help="folder for grades and feedback")
+    grade.add_argument("--secret", type=Path, help="file with the class's secret (one in OUT)")
+    grade.add_argument("--jobs", type=int, help="submissions at once (one per core but one)")
+    grade.add_argument("--seconds", type=float, default=300.0, help="per submission (300)")
+    grade.add_argument("--call-seconds", type=float, default=10.0, help="per call (10)")
+    grade.add_argument("--memory", type=int, default=3072, help="MB per submission (3072)")
+    grade.add_argument(
+        "--trust", action="store_true", help="no sandbox: only for files that you wrote yourself"
+    )
     return top
 
 
@@ -32,12 +48,29 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "doctor":
         from utils.doctor import main as doctor
 
-        return doctor()
+        return doctor(["--hub"] if chosen.hub else [])
     if chosen.command == "progress":
         from utils.grading.board import progress_text
 
         print(progress_text())
         return 0
+    if chosen.command == "grade":
+        from utils.grading.gradebook import grade_and_report
+        from utils.grading.sandbox import Limits
+
+        return grade_and_report(
+            chosen.lab,
+            chosen.submissions,
+            chosen.out,
+            limits=Limits(
+                call_seconds=chosen.call_seconds,
+                submission_seconds=chosen.seconds,
+                memory_mb=chosen.memory,
+            ),
+            trusted=chosen.trust,
+            secret=chosen.secret,
+            n_jobs=chosen.jobs,
+        )
     from utils.lab import reset_lab
 
     try:

@@ -17,7 +17,7 @@ def bits_per_byte(loss_nats: float, n_tokens: int, n_bytes: int) -> float:
         n_bytes: UTF-8 bytes of the text that these tokens spell.
 
     Returns:
-        loss_nats * n_tokens / (ln 2 * n_bytes).
+        The loss of the whole text in bits, over its bytes.
 
     Raises:
         ValueError: where there are no bytes or no tokens.
