@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from utils.model.cache import KVCache
 from utils.model.config import TransformerConfig
+from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
 from utils.model.rotary import apply_rope
 
@@ -203,8 +204,8 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.d_head = config.d_head
         width = (config.n_heads + 2 * config.n_kv_heads) * config.d_head
-        self.qkv = nn.Linear(config.d_model, width, bias=False)
-        self.output = nn.Linear(config.n_heads * config.d_head, config.d_model, bias=False)
+        self.qkv = Linear(config.d_model, width)
+        self.output = Linear(config.n_heads * config.d_head, config.d_model)
         self.q_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
 

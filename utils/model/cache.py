@@ -51,6 +51,19 @@ class KVCache:
         """Memory of keys and values together, in bytes."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
+    def check_room(self, batch_size: int, n_tokens: int) -> None:
+        """Refuse new tokens that do not fit: too many, or of another number of rows."""
+        if self.length + n_tokens > self.capacity:
+            raise ValueError(
+                f"the cache holds {self.length} of {self.capacity} tokens and {n_tokens} more "
+                "do not fit: make it larger"
+            )
+        if batch_size != self.keys.shape[1]:
+            raise ValueError(
+                f"the cache was made for {self.keys.shape[1]} rows, but token_ids has "
+                f"{batch_size}: make a cache with that batch_size"
+            )
+
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append the new tokens' keys and values to a layer; return all that it holds now.
 
@@ -65,12 +78,8 @@ class KVCache:
         Raises:
             ValueError: where the new tokens don't fit.
         """
+        self.check_room(k.shape[0], k.shape[2])
         end = self.length + k.shape[2]
-        if end > self.capacity:
-            raise ValueError(
-                f"the cache holds {self.length} of {self.capacity} tokens and {k.shape[2]} more "
-                "do not fit: make it larger"
-            )
         self.keys[layer, :, :, self.length : end] = k
         self.values[layer, :, :, self.length : end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]

@@ -16,6 +16,7 @@ from utils.model.attention import Attention, attention_weights, causal_mask
 from utils.model.cache import KVCache
 from utils.model.config import TransformerConfig
 from utils.model.feedforward import FeedForward
+from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
 from utils.model.rotary import rope_table
 
@@ -60,7 +61,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.unembedding = Linear(config.d_model, config.vocab_size)
         if config.tie_embeddings:
             self.unembedding.weight = self.embedding.weight
         cos, sin = rope_table(config.context_length, config.d_head, config.rope_theta)
@@ -100,12 +101,15 @@ class Decoder(nn.Module):
             (B, T, V), or (B, 1, V) with `last_only`.
 
         Raises:
-            ValueError: where ids have the wrong dtype or shape, or the sequence is too long.
+            ValueError: where ids have the wrong dtype or shape, the sequence is too long, or the
+                cache has no room for it.
             IndexError: for a token id outside the vocabulary.
         """
         start = 0 if cache is None else cache.length
         self.check_token_ids(token_ids, start)
         B, T = token_ids.shape
+        if cache is not None:
+            cache.check_room(B, T)
         if positions is None:
             cos, sin = self.cos[start : start + T], self.sin[start : start + T]  # (T, 1, K/2)
         else:

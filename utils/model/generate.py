@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from utils.model.cache import KVCache
 from utils.model.decoder import Decoder
+from utils.model.decoding import Step, is_plain
 from utils.model.sampling import sample_next_token
 
 
@@ -71,19 +72,26 @@ def generate(
     cache = KVCache(  # the last new token is never read, so it needs no room
         model.config, B, T + max_new_tokens - 1, dtype=weight.dtype, device=weight.device
     )
-    positions, keep = None, None
+    positions, keep = None, None  # None where no row is padded
     if attention_mask is not None and not bool(attention_mask.all()):
-        keep = attention_mask.new_ones(B, T + max_new_tokens)
+        keep = attention_mask.new_ones(B, cache.capacity)
         keep[:, :T] = attention_mask
         positions = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)  # (B, T)
     out = token_ids.new_empty(B, T + max_new_tokens)
     out[:, :T] = token_ids
     finished = torch.zeros(B, dtype=torch.bool, device=token_ids.device)
-    new = token_ids
     with evaluating(model):
+        logits = model(token_ids, cache, positions, attention_mask, last_only=True)[:, -1]
+        step = Step(model, cache, keep) if is_plain(model) else None
         for end in range(T, T + max_new_tokens):
-            mask = None if keep is None else keep[:, :end]
-            logits = model(new, cache, positions, mask, last_only=True)[:, -1]  # (B, V)
+            if end > T:  # read the token written last
+                token = out[:, end - 1]
+                positions = None if positions is None else positions[:, -1:] + 1
+                if step is not None:
+                    logits = step(token, None if positions is None else positions[:, 0])  # (B, V)
+                else:
+                    mask = None if keep is None else keep[:, :end]
+                    logits = model(token.unsqueeze(-1), cache, positions, mask)[:, -1]
             token = sample_next_token(logits, temperature, top_k, top_p, generator)  # (B,)
             if end_id is not None:
                 token = token.masked_fill(finished, end_id)
@@ -91,8 +99,6 @@ def generate(
             out[:, end] = token
             if end_id is not None and bool(finished.all()):
                 return out[:, : end + 1].clone()
-            new = token.unsqueeze(-1)  # (B, 1)
-            positions = None if positions is None else positions[:, -1:] + 1
     return out.clone()  # a normal tensor, not one of inference mode
 
 
