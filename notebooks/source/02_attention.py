@@ -11,30 +11,36 @@
 
 # %%
 import math
+import warnings
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaAttention
 
-from utils.model.attention import (
-    attention_weights,
-    causal_mask,
-    multi_head_attention,
-    scaled_dot_product_attention,
-    streaming_attention,
-)
+from utils.grading.quiz import ask
+from utils.model import attention, rotary
+from utils.model.attention import causal_mask, scaled_dot_product_attention
 from utils.model.decoder import Decoder
-from utils.model.rotary import apply_rope, rope_table
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.memory import peak_bytes
 from utils.report.show import show
+from utils.report.widgets import attention_explorer
 from utils.runtime import generator, start
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import block_batches, pack_documents
+from utils.train.loop import train
+from utils.train.losses import cross_entropy
+from utils.train.optimizers import adamw
+from utils.train.schedules import cosine
 from utils.zoo.load import load_base
 
-plots.use_style()
 tier = start(seed=0)
-claims = Claims()
 
 # %% [markdown]
 # ## One division
@@ -51,6 +57,7 @@ claims = Claims()
 
 # %%
 my_guess = 30  # tokens, between 1 and 64; change it to yours
+claims = Claims()
 
 
 # %%
@@ -65,6 +72,11 @@ def effective_number(weights):
     return entropy.exp().mean().item()
 
 
+# %% [markdown]
+# How spread out shares are is measured by their **entropy**, the mean of
+# -log(share). Its exponential is a number of tokens: 64 for equal shares, 1 if one
+# token has everything. Here are 500 queries, each with 64 keys of its own.
+
 # %%
 q, k = random_vectors(500, 64), random_vectors(500, 64, 64, seed=1)
 scores = torch.einsum("nk,nsk->ns", q, k)  # (500 queries, 64 keys)
@@ -75,8 +87,8 @@ print(f"without the division {undivided:.1f}, with it {divided:.0f}")
 
 # %% [markdown]
 # Two of sixty-four, and which two is chance. At the start of training all scores
-# are chance, so a model without the division starts almost blind. The rest of this unit explains each
-# word of that sentence, beginning with the look-up.
+# are chance, so a model without the division starts almost blind. The rest of this
+# unit explains each word of that sentence, beginning with the look-up.
 #
 # ## A dictionary that answers in shares
 #
@@ -185,7 +197,7 @@ claims.add(
 # %%
 print(causal_mask(4).int())
 q, k, v = (random_vectors(4, 8, seed=s) for s in range(3))
-print(attention_weights(q, k, causal_mask(4)))
+print(attention.attention_weights(q, k, causal_mask(4)))
 
 # %% [markdown]
 # Each row sums to one; the first token sees only itself. Why minus infinity and
@@ -200,14 +212,14 @@ print(attention_weights(q, k, causal_mask(4)))
 # %%
 x = random_vectors(1, 33, 32)  # (B, T, D); an odd length on purpose
 weights = [random_vectors(32, 32, seed=s) / 32**0.5 for s in range(4)]
-cos, sin = rope_table(33, 8)
+cos, sin = rotary.rope_table(33, 8)
 settings = {"n_heads": 4, "n_kv_heads": 4, "cos": cos, "sin": sin}
-before = multi_head_attention(x, *weights, **settings)
+before = attention.multi_head_attention(x, *weights, **settings)
 leaks = 0
 for position in range(1, 33):
     changed = x.clone()
     changed[:, position:] = 100.0
-    after = multi_head_attention(changed, *weights, **settings)
+    after = attention.multi_head_attention(changed, *weights, **settings)
     leaks += not torch.equal(after[:, :position], before[:, :position])
 claims.add(
     "a changed future changes nothing before it, bit for bit",
@@ -244,7 +256,7 @@ for n_kv_heads, name in (
     print(f"{name:12} {n_kv_heads:2} key-value heads  {n_bytes / 1e9:5.2f} GB")
 
 # %%
-show(multi_head_attention)
+show(attention.multi_head_attention)
 
 # %% [markdown]
 # Read the two lines with `view` and `transpose` twice: they are where most
@@ -276,11 +288,8 @@ for n_kv_heads in (4, 2, 1):  # MHA, GQA, MQA
         largest = max(largest, (ours - theirs).abs().max().item())
 print(f"largest difference from torch below 1e-5: {largest < 1e-5}")
 
+
 # %%
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaAttention
-
-
 def llama_attention(x, weights, n_kv_heads, cos, sin):
     """Return what Llama's attention of `transformers` gives with our weights."""
     config = LlamaConfig(
@@ -297,13 +306,16 @@ def llama_attention(x, weights, n_kv_heads, cos, sin):
         return module(x, position_embeddings=both, attention_mask=None)[0]
 
 
+# %% [markdown]
+# Fewer key-value heads need fewer rows in the matrices of keys and values.
+
 # %%
 largest_llama = 0.0
 for n_kv_heads in (4, 2, 1):
     shared = (
         [weights[0]] + [w[: n_kv_heads * 8] for w in weights[1:3]] + weights[3:]
     )
-    ours = multi_head_attention(x, *shared, 4, n_kv_heads, cos, sin)
+    ours = attention.multi_head_attention(x, *shared, 4, n_kv_heads, cos, sin)
     theirs = llama_attention(x, shared, n_kv_heads, cos, sin)
     largest_llama = max(largest_llama, (ours - theirs).abs().max().item())
 claims.add(
@@ -330,7 +342,7 @@ print(f"largest difference from Llama below 1e-5: {largest_llama < 1e-5}")
 # neighbours apart; slow ones measure long distances.
 
 # %%
-show(apply_rope)
+show(rotary.apply_rope)
 
 # %% [markdown]
 # If that is right, then one query and one key, put at all pairs of positions,
@@ -338,9 +350,11 @@ show(apply_rope)
 
 # %%
 T, K = 48, 16
-cos48, sin48 = rope_table(T, K)
-q_everywhere = apply_rope(random_vectors(1, K).expand(T, K), cos48, sin48)
-k_everywhere = apply_rope(
+cos48, sin48 = rotary.rope_table(T, K)
+q_everywhere = rotary.apply_rope(
+    random_vectors(1, K).expand(T, K), cos48, sin48
+)
+k_everywhere = rotary.apply_rope(
     random_vectors(1, K, seed=1).expand(T, K), cos48, sin48
 )
 by_position = q_everywhere @ k_everywhere.T  # (T, T)
@@ -387,11 +401,15 @@ mask = causal_mask(T)
 naive = peak_bytes(lambda: scaled_dot_product_attention(q, k, v, mask))
 print(f"{T * T:,} scores; at its peak {naive / 1e6:.0f} MB for one head")
 print(f"the answer itself: {T * 32 * 4 / 1e6:.1f} MB")
+for n in (T, 2 * T):
+    print(f"{n:5} tokens: {2 * n * n * 32 / 1e9:.1f} billion multiplications")
 
 # %% [markdown]
-# The answer is tiny; the table is thrown away. Can we do without? The obstacle
-# is the softmax, which must know all scores of a row before it can give the
-# first share. Or so it seems.
+# Time goes the same way. Each score takes `K` multiplications, and each share as
+# many again for the values: twice the text, four times the work. That part stays.
+# Memory need not. The answer is tiny; the table is thrown away. Can we do without
+# it? The obstacle is the softmax, which must know all scores of a row before it
+# can give the first share. Or so it seems.
 #
 # Go through the keys in blocks, and keep three things per query: the largest
 # score so far, $m$; the sum of $e^{score - m}$; and the sum of $e^{score - m}$
@@ -401,12 +419,16 @@ print(f"the answer itself: {T * 32 * 4 / 1e6:.1f} MB")
 # the idea inside FlashAttention.
 
 # %%
-show(streaming_attention)
+show(attention.streaming_attention)
 
 # %%
-streaming = peak_bytes(lambda: streaming_attention(q, k, v, block_size=128))
+streaming = peak_bytes(
+    lambda: attention.streaming_attention(q, k, v, block_size=128)
+)
 exact = scaled_dot_product_attention(q, k, v, mask)
-difference = (streaming_attention(q, k, v, block_size=128) - exact).abs().max()
+difference = (
+    (attention.streaming_attention(q, k, v, block_size=128) - exact).abs().max()
+)
 claims.add(
     "streaming attention at T = 4096: memory against the table's",
     measured=f"1/{naive / streaming:.0f}, same result: {bool(difference < 1e-5)}",
@@ -414,6 +436,9 @@ claims.add(
     holds=streaming <= naive / 8 and difference < 1e-5,
 )
 print(f"table {naive / 1e6:.0f} MB, streaming {streaming / 1e6:.1f} MB")
+
+# %% [markdown]
+# A sixteenth, at this length. How do the two grow?
 
 # %%
 lengths = [256, 512, 1024, 2048, 4096]
@@ -425,7 +450,9 @@ for n in lengths:
         peak_bytes(lambda p=part, m=hide: scaled_dot_product_attention(*p, m))
         / 1e6
     )
-    blocks.append(peak_bytes(lambda p=part: streaming_attention(*p)) / 1e6)
+    blocks.append(
+        peak_bytes(lambda p=part: attention.streaming_attention(*p)) / 1e6
+    )
 
 # %%
 plots.lines(
@@ -463,8 +490,6 @@ with torch.inference_mode():
 tokens = tokenizer.tokens(token_ids[0])
 
 # %% tags=["nbval-ignore-output"]
-from utils.report.widgets import attention_explorer
-
 attention_explorer(maps, tokens)
 
 # %% [markdown]
@@ -533,19 +558,13 @@ class LeakyDecoder(Decoder):
 
 
 # %%
-from dataclasses import replace
-
-from utils.text.corpora import world_corpus
-from utils.tokens.batches import block_batches, pack_documents
-from utils.train.loop import train
-from utils.train.losses import cross_entropy
-from utils.train.optimizers import adamw
-from utils.train.schedules import cosine
-
 small = replace(model.config, d_model=64, n_layers=2, d_head=16, d_ff=192)
 documents = tokenizer.encode_batch(world_corpus(4000, seed=3))
 stream = pack_documents(documents, tokenizer.end_id)
 batches = block_batches(stream, batch_size=8, context_length=64, seed=0)
+
+# %% [markdown]
+# Same text, same first weights, 300 steps each.
 
 # %% tags=["nbval-ignore-output"]
 records, trained = {}, {}
@@ -562,6 +581,9 @@ for name, kind in (("causal", Decoder), ("leaks by one", LeakyDecoder)):
         description=name,
     )
 
+# %% [markdown]
+# Compare the mean loss of the last twenty steps.
+
 # %%
 leaked, honest = (
     sum(r["loss"] for r in records[name][-20:]) / 20
@@ -576,7 +598,9 @@ plt.show()
 # *Figure 5. Training loss of two models over 300 steps. The causal one falls
 # slowly and stays above one nat. The leaky one dives towards zero.*
 #
-# If you judged by the loss, you would ship the leaky model. Let both write, one
+# Figure 1 was the first break of this unit: drop the scale. This is the second, and
+# the worse one, for nothing looks broken. If you judged by the loss, you would ship
+# the leaky model. Let both write, one
 # token at a time, where there is no successor to peek at:
 
 # %% tags=["nbval-ignore-output"]
@@ -608,8 +632,6 @@ claims.add(
 # speed differ. You can insist on one:
 
 # %%
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 q, k, v = (random_vectors(1, 4, 65, 16, seed=s) for s in range(3))
 ours = scaled_dot_product_attention(q, k, v, causal_mask(65))
 for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
@@ -625,12 +647,8 @@ for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
 # positions, and a compiler makes the kernel. Uncompiled it runs everywhere,
 # forwards only on a CPU; it is meant for GPUs, compiled.
 
+
 # %%
-import warnings
-
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-
 def window(batch, head, query, key):
     """Let each query see itself and the 15 tokens before."""
     return (query >= key) & (query - key < 16)
@@ -659,14 +677,18 @@ claims.table()
 # Put a letter between the quotes and run the cell.
 
 # %%
-from utils.grading.quiz import ask
-
 my_answer_1 = None  # "a", "b" or "c"
 ask("02_attention", "softmax-axis", my_answer_1)
+
+# %% [markdown]
+# The second is about memory.
 
 # %%
 my_answer_2 = None
 ask("02_attention", "kv-heads", my_answer_2)
+
+# %% [markdown]
+# The third is about positions.
 
 # %%
 my_answer_3 = None
