@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from utils.model.attention import causal_mask
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.text.corpora import world_corpus
@@ -15,12 +16,14 @@ from utils.zoo.load import load_base
 
 
 class LeakyDecoder(Decoder):
+    """A decoder whose mask, for texts of one length, lets each token see its successor."""
+
     def forward(self, token_ids, *args, **kwargs):
-        T = token_ids.shape[1]
-        mask = torch.ones(T, T, dtype=torch.bool).tril(1)
-        x = self.embedding(token_ids)  # (B, T, D)
+        n_tokens = token_ids.shape[1]
+        leaky = causal_mask(n_tokens + 1)[1:, :n_tokens]  # one row further down: one key more
+        x, cos, sin = self.embedding(token_ids), self.cos[:n_tokens], self.sin[:n_tokens]
         for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T], mask)
+            x = block(x, cos, sin, leaky)
         return self.unembedding(self.norm(x))
 
 

@@ -118,7 +118,8 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=1, title="shapes")
 def _(student, rng):
     q, k, v = normal(rng, 5, 8), normal(rng, 7, 8), normal(rng, 7, 3)
-    out = student.scaled_dot_product_attention(q, k, v)
+    with hinting("without a mask (None) every query sees every key"):
+        out = student.scaled_dot_product_attention(q, k, v)
     require(isinstance(out, np.ndarray), "return a tensor, the average of the values alone")
     require(
         out.shape == (5, 3),
@@ -506,6 +507,15 @@ def _(student, rng):
         "large scores overflow: subtract the running maximum before exp",
     )
     close(out, attend(q, k, v[0, 0]), "scores that grow: rescale the sums at each block", atol=1e-4)
+    q = np.array([[0.0], [0.1], [20.0]], np.float32)  # queries whose scores differ by hundreds
+    k = np.linspace(-30, 30, 9, dtype=np.float32)[:, None]
+    out = student.streaming_attention(q, k, v[0, 0], 2, False)
+    require(
+        np.isfinite(np.asarray(out)).all(),
+        "each query needs a running maximum of its own: with one for all, exp underflows to 0 for "
+        "queries with small scores",
+    )
+    close(out, attend(q, k, v[0, 0]), "queries with scores of very different size", atol=1e-4)
     unchanged = [
         np.array_equal(a, b) for a, b in zip(student.arguments_after, (q, k), strict=False)
     ]
