@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env lab test build check bench clean
+.PHONY: help env lab test build check grade bench clean
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,6 +23,9 @@ build: env       ## make notebooks, labs and solutions from their sources
 
 check: env       ## compare the committed notebooks with their sources, without running them
 	@$(PY) -m utils.build --check
+
+grade: env       ## grade a class: make grade LAB=02_attention FROM=submissions OUT=grades
+	@$(PY) -m utils.cli grade "$(LAB)" "$(FROM)" --out "$(OUT)"
 
 bench: env       ## one table of speed ratios against peers, each row measured in one run
 	@$(PY) -m tests.bench

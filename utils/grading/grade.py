@@ -1,0 +1,556 @@
+"""`course grade LAB SUBMISSIONS... --out DIR`: points for notebooks whose authors are not trusted.
+
+This process draws the inputs, compares, and gives points; a learner's code runs in a `worker` in a
+`sandbox`, and only plain data comes back. Inputs are drawn from a secret of the class and the lab:
+the same for all learners, reproducible, and unknown to them.
+
+Each submission has a record, written whole; a run that was stopped goes on where it stopped, and a
+submission that breaks costs itself only.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import hmac
+import json
+import multiprocessing
+import os
+import re
+import secrets
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+from utils.grading import kit, run, sandbox, submission, wire
+from utils.grading.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
+from utils.runtime import progress, project_root
+
+WATCH_SECONDS = 0.05
+WEIGH_SECONDS = 0.2
+GRADERS = ("utils.grading.grade", "utils.grading.worker")
+MAX_RESTARTS = 6
+MAX_POOLS = 4
+SPARE_MEMORY = 512 << 20  # the machine itself must keep
+NO_MEMORY = "the machine ran out of memory meanwhile: grade again, with fewer --jobs"
+GRADED, UNREADABLE, FAILED = "graded", "unreadable", "failed"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class MachineFull(BaseException):
+    """Raised through a check, which may blame the learner for ordinary errors alone."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission to grade, and all that decides its points."""
+
+    lab: str
+    learner: str
+    path: str | None
+    seed: int
+    kit: str
+    limits: sandbox.Limits = field(default_factory=sandbox.Limits)
+    trusted: bool = False
+    problem: str = ""  # why there is no file
+    only: tuple[str, ...] = ()  # exercises to grade; none for all
+
+    def exercises(self) -> list[str]:
+        """Return the exercises to grade, in the order of the lab."""
+        return [e for e in run.exercises_of(self.lab) if not self.only or e in self.only]
+
+
+class Worker:
+    """A process with a learner's code, and a watch over its time and memory."""
+
+    def __init__(self, job: Job, cells: tuple[str, ...], scratch: Path):
+        self.job, self.cells, self.scratch = job, list(cells), scratch
+        self.process: subprocess.Popen | None = None
+        self.opened = self.only_definitions = False
+        self.starts, self.fatal = 0, ""
+        self.problems: list[str] = []
+        self.end = time.monotonic() + job.limits.submission_seconds
+        self.deadline = self.end
+        self.verdict = ""
+        self.over = threading.Event()
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self) -> None:
+        """End the process when it is over time or memory; runs in a thread of its own."""
+        limit = self.job.limits.memory_mb * sandbox.MB
+        weighed = 0.0
+        while not self.over.wait(WATCH_SECONDS):
+            process = self.process
+            if process is None or self.verdict:
+                continue
+            if time.monotonic() > self.deadline:
+                self.verdict = "your code took too long, and did not stop when told to"
+            elif time.monotonic() < weighed + WEIGH_SECONDS:
+                continue
+            elif sandbox.memory_of(process.pid) > limit:
+                self.verdict = f"your code used more than {self.job.limits.memory_mb} MB of memory"
+            elif psutil.virtual_memory().available < SPARE_MEMORY:
+                self.verdict = NO_MEMORY
+            weighed = time.monotonic()
+            if self.verdict:
+                with contextlib.suppress(psutil.Error, OSError):
+                    for member in [*sandbox.family(process.pid), psutil.Process(process.pid)]:
+                        member.kill()
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        if self.starts > MAX_RESTARTS + len(self.job.exercises()):
+            self.fatal = "your code ended the Python process too many times"
+            raise LearnerError(self.fatal)
+        self.starts += 1
+        job = self.job
+        number = os.getpid() * 8 + self.starts
+        self.verdict, self.opened = "", False
+        self.deadline = time.monotonic() + job.limits.load_seconds
+        self.process = sandbox.start(Path(job.kit), job.limits, number, job.trusted, self.scratch)
+        used = [name for name in preloads(job.lab) if any(name in cell for cell in self.cells)]
+        preload = {"do": "preload", "modules": used}
+        if self.exchange(preload, job.limits.load_seconds).get("ready") is not True:
+            self.lose("the worker did not start")
+
+    def lose(self, why: str) -> None:
+        """End the process and blame the learner's code."""
+        process, self.process, self.opened = self.process, None, False
+        if process is not None:
+            sandbox.stop(process)
+        why, self.verdict = self.verdict or why, ""
+        if why == NO_MEMORY:
+            raise MachineFull(why)
+        raise LearnerError(why)
+
+    def exchange(self, request: dict | None, seconds: float) -> dict:
+        """Send a request, if any, and return the reply, which is a dictionary of plain values."""
+        if self.process is None:
+            raise LearnerError("your code ended the Python process")
+        self.deadline = min(time.monotonic() + seconds, self.end)
+        try:
+            if request is not None:
+                content = wire.encode(request)
+                self.write(wire.SIZE.pack(len(content)) + content)
+            (length,) = wire.SIZE.unpack(self.read(wire.SIZE.size))
+            if length > wire.MAX_BYTES:
+                self.lose("your code returned more data than can be graded")
+            reply = wire.decode(self.read(length))
+        except wire.WireError as error:
+            self.lose(f"your code returned something malformed ({error})")
+        except (EOFError, OSError):
+            self.lose("your code ended the Python process (exit, a crash, or too much memory)")
+        finally:
+            self.deadline = self.end
+        if not isinstance(reply, dict):
+            self.lose("your code wrote something of its own to the grader")
+        return reply
+
+    def write(self, content: bytes) -> None:
+        """Send bytes; ends with an error when the process ends."""
+        view = memoryview(content)
+        while view:
+            view = view[self.process.stdin.write(view) :]
+
+    def read(self, n: int) -> bytes:
+        """Return n bytes of the process."""
+        pieces = []
+        while n:
+            piece = self.process.stdout.read(min(n, 1 << 20))
+            if not piece:
+                raise EOFError
+            pieces.append(piece)
+            n -= len(piece)
+        return b"".join(pieces)
+
+    def fresh(self) -> None:
+        """Make a fresh group of calls: the notebook is loaded anew, in a process of its own."""
+        if self.fatal:
+            raise LearnerError(self.fatal)
+        if self.opened:
+            self.opened = False
+            with contextlib.suppress(LearnerError):
+                if "closed" not in self.exchange({"do": "close"}, self.job.limits.grace_seconds):
+                    self.lose("")
+        try:
+            self.open()
+        except LearnerError as error:
+            if self.only_definitions:
+                self.fatal = f"the notebook could not be loaded: {error}"
+                raise LearnerError(self.fatal) from None
+            self.problems.append(f"while the notebook was loaded: {error}; assignments left out")
+            self.only_definitions = True
+            self.fresh()
+
+    def open(self) -> None:
+        """Load the notebook."""
+        if self.process is None:
+            self.start()
+        limits = self.job.limits
+        request = {
+            "do": "open",
+            "cells": self.cells,
+            "seconds": limits.call_seconds,
+            "only_definitions": self.only_definitions,
+        }
+        reply = self.exchange(request, limits.load_seconds)
+        if "closed" in reply:
+            raise LearnerError("your code ended the Python process")
+        self.opened = True
+        problems = reply.get("problems")
+        if isinstance(problems, list):
+            self.problems += [p for p in map(str, problems[:40]) if p not in self.problems]
+
+    def request(self, do: str, *args, **kwargs) -> object:
+        """Have the worker do something with the learner's code, and return what came of it."""
+        if time.monotonic() > self.end:
+            self.fatal = "the time for grading this notebook is used up"
+        if self.fatal:
+            raise LearnerError(self.fatal)
+        if not self.opened:
+            self.fresh()
+        message = {"do": do, "args": args, "kwargs": kwargs}
+        limits = self.job.limits
+        reply = self.exchange(message, limits.call_seconds + limits.grace_seconds)
+        if "closed" in reply:
+            self.opened = False
+            raise LearnerError("your code ended the Python process (exit or a crash)")
+        if "reply" in reply:
+            return reply["reply"]
+        text = clean(str(reply.get("text", "")))
+        if reply.get("raised") == "not started":
+            raise NotStarted
+        raise Undefined(text) if reply.get("raised") == "undefined" else LearnerError(text)
+
+    def close(self) -> None:
+        """End the process for good."""
+        self.over.set()
+        process, self.process = self.process, None
+        if process is not None:
+            sandbox.stop(process)
+
+
+class RemoteBackend:
+    """What `Student` calls: the worker's `LocalBackend`, at the other end of the pipe."""
+
+    def __init__(self, worker: Worker):
+        self.worker = worker
+
+    def call(self, *args, **kwargs) -> dict:
+        """Call a function of the learner's."""
+        return replied(self.worker.request("call", *args, **kwargs))
+
+    def make(self, *args, **kwargs) -> int:
+        """Construct a class of the learner's; return the number of the object."""
+        number = self.worker.request("make", *args, **kwargs)
+        if type(number) is not int:
+            raise LearnerError("your code wrote something of its own to the grader")
+        return number
+
+    def use(self, *args, **kwargs) -> dict:
+        """Call a method of an object that was made."""
+        return replied(self.worker.request("use", *args, **kwargs))
+
+
+@functools.cache
+def preloads(lab: str) -> list[str]:
+    """Return the modules, other than the course's, that a lab's own cells import.
+
+    The worker imports those that a submission names once, before it forks.
+    """
+    given = submission.read_submission(project_root() / "labs" / f"{lab}.ipynb")
+    found: set[str] = set()
+    for source in given.code:
+        for statement in submission.definitions(source):
+            if isinstance(statement, ast.Import):
+                found |= {alias.name for alias in statement.names}
+            elif isinstance(statement, ast.ImportFrom) and statement.module:
+                found.add(statement.module)
+    return sorted(name for name in found if name.split(".")[0] != "utils")
+
+
+def replied(reply: object) -> dict:
+    """Return a reply that has the parts that `Student` reads."""
+    if not isinstance(reply, dict) or not {"result", "arguments", "gradients"} <= set(reply):
+        raise LearnerError("your code wrote something of its own to the grader")
+    return reply
+
+
+def clean(text: str, limit: int = 2000) -> str:
+    """Return a learner's text without control characters and lone surrogates.
+
+    >>> clean("a\\x00b\\ud800")
+    'ab?'
+    """
+    return CONTROL.sub("", text[:limit]).encode("utf-8", "replace").decode("utf-8")
+
+
+def class_seed(secret: bytes, lab: str) -> int:
+    """Return the seed of a lab's inputs: HMAC-SHA256 of the lab's name, keyed with the secret.
+
+    >>> class_seed(b"a", "01_tokens") == class_seed(b"b", "01_tokens")
+    False
+    """
+    return int.from_bytes(hmac.digest(secret, lab.encode(), "sha256")[:8], "big")
+
+
+def grade_one(job: Job) -> dict:
+    """Grade one submission and return its record; never raises for what is in the submission."""
+    record = {"lab": job.lab, "learner": job.learner, "status": GRADED, "note": ""}
+    checks: list[run.CheckResult] = []
+    try:
+        if job.path is None:
+            raise submission.Unreadable(job.problem)
+        found = submission.read_submission(Path(job.path))
+        record["written"] = written(job.lab, found)
+        with tempfile.TemporaryDirectory() as scratch:
+            worker = Worker(job, found.code, Path(scratch))
+            try:
+                with time_limit(job.limits.submission_seconds + 60):
+                    for exercise in job.exercises():
+                        checks += check_exercise(job, worker, exercise)
+            except TooSlow:
+                record["note"] = "comparing this submission's results took too long"
+            finally:
+                worker.close()
+        record["note"] = clean(record["note"] or worker.fatal)
+        record["problems"] = [clean(p, 300) for p in worker.problems[:40]]
+    except submission.Unreadable as error:
+        record |= {"status": UNREADABLE, "note": clean(str(error))}
+    except sandbox.NoSandbox:
+        raise
+    except (Exception, MachineFull) as error:  # not the learner's fault: go on with the others
+        record |= {"status": FAILED, "note": clean(f"{type(error).__name__}: {error}")}
+    known = {(c.exercise, c.title): c for c in checks}
+    record["checks"] = []
+    for check in [c for c in run.checks_of(job.lab) if c.exercise in job.exercises()]:
+        result = known.get((check.exercise, check.title))
+        if result is None:
+            result = run.CheckResult(check.exercise, check.title, check.points, "not graded")
+        entry = asdict(result) | {"earned": result.earned, "hint": clean(result.hint)}
+        record["checks"].append(entry)
+    return record
+
+
+def check_exercise(job: Job, worker: Worker, exercise: str) -> list[run.CheckResult]:
+    """Run the checks of one exercise against a fresh process of the learner's code."""
+    try:
+        with contextlib.suppress(LearnerError):  # each check says so again, with its title
+            worker.fresh()
+        return run.run_checks(job.lab, Student(RemoteBackend(worker)), job.seed, only=exercise)
+    except Exception as error:
+        hint = f"the check can't work with what your code returns ({type(error).__name__})"
+        return [
+            run.CheckResult(c.exercise, c.title, c.points, run.FAILED, hint)
+            for c in run.checks_of(job.lab)
+            if c.exercise == exercise
+        ]
+
+
+def written(lab: str, found: submission.Submission) -> list[dict]:
+    """Return the written answers of a submission, in the order of the lab."""
+    given = submission.read_submission(project_root() / "labs" / f"{lab}.ipynb")
+    answers = submission.written_answers(found.text, given.text)
+    return [{"points": points, "text": clean(text, 20_000)} for points, text in answers]
+
+
+def find_submissions(lab: str, paths: Iterable[Path]) -> list[tuple[str, Path | None, str]]:
+    """Return (learner, notebook, why there is none) for files, and folders with one per learner.
+
+    Raises:
+        FileNotFoundError: for a path that does not exist.
+    """
+    found: list[tuple[str, Path | None, str]] = []
+    for path in map(Path, paths):
+        if path.is_file() or path.is_symlink():
+            found.append((path.stem, path, ""))
+            continue
+        if not path.is_dir():
+            raise FileNotFoundError(f"there is no submission {str(path)!r}")
+        for entry in sorted(path.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                found.append((entry.name, *notebook_in(entry, lab)))
+            elif entry.suffix == ".ipynb":
+                found.append((entry.stem, entry, ""))
+    names: dict[str, int] = {}
+    result = []
+    for learner, path, problem in found:
+        names[learner] = names.get(learner, 0) + 1
+        unique = learner if names[learner] == 1 else f"{learner} ({names[learner]})"
+        result.append((unique, path, problem))
+    return result
+
+
+def notebook_in(folder: Path, lab: str) -> tuple[Path | None, str]:
+    """Return the notebook of a learner's folder: the one with the lab's name, or the only one."""
+    notebooks = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    named = [p for p in notebooks if p.name == f"{lab}.ipynb"]
+    for candidates in (named, notebooks):
+        if len(candidates) == 1:
+            return candidates[0], ""
+    if not notebooks:
+        return None, "there is no notebook in the learner's folder"
+    return None, f"there are {len(notebooks)} notebooks: which one is {lab}.ipynb?"
+
+
+def record_name(learner: str) -> str:
+    """Return a file name for a learner, on any system, distinct for distinct learners.
+
+    >>> record_name("ada"), record_name("../ada")
+    ('ada', '.._ada-60088279')
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner)[:80]
+    if plain == learner and not learner.startswith("."):
+        return plain
+    return f"{plain}-{hashlib.sha256(learner.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under a new name, then give it its own."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        new.write_text(text, encoding="utf-8", newline="")
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def secret_of(out: Path, file: Path | None) -> bytes:
+    """Return the class's secret, from a file or from one that is made in the output folder."""
+    path = file or out / "secret"
+    if file is None and not path.exists():
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as new:
+            new.write(secrets.token_hex(32) + "\n")
+    secret = path.read_bytes().strip()
+    if len(secret) < 16:
+        raise ValueError(
+            f"the secret in {path} is shorter than 16 letters: delete it or lengthen it"
+        )
+    return secret
+
+
+def fingerprint(job: Job) -> str:
+    """Return what a record depends on: the submission, the checks, the seed, the limits."""
+    digest = hashlib.sha256(
+        json.dumps([asdict(job.limits), job.only]).encode() + str(job.seed).encode()
+    )
+    for name in sorted(kit.closure({f"utils.grading.checks.{job.lab}", *GRADERS})):
+        digest.update(kit.module_file(name).read_bytes())
+    if job.path is None:
+        digest.update(job.problem.encode())
+    else:
+        try:
+            digest.update(submission.read_bytes(Path(job.path)))
+        except submission.Unreadable as error:
+            digest.update(str(error).encode())
+    return digest.hexdigest()
+
+
+def load_record(path: Path, key: str) -> dict | None:
+    """Return a record that was written for the same submission, checks and seed, or None."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if record["key"] == key and record["status"] != FAILED else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def grade_class(
+    lab: str,
+    paths: Iterable[Path],
+    out: Path,
+    *,
+    secret: Path | None = None,
+    limits: sandbox.Limits | None = None,
+    trusted: bool = False,
+    n_jobs: int | None = None,
+    only: Iterable[str] = (),
+) -> list[dict]:
+    """Grade submissions to a lab, write records, and return them in the order of the learners.
+
+    Args:
+        lab: name such as "01_tokens".
+        paths: notebooks, or folders with a notebook or a folder per learner.
+        out: folder for records and the class's secret.
+        secret: file that holds the class's secret; None for one in `out`.
+        limits: what a submission may use.
+        trusted: run without a sandbox.
+        n_jobs: submissions at once; None for one per core but one.
+        only: exercises to grade; none for all.
+
+    Raises:
+        NoSandbox: where there is none on this machine.
+        ValueError: for a lab without checks.
+    """
+    only = tuple(only)
+    if unknown := set(only) - set(run.exercises_of(lab)):
+        raise ValueError(f"lab {lab} has no exercise {', '.join(sorted(unknown))}")
+    if not trusted and (why_not := sandbox.refusal()):
+        raise sandbox.NoSandbox(why_not)
+    found = find_submissions(lab, paths)
+    records = out / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    seed = class_seed(secret_of(out, secret), lab)
+    limits = limits or sandbox.Limits()
+    done: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = kit.make_kit(lab, Path(folder))
+        waiting = {}
+        for learner, path, problem in found:
+            place = None if path is None else str(path.absolute())
+            job = Job(lab, learner, place, seed, str(prepared), limits, trusted, problem, only)
+            key = fingerprint(job)
+            record = load_record(records / f"{record_name(learner)}.json", key)
+            if record is None:
+                waiting[learner] = (job, key)
+            else:
+                done[learner] = record
+        n_jobs = n_jobs or max(1, (os.cpu_count() or 2) - 1)
+        bar = progress(total=len(found), description=f"grade {lab}", unit="notebook")
+        bar.update(len(done))
+        for learner, record in graded({k: job for k, (job, _) in waiting.items()}, n_jobs):
+            record["key"] = waiting[learner][1]
+            text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+            write_whole(records / f"{record_name(learner)}.json", text)
+            done[learner] = record
+            bar.update(1)
+        bar.close()
+    return [done[learner] for learner, *_ in found]
+
+
+def graded(jobs: dict[str, Job], n_jobs: int) -> Iterable[tuple[str, dict]]:
+    """Yield (learner, record) as they are done; a grading process that dies is replaced."""
+    if n_jobs == 1 or len(jobs) <= 1:
+        for learner, job in jobs.items():
+            yield learner, grade_one(job)
+        return
+    waiting = dict(jobs)
+    for _ in range(MAX_POOLS):
+        if not waiting:
+            return
+        context = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(min(n_jobs, len(waiting)), mp_context=context) as pool:
+                futures = {pool.submit(grade_one, job): name for name, job in waiting.items()}
+                for future in as_completed(futures):
+                    record = future.result()
+                    del waiting[futures[future]]
+                    yield futures[future], record
+        except BrokenProcessPool:
+            continue
+    for learner, job in waiting.items():
+        lost = Job(job.lab, job.learner, None, 0, "", problem="the grader itself was stopped")
+        yield learner, grade_one(lost) | {"status": FAILED}

@@ -1,0 +1,257 @@
+"""What a class gets: one table, a page for each learner, a figure, and a sheet for written answers.
+
+Names, answers and error messages are written by learners: in HTML they are escaped, and in tables a
+text that a spreadsheet would take for a formula begins with an apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import sys
+from pathlib import Path
+
+from utils.grading.grade import GRADED, clean, grade_class, record_name, write_whole
+from utils.grading.sandbox import Limits, NoSandbox
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+SHEET = ("learner", "question", "of", "points", "comment", "answer")
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 1rem/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem;
+          border-bottom: 1px solid #bbb; overflow-wrap: anywhere; }}
+pre {{ white-space: pre-wrap; }}
+</style></head><body>
+<h1>{title}</h1>
+<p><strong>{summary}</strong></p>
+{note}
+<table><thead><tr><th>Exercise</th><th>Part</th><th>Points</th><th>What happened</th></tr></thead>
+<tbody>
+{rows}
+</tbody></table>
+{more}
+</body></html>
+"""
+
+
+def defused(value: object) -> object:
+    """Return a cell for a spreadsheet that can't be taken for a formula.
+
+    >>> defused("=1+1"), defused("ada"), defused(-3)
+    ("'=1+1", 'ada', -3)
+    """
+    if not isinstance(value, str):
+        return value
+    text = clean(value, 32_000)
+    return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def table_text(rows: list[list]) -> str:
+    """Return rows as comma-separated values, every text defused."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([[defused(c) for c in row] for row in rows])
+    return buffer.getvalue()
+
+
+def write_gradebook(lab: str, records: list[dict], out: Path) -> dict[str, Path]:
+    """Write table, feedback, figure and sheet for graded submissions; return name -> path.
+
+    Points that stand in the sheet of an earlier run are kept and counted.
+
+    Args:
+        lab: name such as "01_tokens".
+        records: of `grade.grade_class`.
+        out: folder.
+    """
+    sheet = out / "written.csv"
+    marks = read_sheet(sheet)
+    write_whole(sheet, sheet_text(records, marks))
+    write_whole(out / "grades.csv", grades_text(records, marks))
+    pages = out / "feedback"
+    pages.mkdir(exist_ok=True)
+    for record in records:
+        page = feedback_page(lab, record, marks)
+        write_whole(pages / f"{record_name(record['learner'])}.html", page)
+    figure = out / "summary.png"
+    draw_summary(lab, records, figure)
+    return {"grades": out / "grades.csv", "feedback": pages, "summary": figure, "written": sheet}
+
+
+def read_sheet(path: Path) -> dict[tuple[str, int], tuple[float | None, str]]:
+    """Return (learner, question) -> (points or None, comment) of a sheet that was filled in.
+
+    Raises:
+        ValueError: for points that are no number within the question's, naming the line.
+    """
+    if not path.exists():
+        return {}
+    marks = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            points = (row.get("points") or "").strip().replace(",", ".")
+            try:
+                number = float(points) if points else None
+                possible = float(row["of"])
+                key = (row["learner"], int(row["question"]))
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(
+                    f"{path.name}, line {reader.line_num}: points {points!r} should be a number or "
+                    "empty, and the columns those that the grader wrote"
+                ) from None
+            if number is not None and not 0 <= number <= possible:
+                raise ValueError(
+                    f"{path.name}, line {reader.line_num}: {points} points of {possible:g}"
+                )
+            marks[key] = (number, row.get("comment") or "")
+    return marks
+
+
+def mark_of(marks: dict, record: dict, question: int) -> tuple[float | None, str]:
+    """Return the points and the comment for one written answer."""
+    return marks.get((str(defused(record["learner"])), question), (None, ""))
+
+
+def sheet_text(records: list[dict], marks: dict) -> str:
+    """Return the sheet for points by hand: one row for each written answer."""
+    rows: list[list] = [list(SHEET)]
+    for record in records:
+        for k, answer in enumerate(record.get("written", []), 1):
+            points, comment = mark_of(marks, record, k)
+            shown = "" if points is None else points
+            rows.append([record["learner"], k, answer["points"], shown, comment, answer["text"]])
+    # A row that was filled in stays, though its submission may be missing from this run.
+    there = {(str(defused(row[0])), row[1]) for row in rows[1:]}
+    for (learner, question), (points, comment) in marks.items():
+        if (learner, question) not in there and points is not None:
+            rows.append([learner, question, points, points, comment, ""])
+    return table_text(rows)
+
+
+def totals(record: dict, marks: dict) -> tuple[int, int, float, int, bool]:
+    """Return points by the checks and of how many, the same by hand, and whether all is marked."""
+    answers = record.get("written", [])
+    by_hand = [mark_of(marks, record, k)[0] for k in range(1, len(answers) + 1)]
+    return (
+        sum(c["earned"] for c in record["checks"]),
+        sum(c["points"] for c in record["checks"]),
+        sum(p for p in by_hand if p is not None),
+        sum(a["points"] for a in answers),
+        all(p is not None for p in by_hand),
+    )
+
+
+def grades_text(records: list[dict], marks: dict) -> str:
+    """Return the table of the class: one row for each submission."""
+    parts = [f"{c['exercise']}: {c['title']}" for c in records[0]["checks"]] if records else []
+    head = ["learner", "status", "points", "of", "written points", "written of", "note", *parts]
+    rows: list[list] = [head]
+    for record in records:
+        earned, possible, by_hand, of, marked = totals(record, marks)
+        shown = f"{by_hand:g}" if marked else "to be marked"
+        rows.append([record["learner"], record["status"], earned, possible, shown, of])
+        rows[-1] += [record["note"], *[c["earned"] for c in record["checks"]]]
+    return table_text(rows)
+
+
+def feedback_page(lab: str, record: dict, marks: dict) -> str:
+    """Return a learner's page as HTML, in which nothing of the learner's is anything but text."""
+    escape = html.escape
+    earned, possible, by_hand, of, marked = totals(record, marks)
+    summary = f"{earned} of {possible} points by the checks"
+    if of:
+        summary += (
+            f"; written answers: {by_hand:g} of {of}" if marked else "; written answers: open"
+        )
+    rows = [
+        f"<tr><td>{escape(c['exercise'])}</td><td>{escape(c['title'])}</td>"
+        f"<td>{c['earned']} of {c['points']}</td>"
+        f"<td>{escape(c['status'])}{': ' if c['hint'] else ''}{escape(c['hint'])}</td></tr>"
+        for c in record["checks"]
+    ]
+    more = []
+    for k, answer in enumerate(record.get("written", []), 1):
+        points, comment = mark_of(marks, record, k)
+        verdict = "not marked yet" if points is None else f"{points:g} of {answer['points']} points"
+        more.append(f"<h2>Written answer {k}: {verdict}</h2>")
+        more += [f"<p>{escape(comment)}</p>"] if comment else []
+        more.append(f"<pre>{escape(answer['text']) or 'no answer'}</pre>")
+    if record.get("problems"):
+        items = "".join(f"<li>{escape(p)}</li>" for p in record["problems"])
+        more.append(f"<h2>While your notebook was read</h2><ul>{items}</ul>")
+    note = f"<p>{escape(record['note'])}</p>" if record["note"] else ""
+    title = escape(f"{lab}: {clean(record['learner'])}")
+    return PAGE.format(
+        title=title, summary=summary, note=note, rows="\n".join(rows), more="\n".join(more)
+    )
+
+
+def draw_summary(lab: str, records: list[dict], path: Path) -> None:
+    """Draw where the class lost points: for each check the share of learners who missed it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    ours = [r for r in records if r["status"] == GRADED]
+    checks = ours[0]["checks"] if ours else []
+    lost = [
+        sum(r["checks"][k]["earned"] == 0 for r in ours) / len(ours) for k in range(len(checks))
+    ]
+    figure = Figure(figsize=(8, 1.2 + 0.32 * max(1, len(checks))), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = range(len(checks))
+    bars = axes.barh(places, [100 * share for share in lost], color="#0072B2")
+    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    axes.set_yticks(places, [f"{c['exercise']}: {c['title']}" for c in checks], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 105)
+    axes.set_xlabel("learners who missed it (%)")
+    title = f"{lab}: where the class lost points ({len(ours)} submissions)"
+    figure.suptitle(title, x=0.01, horizontalalignment="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+def grade_and_report(
+    lab: str,
+    paths: list[Path],
+    out: Path,
+    *,
+    limits: Limits,
+    trusted: bool = False,
+    secret: Path | None = None,
+    n_jobs: int | None = None,
+) -> int:
+    """Grade a class, write the gradebook, print where it is; return the exit status.
+
+    Args:
+        lab: name, or path of the lab's notebook with or without its ending.
+        paths: notebooks, or folders with a notebook or a folder per learner.
+        out: folder for all that is written.
+        limits: what a submission may use.
+        trusted: run without a sandbox.
+        secret: file with the class's secret; None for one in `out`.
+        n_jobs: submissions at once; None for one per core but one.
+    """
+    lab = Path(lab).name.removesuffix(".ipynb")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        read_sheet(out / "written.csv")  # a slip in it is better known before the work
+        records = grade_class(
+            lab, paths, out, limits=limits, trusted=trusted, secret=secret, n_jobs=n_jobs
+        )
+        written = write_gradebook(lab, records, out)
+    except (NoSandbox, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for status in sorted({record["status"] for record in records}):
+        print(f"{sum(r['status'] == status for r in records)} {status}")
+    for name, path in written.items():
+        print(f"{name}: {path}")
+    return 0

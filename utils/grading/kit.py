@@ -1,0 +1,136 @@
+"""What of `utils` a submission may import when graded, and what it may not.
+
+A lab asks for functions that `utils` has already, so a submission could import them. When graded,
+`utils` is therefore a folder made for the lab:
+
+1. modules that the lab's answers need: those from which a reference body takes a name by way of
+   the lab's imports (`split_words` in lab 01), and `utils.runtime`, with all that they import;
+2. in these modules, the functions that the lab asks for raise instead of answering;
+3. any other name of `utils` can be imported and raises when it is used (see `worker.py`).
+
+So an answer that calls the reference, or anything built on it, earns nothing and says why.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+from utils.runtime import project_root
+
+ALWAYS = ("utils.runtime", "utils.grading.worker")
+MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
+EXCUSE = "is the course's own answer and not there when graded: write yours"
+
+
+def exercises_in_source(lab: str) -> list[str]:
+    """Return the dotted names of the functions that a lab asks for.
+
+    Raises:
+        ValueError: for a lab that the course does not have.
+    """
+    source = project_root() / "solutions" / "source" / f"{lab}.py"
+    if not source.is_file():
+        raise ValueError(f"there is no lab called {lab!r} (no file {source.name} in its sources)")
+    return MARKER.findall(source.read_text(encoding="utf-8"))
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of a module of the course, or None where there is none."""
+    path = project_root().joinpath(*name.split("."))
+    if path.is_dir():
+        return path / "__init__.py"
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else None
+
+
+def imported_names(tree: ast.AST) -> dict[str, list[str]]:
+    """Return name -> modules of utils that it may come from, for the imports in a tree."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found.setdefault(alias.asname or alias.name.split(".")[0], []).append(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                modules = [node.module, f"{node.module}.{alias.name}"]
+                found.setdefault(alias.asname or alias.name, []).extend(modules)
+    return {
+        name: [m for m in modules if m.split(".")[0] == "utils" and module_file(m)]
+        for name, modules in found.items()
+    }
+
+
+def needed_modules(lab: str, exercises: list[str]) -> set[str]:
+    """Return the modules of utils from which the reference bodies of a lab take names."""
+    notebook = json.loads((project_root() / "labs" / f"{lab}.ipynb").read_text(encoding="utf-8"))
+    imports: dict[str, list[str]] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            try:
+                imports |= imported_names(ast.parse("".join(cell["source"])))
+            except SyntaxError:
+                continue  # a cell with a magic imports nothing that a function needs
+    needed = set()
+    for dotted in exercises:
+        module, _, function = dotted.rpartition(".")
+        for node in ast.parse(module_file(module).read_text(encoding="utf-8")).body:
+            if getattr(node, "name", None) == function:
+                used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+                needed |= {m for name in used & set(imports) for m in imports[name]}
+    return needed
+
+
+def closure(modules: set[str]) -> set[str]:
+    """Return modules together with every module of utils that they import."""
+    done: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        name = waiting.pop()
+        done.add(name)
+        tree = ast.parse(module_file(name).read_text(encoding="utf-8"))
+        waiting |= {m for found in imported_names(tree).values() for m in found} - done
+    return done
+
+
+def without_answers(source: str, functions: set[str]) -> str:
+    """Return a module's source with the bodies of some of its functions taken out.
+
+    >>> print(without_answers("def f(x):\\n    return x", {"f"}))
+    def f(x):
+        raise RuntimeError("`f` is the course's own answer and not there when graded: write yours")
+    """
+    tree = ast.parse(source)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in functions:
+            message = f"`{node.name}` {EXCUSE}"
+            body = ast.parse(f"raise RuntimeError({message!r})").body
+            if isinstance(node, ast.ClassDef):
+                body = ast.parse(
+                    f"def __init__(self, *a, **k): raise RuntimeError({message!r})"
+                ).body
+            node.body = body
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def make_kit(lab: str, folder: Path) -> Path:
+    """Write the `utils` that a submission to a lab may import into a folder; return the folder."""
+    exercises = exercises_in_source(lab)
+    asked: dict[str, set[str]] = {}
+    for dotted in exercises:
+        module, _, function = dotted.rpartition(".")
+        asked.setdefault(module, set()).add(function)
+    for name in closure(needed_modules(lab, exercises) | set(ALWAYS)):
+        source = module_file(name)
+        target = folder / source.relative_to(project_root())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text(encoding="utf-8")
+        target.write_text(
+            without_answers(text, asked[name]) if name in asked else text, encoding="utf-8"
+        )
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    for inner in [p for p in folder.rglob("*") if p.is_dir()]:
+        (inner / "__init__.py").touch(0o644)
+    return folder

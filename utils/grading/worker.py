@@ -1,0 +1,229 @@
+"""The sandboxed end of grading: runs a learner's code and answers calls over a pipe.
+
+Nothing here is trusted: a learner's code shares this process and may change all of it. What it
+sends back is plain data that the scorer compares with its own. Checks, expected values, seeds and
+the other end's memory are not here.
+
+Messages are a length of 8 bytes and a value of `wire`. The process reads the submission's cells,
+imports torch once, and forks for each group of calls, so that a crash costs one exercise.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import os
+import signal
+import sys
+import types
+
+from utils.grading import wire
+from utils.grading.student import LearnerError, LocalBackend, NotStarted, Undefined, time_limit
+from utils.grading.submission import definitions, is_stub
+
+MAX_PROBLEMS = 40
+REPLIES = {NotStarted: "not started", Undefined: "undefined", LearnerError: "error"}
+
+
+class NotThere:
+    """A name of utils that is not there when graded; using it says so."""
+
+    def __init__(self, name: str):
+        self.__dict__["name"] = name
+
+    def refuse(self, *args, **kwargs):
+        """Raise, with the name."""
+        raise RuntimeError(
+            f"`{self.__dict__['name']}` belongs to the course and is not there when graded: "
+            "an answer is your own code"
+        )
+
+    __call__ = __getattr__ = __getitem__ = __iter__ = refuse
+
+
+class NotThereModule(types.ModuleType):
+    """A module of utils that is not there when graded: it can be imported, not used."""
+
+    def __getattr__(self, name: str) -> NotThere:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return NotThere(f"{self.__name__}.{name}")
+
+
+class NotThereFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds every module of utils that the folder of the lab does not hold."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Return a specification for a name under utils."""
+        if name.split(".")[0] != "utils":
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec):
+        """Return an empty stand-in."""
+        return NotThereModule(spec.name)
+
+    def exec_module(self, module):
+        """Run nothing."""
+
+
+def nothing(*args, **kwargs) -> bool:
+    """Stand in for what a notebook calls beside the learner's functions: check, done, display."""
+    return False
+
+
+class Pipe:
+    """Messages over two file descriptors."""
+
+    def __init__(self, reading: int, writing: int):
+        self.reading, self.writing = reading, writing
+
+    def read(self) -> object:
+        """Return the next message, or None at the end."""
+        head = self.exactly(wire.SIZE.size)
+        if head is None:
+            return None
+        (length,) = wire.SIZE.unpack(head)
+        content = self.exactly(length)
+        return None if content is None else wire.decode(content)
+
+    def exactly(self, n: int) -> bytes | None:
+        """Return n bytes, or None where the other end has closed."""
+        pieces = []
+        while n:
+            piece = os.read(self.reading, min(n, 1 << 20))
+            if not piece:
+                return None
+            pieces.append(piece)
+            n -= len(piece)
+        return b"".join(pieces)
+
+    def write(self, value: object) -> None:
+        """Send a message."""
+        content = wire.encode(value)
+        view = memoryview(wire.SIZE.pack(len(content)) + content)
+        while view:
+            view = view[os.write(self.writing, view) :]
+
+
+def load_cells(
+    cells: list[str], only_definitions: bool, seconds: float = 10.0
+) -> tuple[dict, list[str]]:
+    """Run imports, definitions and assignments of a notebook; return its names and problems.
+
+    A statement that fails costs itself. A stub does not replace an answer given further up.
+
+    Args:
+        cells: sources of the code cells.
+        only_definitions: leave assignments out, after one of them ended or held up the process.
+        seconds: that a statement may take.
+    """
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    names = main.__dict__
+    names.update(get_ipython=lambda: None, display=nothing)
+    answered: set[str] = set()
+    problems: list[str] = []
+    for k, source in enumerate(cells, 1):
+        file = f"<cell {k}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        try:
+            statements = definitions(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            problems.append(f"cell {k} is no Python and was left out: {error}"[:300])
+            continue
+        for statement in statements:
+            name = getattr(statement, "name", None)
+            if name in answered and is_stub(statement):
+                continue
+            if only_definitions and type(statement).__name__.endswith("Assign"):
+                continue
+            if run_statement(statement, file, names, problems, k, seconds) and name:
+                answered.add(name)
+    return names, problems[:MAX_PROBLEMS]
+
+
+def run_statement(statement, file: str, names: dict, problems: list[str], k: int, seconds) -> bool:
+    """Run one statement of a cell; return whether it ended well."""
+    try:
+        with time_limit(seconds):
+            code = compile(
+                ast.Module([statement], []),
+                file,
+                "exec",
+                flags=__future__.annotations.compiler_flag,  # a type that is missing costs nothing
+                dont_inherit=True,
+            )
+            exec(code, names)
+        return True
+    except BaseException as error:
+        problems.append(f"cell {k}, line {statement.lineno}: {type(error).__name__}: {error}"[:300])
+        return False
+
+
+def serve(pipe: Pipe, backend: LocalBackend) -> None:
+    """Answer calls until the other end says "close"."""
+    while (request := pipe.read()) is not None and request["do"] != "close":
+        try:
+            method = {"call": backend.call, "make": backend.make, "use": backend.use}[request["do"]]
+            reply = {"reply": method(*request["args"], **request["kwargs"])}
+        except (NotStarted, Undefined, LearnerError) as error:
+            reply = {"raised": REPLIES[type(error)], "text": str(error)[:2000]}
+        try:
+            pipe.write(reply)
+        except wire.WireError as error:
+            pipe.write({"raised": "error", "text": f"the result can't be sent: {error}"})
+
+
+def open_and_serve(pipe: Pipe, request: dict) -> None:
+    """Load the notebook and answer calls."""
+    names, problems = load_cells(request["cells"], request["only_definitions"], request["seconds"])
+    pipe.write({"opened": True, "problems": problems})
+    serve(pipe, LocalBackend(names, request["seconds"]))
+
+
+def main() -> None:
+    """Serve the scorer at the other end of standard input and output."""
+    if os.name == "nt":  # or line ends in messages would be changed
+        import msvcrt
+
+        for descriptor in (0, 1):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    pipe = Pipe(os.dup(0), os.dup(1))
+    silent = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(silent, descriptor)
+    import torch
+
+    torch.set_num_threads(1)
+    paths = sys.meta_path.index(importlib.machinery.PathFinder)
+    sys.meta_path.insert(paths + 1, NotThereFinder())  # before finders of installed packages
+    while (request := pipe.read()) is not None:
+        if request["do"] == "preload":
+            for name in request["modules"]:
+                importlib.import_module(name)
+            pipe.write({"ready": True})
+        if request["do"] != "open":
+            continue
+        if not hasattr(os, "fork"):
+            open_and_serve(pipe, request)
+            return
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                open_and_serve(pipe, request)
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        pipe.write({"closed": os.waitstatus_to_exitcode(status)})
+
+
+if __name__ == "__main__":
+    main()
