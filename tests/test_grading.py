@@ -465,7 +465,7 @@ def test_full_disk_costs_the_record_not_the_lab(monkeypatch, capsys):
 
 # Quizzes
 
-UNITS_WITH_A_QUIZ = ["00_start_here", "01_tokens", "02_attention"]
+UNITS_WITH_A_QUIZ = ["00_start_here", "01_tokens", "02_attention", "03_decoder"]
 QUESTIONS = [(unit, q) for unit in UNITS_WITH_A_QUIZ for q in quiz.quiz_of(unit)]
 
 

@@ -209,6 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     recipe = replace(BASE, seed=options.seed, world_seed=options.world_seed)
     folder = options.out or artifacts_dir() / "zoo" / options.model
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {folder} can't be made ({error.strerror}): name another folder")
     torch.set_num_threads(n_threads())
     build_base(folder, recipe, [read_replica(text, BASE) for text in options.replicas], print)
     print(f"written to {folder}")

@@ -1,0 +1,808 @@
+# %% [markdown]
+# # 03 The decoder
+#
+# **90 minutes** · before this: unit 02 · after this: `work/03_decoder.ipynb`,
+# a lab of 95 minutes · the machine needs about a minute
+#
+# Attention lets tokens look at each other. A language model is a stack of it,
+# with a few parts around that decide whether the stack trains at all. You put
+# these parts together, load checkpoints of other people's models into them,
+# count what a model of 405 billion weights costs without having one, and look
+# inside to see where a word is decided.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+from utils.model.accounting import (
+    LLAMA_8B,
+    MODELS,
+    cache_bytes,
+    count_flops,
+    count_parameters,
+    sizes_of,
+    weight_bytes,
+)
+from utils.model.block import decoder_block
+from utils.model.config import TransformerConfig
+from utils.model.decoder import Block, Decoder
+from utils.model.experts import MixtureOfExperts, balance_loss, route_top_k
+from utils.model.feedforward import FeedForward, swiglu
+from utils.model.norm import rms_norm
+from utils.model.rotary import rope_table
+from utils.report import plots
+from utils.report.claims import Claims
+from utils.report.show import show
+from utils.runtime import generator, start
+from utils.zoo.load import load_base
+
+plots.use_style()
+tier = start(seed=0)
+claims = Claims()
+
+# %% [markdown]
+# ## Where is the model?
+#
+# Unit 02 was all about attention, and the name of the paper says that attention
+# is all you need. In a model of eight billion weights, what share of them
+# belongs to attention? Put down a guess.
+
+# %%
+my_guess = 0.5  # between 0 and 1; change it to yours
+
+# %%
+shape = sizes_of(LLAMA_8B)
+d_model, n_layers = shape["d_model"], shape["n_layers"]
+n_heads = shape["n_heads"] + shape["n_kv_heads"]
+parts = {
+    "attention": n_layers * 2 * d_model * shape["d_head"] * n_heads,
+    "feed-forward": n_layers * 3 * d_model * shape["d_ff"],
+    "tables": 2 * shape["vocab_size"] * d_model,
+    "norms": (2 * n_layers + 1) * d_model,
+}
+total = sum(parts.values())
+print(f"you guessed {my_guess:.0%}, it is {parts['attention'] / total:.0%}")
+
+# %%
+plots.bars(
+    {name: 100 * n / total for name, n in parts.items()},
+    title="Seven in ten weights of an 8B model are in the feed-forward parts",
+    xlabel="share of the weights, percent",
+    text="{:.2g}",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 1. Four horizontal bars. Feed-forward parts hold 70 percent of the
+# weights, attention 17, the tables of tokens 13, the norms almost nothing.*
+#
+# The smallest bar is not the least important: without it the other three do not
+# train. The unit goes through the parts in the order in which a token meets them.
+#
+# ## The residual stream
+#
+# A token enters as a row of a table, the **embedding**: a vector of width `D`.
+# From there on each part of the model does the same thing. It reads the vector,
+# computes something, and *adds* the result to it. Nothing is ever replaced. The
+# vector that is added to, from the embedding to the last layer, is the
+# **residual stream**.
+#
+# Why add? Suppose that every layer multiplied what it gets by a matrix instead.
+# The gradient of the first layer would then be a product of all matrices above,
+# and such a product vanishes or explodes. In a sum, the gradient reaches every
+# layer through a factor of one.
+
+# %%
+width, depth = 64, 48
+matrices = torch.randn(depth, width, width, generator=generator(0))
+matrices = 0.7 * matrices / width**0.5  # each shortens a vector to about 0.7
+
+
+def gradient_sizes(is_added):
+    """Return how large the gradient of the input is after 1 to depth layers."""
+    found = []
+    for n in range(1, depth + 1):
+        x = torch.ones(width, requires_grad=True)
+        y = x
+        for matrix in matrices[:n]:
+            y = y + matrix @ y / depth if is_added else matrix @ y
+        y.sum().backward()
+        found.append(x.grad.norm().item() / width**0.5)
+    return found
+
+
+# %%
+layers = list(range(1, depth + 1))
+plots.lines(
+    {
+        "added to a stream": (layers, gradient_sizes(True)),
+        "replaced": (layers, gradient_sizes(False)),
+    },
+    title="Through a sum the gradient reaches the first layer",
+    xlabel="layers between output and input",
+    ylabel="size of the gradient (log scale)",
+    log_y=True,
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 2. Size of the gradient over the number of layers, logarithmic. Where
+# layers replace their input, it falls along a straight line by many powers of
+# ten. Where they add to it, it stays near one.*
+#
+# ## The norm
+#
+# A sum has a price: it grows. Each layer adds its part, and deep layers would
+# read larger and larger numbers. So each part reads a **normalised** copy. The
+# older recipe, LayerNorm, subtracts the mean of the channels and divides by
+# their spread. **RMSNorm** leaves the mean alone and divides by the root of the
+# mean square. It loses nothing in practice and is cheaper. A learned **gain**
+# per channel lets the model make some of them louder. By hand:
+
+# %%
+x = torch.tensor([3.0, 4.0])
+by_hand = x / ((3.0**2 + 4.0**2) / 2) ** 0.5
+print(by_hand, rms_norm(x, torch.ones(2), eps=0.0))
+assert torch.allclose(by_hand, rms_norm(x, torch.ones(2), eps=0.0))
+
+# %%
+show(rms_norm)
+
+# %% [markdown]
+# Two details decide whether it works at two bytes a number. The mean square is
+# taken in float32, since 300 squared is more than float16 can hold. And `eps`
+# stands under the root, so that a vector of zeros stays zero.
+#
+# ## The feed-forward part
+#
+# Attention moves information between tokens. The **feed-forward part** then works
+# on each token alone: up to a wide layer, through a function that is not linear,
+# and down again. Today's models use a gated form, **SwiGLU**. Two projections go
+# up; one of them, after $\mathrm{silu}(z) = z\,\sigma(z)$, multiplies the other,
+# channel by channel. So a channel of the wide layer can be switched off by what
+# the token is, and set by something else.
+
+# %%
+show(swiglu)
+
+# %% [markdown]
+# Three matrices instead of two; to keep the number of weights, the wide layer is
+# taken as 8/3 of `d_model` instead of 4 times.
+#
+# ## One block
+#
+# A block is attention, then feed-forward, each with a norm before it and a plus
+# after it. This arrangement, **pre-norm**, leaves the stream itself untouched by
+# any norm from the first layer to the last. The first transformers did it the
+# other way round. You will see at the end what that costs.
+
+# %%
+show(decoder_block)
+
+# %%
+config = TransformerConfig(23, 16, d_model=16, n_layers=1, n_kv_heads=2)
+block = Block(config)
+x = torch.randn(2, 7, 16, generator=generator(0))  # (B, T, D)
+cos, sin = rope_table(7, 4)
+with torch.no_grad():
+    by_function = decoder_block(
+        x,
+        block.attention_norm.weight,
+        *block.attention.qkv.weight.split([16, 8, 8]),
+        block.attention.output.weight,
+        block.feed_forward_norm.weight,
+        *block.feed_forward.gate_up.weight.chunk(2),
+        block.feed_forward.down.weight,
+        *(4, 2, cos, sin),
+    )
+    by_module = block(x, cos[:, None], sin[:, None])
+print("equal:", torch.allclose(by_function, by_module, atol=1e-5))
+assert torch.allclose(by_function, by_module, atol=1e-5)
+
+# %% [markdown]
+# The module `Block` does the same, with queries, keys and values in one product
+# and gate and up in another. The function is for reading, the module for running.
+#
+# ## From blocks to a model
+#
+# Blocks in a row, one last norm, and a projection to the vocabulary: a score for
+# each possible next token, the **logits**. The projection has the shape of the
+# embedding table, turned round. Small models use the same matrix for both,
+# **tied embeddings**: a token is then predicted by pointing the stream at the
+# vector with which it is read.
+#
+# At the start, weights are small random numbers, with a standard deviation of
+# 0.02. Those that write into the stream are smaller still, by the root of the
+# number of writers, so that the stream grows as little with many layers as with
+# few. A fresh model should then know nothing: all tokens equally likely, a loss
+# of $\ln V$.
+
+# %%
+import math
+
+from utils.train.losses import cross_entropy
+
+torch.manual_seed(0)
+fresh = Decoder(TransformerConfig(1024, 64, d_model=128, n_layers=4))
+token_ids = torch.randint(1024, (8, 64), generator=generator(1))  # (B, T)
+with torch.inference_mode():
+    first_loss = cross_entropy(fresh(token_ids[:, :-1]), token_ids[:, 1:])
+print(f"first loss {first_loss:.2f}, ln 1024 = {math.log(1024):.2f}")
+assert abs(first_loss - math.log(1024)) < 0.1
+
+# %% [markdown]
+# Look at the first loss of every model that you train. If it is not $\ln V$,
+# something is wrong before anything is learned.
+#
+# ## Is it the real thing?
+#
+# If these few lines are a Llama, they must compute what a Llama computes. Let
+# `transformers` make a Llama and a Qwen3 with small random weights and write
+# them to disk; read them with our code, and compare the logits. Then the other
+# way round. (Qwen3 differs by a norm on queries and keys, `qk_norm`.)
+
+# %%
+import tempfile
+
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from utils.model.pretrained import load_hugging_face, save_hugging_face
+
+shape_of_both = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,  # large weights, so that mistakes show
+}
+
+
+# %%
+def largest_gaps(model_class, config_class):
+    """Return the largest difference of logits, reading theirs, writing ours."""
+    torch.manual_seed(0)
+    theirs = model_class(config_class(**shape_of_both)).eval()
+    ids = torch.randint(61, (2, 33), generator=generator(0))
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        theirs.save_pretrained(f"{folder}/theirs")
+        ours = load_hugging_face(f"{folder}/theirs")
+        save_hugging_face(ours, f"{folder}/ours")
+        again = AutoModelForCausalLM.from_pretrained(f"{folder}/ours")
+        reading = (ours(ids) - theirs(ids).logits).abs().max().item()
+        writing = (again(ids).logits - ours(ids)).abs().max().item()
+    return reading, writing
+
+
+# %% tags=["nbval-ignore-output"]
+from transformers.utils import logging as their_logging
+
+their_logging.disable_progress_bar()
+gaps = {
+    "Llama": largest_gaps(LlamaForCausalLM, LlamaConfig),
+    "Qwen3": largest_gaps(Qwen3ForCausalLM, Qwen3Config),
+}
+for name, (reading, writing) in gaps.items():
+    print(f"{name}: reading {reading:.0e}, writing {writing:.0e}")
+
+# %%
+largest = max(gap for pair in gaps.values() for gap in pair)
+claims.add(
+    "Llama and Qwen3 checkpoints, read and written: same logits",
+    measured="below 1e-4" if largest < 1e-4 else f"{largest:.0e}",
+    bar="1e-4",
+    holds=largest < 1e-4,
+)
+
+# %% [markdown]
+# ## Counting weights
+#
+# Nine numbers decide how many weights a decoder has. Write down the shapes of
+# all its matrices and add:
+
+# %%
+show(count_parameters)
+
+# %% [markdown]
+# To be sure, build the models. Not in memory: on torch's **meta device** a tensor
+# has a shape and no content, so 405 billion weights take no room.
+
+# %%
+exact = {}
+for name, config in MODELS.items():
+    with torch.device("meta"):
+        model = Decoder(config)
+    built = sum(weight.numel() for weight in model.parameters())
+    exact[name] = built == count_parameters(**sizes_of(config))
+    print(
+        f"{name:15} {built:15,} weights, formula exact: {exact[name]}, "
+        f"{weight_bytes(config) / 1e9:6.1f} GB"
+    )
+claims.add(
+    "parameter formula for Qwen3 0.6B, Llama 3.1 8B, 70B, 405B",
+    measured=f"{sum(exact.values())} of {len(exact)} exact",
+    bar="all exact",
+    holds=all(exact.values()),
+)
+
+# %% [markdown]
+# The last column is at two bytes a weight. While a model writes, it also keeps
+# the keys and values of everything before (unit 05). For the 8B model and a text
+# of 8,192 tokens:
+
+# %%
+print(f"{cache_bytes(LLAMA_8B, 8192) / 1e9:.2f} GB for each text")
+
+# %% [markdown]
+# > **Governance box.** Size is a legal quantity. The European AI Act presumes a
+# > systemic risk for a general-purpose model trained with more than $10^{25}$
+# > operations (Article 51). *Record* the configuration, tokens and formula, not
+# > a rounded size. *Who signs*: the person who is accountable for the training
+# > run. *What an auditor asks*: how many operations, counted how, with which
+# > share for experiments and restarts?
+#
+# ## Counting operations
+#
+# A product of matrices $(m, k)$ and $(k, n)$ takes $2mkn$ operations: one
+# multiplication and one addition for each of $k$ terms in $mn$ sums. So each
+# weight costs two operations per token. Attention adds two products without
+# weights, queries with keys and shares with values, which grow with the square
+# of the length. Going backwards costs twice as much: each product has two
+# arguments, and each of them a gradient that is again a product.
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def flops_counted(config, n_tokens, is_training):
+    """Return what PyTorch counts while a model of shapes runs."""
+    with torch.device("meta"):
+        model, ids = Decoder(config), torch.zeros(2, n_tokens, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        logits = model(ids)
+        if is_training:
+            cross_entropy_of_shapes = logits.float().logsumexp(-1).sum()
+            cross_entropy_of_shapes.backward()
+    return counter.get_total_flops()
+
+
+# %%
+worst = 0.0
+for name, config in MODELS.items():
+    numbers = sizes_of(config)
+    del numbers["tie_embeddings"], numbers["qk_norm"]
+    for is_training in (False, True):
+        counted = flops_counted(config, 2048, is_training)
+        formula = count_flops(
+            **numbers, batch_size=2, n_tokens=2048, is_training=is_training
+        )
+        worst = max(worst, abs(formula / counted - 1))
+    print(f"{name:15} {formula / 4096:.2e} operations to train on a token")
+claims.add(
+    "operations: formula against PyTorch's counter",
+    measured="within 0.01 %" if worst < 1e-4 else f"{worst:.2%}",
+    bar="1 %",
+    holds=worst < 0.01,
+)
+
+# %% [markdown]
+# For short texts all this is nearly *six times the number of weights* per token:
+# two forwards, four backwards. That rule of thumb is enough for a budget on the
+# back of an envelope. Llama 3.1 405B saw 15.6 trillion tokens:
+
+# %%
+budget = 6 * count_parameters(**sizes_of(MODELS["Llama 3.1 405B"])) * 15.6e12
+print(
+    f"{budget:.1e} operations; {budget / 4e14 / 3600 / 1e6:.0f} million hours"
+)
+print("of one accelerator that does 4e14 a second")
+
+# %% [markdown]
+# ## Mixture of experts
+#
+# Seven in ten weights sit in feed-forward parts, and every token pays for all of
+# them. Must it? In a **mixture of experts** there are several feed-forward parts,
+# and a small matrix, the **router**, gives each of them a score for each token.
+# The best `k` run; their answers are added, weighted by a softmax over their
+# scores. More weights, hardly more operations.
+
+# %%
+show(route_top_k)
+
+# %%
+torch.manual_seed(0)
+dense, mixture = FeedForward(64, 192), MixtureOfExperts(64, 192, 8, k=2)
+tokens = torch.randn(512, 64, generator=generator(0))  # (N, D)
+held = sum(w.numel() for w in mixture.parameters())
+one = sum(w.numel() for w in dense.parameters())
+with torch.no_grad():
+    experts, shares = route_top_k(mixture.router(tokens), k=2)
+    by_hand = torch.stack(
+        [
+            sum(s * mixture.experts[e](t) for e, s in zip(es, ss, strict=True))
+            for t, es, ss in zip(tokens, experts.tolist(), shares, strict=True)
+        ]
+    )
+    assert torch.allclose(mixture(tokens), by_hand, atol=1e-5)
+print(f"weights {held / one:.1f} times one part's, operations about 2 times")
+
+# %% [markdown]
+# The difficulty is the router. An expert that is chosen is trained, gets better,
+# and is chosen more. Left alone, a few experts take all. A second loss measures
+# how uneven the choice is (1 if even, the number of experts if one takes all):
+
+# %%
+with torch.no_grad():
+    scores = mixture.router(tokens)
+    for bias in (0.0, 1.0, 3.0):
+        uneven = scores + bias * torch.eye(8)[0]
+        loss = balance_loss(uneven, route_top_k(uneven, k=2)[0])
+        print(f"head start {bias:.0f} for one expert: {loss:.2f}")
+
+# %% [markdown]
+# ## Reading inside: the logit lens
+#
+# All layers write into one stream, and the last norm and projection read it. So
+# nobody stops you from reading it earlier: after each layer, norm, project, and
+# see which token the model would say. This is the **logit lens**. The base model
+# has to write the letters of a code that stands in the question.
+
+# %%
+from utils.model.lens import induction_scores, logit_lens
+
+model, tokenizer = load_base()
+text = "Question: Write k4t9 again.\nAnswer: k4t9"
+ids = torch.tensor([tokenizer.encode(text)])
+with torch.inference_mode():
+    lens = logit_lens(model, ids)[:, 0].softmax(-1)  # (L + 1, T, V)
+names = tokenizer.tokens(ids[0])
+last = range(
+    len(names) - 4, len(names) - 1
+)  # k, 4, t, whose successors are known
+right = torch.stack([lens[:, t, ids[0, t + 1]] for t in last], dim=1)
+best = [tokenizer.decode([int(i)]) for i in lens[:, last[0]].argmax(-1)]
+print("after k, layer by layer:", best)
+
+# %%
+plots.heat_map(
+    right.numpy(),
+    title="The next letter is found in the upper layers",
+    xlabel="letter read, and letter that follows",
+    ylabel="layers passed",
+    x_names=[f"{names[t].strip()}, {names[t + 1]}" for t in last],
+    y_names=[str(n) for n in range(len(right))],
+    axes=plots.new_axes(plots.FULL),
+    value_label="probability of the right letter",
+    limits=(0, 1),
+)
+plt.show()
+claims.add(
+    "logit lens: the right letter before any layer, and after all",
+    measured=f"{right[0].max():.2f} at most, {right[-1].min():.2f} at least",
+    bar="under 0.1, over 0.5",
+    holds=right[0].max() < 0.1 and right[-1].min() > 0.5,
+)
+
+# %% [markdown]
+# *Figure 3. Probability of the letter that comes next, for three letters of the
+# code (columns) and after 0 to 4 layers (rows). At the top it is near zero, at
+# the bottom near one.*
+#
+# ## Reading inside: induction
+#
+# How does the model find the next letter? It must look for the place where the
+# current letter stood before, and read what followed. One layer of attention
+# can't do it. The key of a token is made from that token alone, so a query can
+# ask "where is a *k*?", but not "what stands behind a *k*?". Two layers can: the
+# first writes into each token's stream which token came before it, the second
+# asks for that. The pair is called an **induction head**.
+#
+# If this is right, then a model with two layers of attention and nothing else
+# learns to continue random tokens that repeat, and a model with one does not.
+# Loss is counted where the row has begun to repeat; a guess among 64 costs
+# $\ln 64 = 4.16$ nats.
+
+# %%
+from utils.model.induction import AttentionOnly
+from utils.tokens.repeated import repeated_batches
+from utils.train.loop import train
+from utils.train.optimizers import adamw
+from utils.train.schedules import cosine
+
+# %% tags=["nbval-ignore-output"]
+attention_only, induction = {}, {}
+for n_layers, name in ((1, "one layer"), (2, "two layers")):
+    torch.manual_seed(0)
+    config = TransformerConfig(64, 48, d_model=64, n_layers=n_layers)
+    attention_only[name] = AttentionOnly(config)
+    induction[name] = train(
+        attention_only[name],
+        repeated_batches(32, 48, 64, seed=0),
+        cross_entropy,
+        adamw(attention_only[name], lr=1e-2, weight_decay=0.0),
+        n_steps=300,
+        schedule=cosine(300, warmup_steps=20),
+        description=name,
+    )
+
+# %%
+plots.loss_curve(
+    induction, title="Two layers learn to look up what followed, one does not"
+)
+plt.show()
+unseen = repeated_batches(256, 48, 64, seed=1000)(0)
+with torch.inference_mode():
+    one, two = (
+        cross_entropy(m(unseen.token_ids), unseen.targets).item()
+        for m in attention_only.values()
+    )
+claims.add(
+    "induction: two layers below one, on unseen rows, equal steps",
+    measured="over 2 nats" if one - two > 2 else f"{one - two:.2f} nats",
+    bar="1 nat",
+    holds=one - two >= 1,
+)
+print(f"one layer {one:.1f} nats, two layers {two:.1f}")
+
+# %% [markdown]
+# *Figure 4. Loss over 300 steps. One layer falls slowly to about three nats. Two
+# layers follow it at first, then drop within a few dozen steps to nearly zero.*
+#
+# The sudden drop is typical: half of the pair is worth nothing without the other
+# half. In large models the same drop shows as a bend in the loss curve, and at
+# that moment the model begins to learn from examples in its prompt.
+#
+# Which heads do it? Give the two-layer model random tokens twice, and ask each
+# head how much it looks at what followed last time.
+
+# %%
+half = torch.randint(64, (8, 24), generator=generator(0))  # (B, T / 2)
+twice = torch.cat([half, half], dim=1)
+with torch.inference_mode():
+    maps = attention_only["two layers"].attention_maps(twice)
+    base_maps = model.attention_maps(twice + 300)
+heads = induction_scores(maps, period=24).mean(1)  # (L, H)
+base_heads = induction_scores(base_maps, period=24).mean(1)
+plots.heat_map(
+    heads.numpy(),
+    title="Induction heads stand in the second layer",
+    xlabel="head",
+    ylabel="layer",
+    x_names=[str(h) for h in range(heads.shape[1])],
+    y_names=[str(n) for n in range(heads.shape[0])],
+    axes=plots.new_axes(plots.HALF),
+    value_label="share on what followed",
+    limits=(0, 1),
+)
+plt.show()
+print(f"first layer at most {heads[0].max():.1f}, second {heads[1].max():.1f}")
+print(f"base model, best head: {base_heads.max():.1f}")
+assert heads[1].max() > 2 * heads[0].max()
+
+# %% [markdown]
+# *Figure 5. A map of heads, layers downwards. The first layer is dark; the
+# brightest cells are in the second.*
+#
+# The base model's best head gets next to nothing here, although it copies codes.
+# Its heads learned to copy where its texts asked for it, after *Write ... again*,
+# and not on any tokens whatever. What a head does depends on what it was shown.
+#
+# ## Break it: where the norm stands, and how large the start is
+#
+# Two small mistakes. The first transformers normalised *after* the sum, so that
+# the norm sits in the stream. And somebody starts with weights ten times too
+# large. Both models have the same parts and the same number of weights as ours.
+# Nobody warms up: the learning rate is at its peak from the first step.
+
+
+# %%
+class PostNormBlock(Block):
+    """A block that normalises the stream after each addition."""
+
+    def forward(self, x, cos, sin, mask=None, cache=None, layer=0):
+        x = self.attention_norm(x + self.attention(x, cos, sin, mask))
+        return self.feed_forward_norm(x + self.feed_forward(x))
+
+
+def build(config, kind=Block, scale=1.0):
+    """Return a fresh decoder of blocks of a kind, its matrices scaled."""
+    torch.manual_seed(0)
+    decoder = Decoder(config)
+    decoder.blocks = torch.nn.ModuleList(
+        kind(config) for _ in range(config.n_layers)
+    )
+    decoder.reset_parameters()
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            weight.mul_(scale if weight.dim() > 1 else 1.0)
+    return decoder
+
+
+# %%
+from dataclasses import replace
+
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import block_batches, pack_documents
+from utils.train.schedules import constant
+
+deep = replace(model.config, d_model=64, n_layers=20, d_head=16, d_ff=192)
+documents = tokenizer.encode_batch(world_corpus(2000, seed=3))
+stream = pack_documents(documents, tokenizer.end_id)
+batches = block_batches(stream, batch_size=8, context_length=64, seed=0)
+
+# %% tags=["nbval-ignore-output"]
+broken = {}
+for name, kind in (("pre-norm", Block), ("post-norm", PostNormBlock)):
+    variant = build(deep, kind)
+    broken[name] = train(
+        variant,
+        batches,
+        cross_entropy,
+        adamw(variant, lr=1e-2),
+        n_steps=80,
+        schedule=constant(),
+        description=name,
+    )
+
+# %%
+plots.loss_curve(
+    broken, title="Without a warm-up, twenty layers in post-norm get stuck"
+)
+plt.show()
+ends = {
+    name: sum(r["loss"] for r in records[-10:]) / 10
+    for name, records in broken.items()
+}
+lost = ends["post-norm"] - ends["pre-norm"]
+claims.add(
+    "post-norm without warm-up: loss after 80 steps above pre-norm's",
+    measured="over 0.3 nats" if lost > 0.3 else f"{lost:.2f} nats",
+    bar="0.3 nats",
+    holds=lost > 0.3,
+)
+
+# %% [markdown]
+# *Figure 6. Loss of two models of 20 layers over 80 steps at the same learning
+# rate. Post-norm stops falling above five nats, where a model knows how frequent
+# tokens are and nothing else. Pre-norm goes on learning, slowly.*
+#
+# In post-norm the gradient passes a norm at each addition, and the layers near
+# the output get the largest share. A full step at the start throws them off, and
+# the layers below never recover. A **warm-up**, a learning rate that rises from
+# zero over the first steps, is the remedy, and works up to some rate and depth;
+# at this one it helps with some seeds only. Pre-norm leaves a straight way
+# through all layers and forgives the hurry. That is why it won.
+#
+# Now the start. Here is the loss before any training, for matrices from a tenth
+# to thirty times as large as they should be:
+
+# %%
+scales = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+fresh_batch = batches(0)
+first = []
+for scale in scales:
+    with torch.inference_mode():
+        logits = build(deep, scale=scale)(fresh_batch.token_ids)
+        first.append(cross_entropy(logits, fresh_batch.targets).item())
+even = math.log(deep.vocab_size)
+
+# %%
+plots.lines(
+    {
+        "before training": (scales, first),
+        "all tokens alike": (scales, [even] * len(scales)),
+    },
+    title="Started too large, a model is sure of itself before it has learned",
+    xlabel="factor on the initial weights (log scale)",
+    ylabel="loss (nats per token)",
+    log_x=True,
+    points=True,
+)
+plt.show()
+excess = first[scales.index(10.0)] - even
+claims.add(
+    "init ten times too large: first loss above ln V",
+    measured="over 1 nat" if excess > 1 else f"{excess:.2f} nats",
+    bar="1 nat",
+    holds=excess > 1,
+)
+assert abs(first[scales.index(1.0)] - even) < 0.1
+
+# %% [markdown]
+# *Figure 7. Loss of an untrained model over the size of its weights. Up to the
+# right size it is that of even shares. At ten times the size it stands clearly
+# above, and climbs steeply from there.*
+#
+# Confident nonsense has to be unlearned before anything is learned. To be fair:
+# in a model as small as this one AdamW unlearns it within a few dozen steps, and
+# the loss afterwards shows no harm. The first loss is where you see the mistake,
+# and it costs one forward pass to look.
+#
+# ## The bridge
+#
+# At work you will not write blocks. `transformers` has them, with the names that
+# the checkpoints use; our `utils/model/pretrained.py` is a table between its names
+# and ours. The same numbers, found there:
+
+# %%
+from utils.model.pretrained import TRANSLATION
+
+for name, theirs in TRANSLATION.items():
+    print(f"{name:15} {theirs}")
+with torch.device("meta"):
+    large = LlamaForCausalLM(
+        LlamaConfig(
+            **{
+                theirs: getattr(LLAMA_8B, ours)
+                for ours, theirs in TRANSLATION.items()
+            }
+        )
+    )
+print(f"{large.num_parameters():,} weights")
+assert large.num_parameters() == count_parameters(**sizes_of(LLAMA_8B))
+
+# %% [markdown]
+# ## Claims
+
+# %%
+claims.table()
+
+# %% [markdown]
+# ## Check yourself
+#
+# Put a letter between the quotes and run the cell.
+
+# %%
+from utils.grading.quiz import ask
+
+my_answer_1 = None  # "a", "b" or "c"
+ask("03_decoder", "norm-scale", my_answer_1)
+
+# %%
+my_answer_2 = None
+ask("03_decoder", "experts-cost", my_answer_2)
+
+# %%
+my_answer_3 = None
+ask("03_decoder", "induction-layers", my_answer_3)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Each part reads a normalised copy of the stream and adds to the stream itself.
+# - Most weights sit in the feed-forward parts; experts add weights, not work.
+# - Nine numbers give the weights, exactly; training costs about six operations
+#   per weight and token.
+# - The first loss of a fresh model is ln V. Look at it.
+# - Induction takes two layers of attention: one writes, one looks up.
+#
+# ## Sources
+#
+# - Zhang and Sennrich, *Root Mean Square Layer Normalization*, NeurIPS 2019,
+#   equation 4. Shazeer, *GLU Variants Improve Transformer*, 2020, equation 6.
+# - Xiong et al., *On Layer Normalization in the Transformer Architecture*, ICML
+#   2020, sections 3.2 and 3.3: pre-norm, post-norm and warm-up.
+# - Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019,
+#   section 2.3: initialisation by depth.
+# - Touvron et al., *LLaMA*, 2023, section 2.2: the parts put together. Dubey et
+#   al., *The Llama 3 Herd of Models*, 2024, table 3: the configurations.
+# - Kaplan et al., *Scaling Laws for Neural Language Models*, 2020, section 2.1:
+#   counting operations.
+# - Shazeer et al., *Outrageously Large Neural Networks*, ICLR 2017, section 2;
+#   Fedus et al., *Switch Transformers*, 2021, section 2.2: experts and balance.
+# - nostalgebraist, *interpreting GPT: the logit lens*, 2020. Olsson et al.,
+#   *In-context Learning and Induction Heads*, 2022.
+# - Regulation (EU) 2024/1689 (AI Act), Article 51.
+#
+# **Next**: `work/03_decoder.ipynb`. You write the parts, the counts and the
+# choice of experts, and put your block into the base model. Then unit 04 trains
+# a model from nothing.

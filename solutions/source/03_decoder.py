@@ -1,0 +1,287 @@
+# %% [markdown]
+# # Lab 03: The decoder
+#
+# **95 minutes** · after the lecture `notebooks/03_decoder.ipynb`
+#
+# You write what stands around attention: the norm, the gated feed-forward part,
+# and the block that adds them to the stream. Then you count what a model costs
+# before anyone trains it, and route tokens to experts. Each exercise has a check
+# that answers at once; after each, an experiment runs *your* function. An
+# exercise that you skip only switches off its own experiments.
+#
+# Letters for shapes: B batch, T tokens, D width of the stream, K width of a
+# head, F width of the feed-forward part, E experts.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from utils.grading.api import check, done, hint, start_lab
+from utils.model.accounting import LLAMA_8B, MODELS, sizes_of
+from utils.model.attention import multi_head_attention
+from utils.report import plots
+from utils.runtime import generator, start
+from utils.zoo.load import load_base
+
+start_lab("03_decoder")
+plots.use_style()
+tier = start(seed=0)
+
+# %% [markdown]
+# ## 1. The norm
+#
+# **Goal**: scale each token's vector to unit mean square, then apply a gain.
+#
+# **Why it matters**: the stream grows as layers add to it. Without a norm, deep
+# layers read numbers of a size they never learned to read. Every large open
+# model of today has two norms per layer, most of them this one.
+
+# %%
+# exercise: utils.model.norm.rms_norm points=4 minutes=10 difficulty=1
+
+# %% [markdown]
+# **Experiment.** The base model's stream, layer by layer, before and after your
+# norm. By what factor does the stream grow from the first layer to the last?
+
+# %%
+my_guess = 2.0  # times; change it to yours
+
+# %% tags=["needs:rms_norm"]
+from utils.model.lens import residual_streams
+
+model, tokenizer = load_base()
+ids = torch.tensor([tokenizer.encode("Question: Write r5m1 again.\nAnswer:")])
+with torch.inference_mode():
+    streams = residual_streams(model, ids)[:, 0]  # (L + 1, T, D)
+sizes = streams.square().mean((1, 2)).sqrt()
+ones = torch.ones(streams.shape[-1])
+after = rms_norm(streams, ones).square().mean((1, 2)).sqrt()
+print(f"you guessed {my_guess}, measured {sizes[-1] / sizes[0]:.1f}")
+print("before:", " ".join(f"{size:.2f}" for size in sizes))
+print("after: ", " ".join(f"{size:.2f}" for size in after))
+
+# %% [markdown]
+# ## 2. The gated feed-forward part
+#
+# **Goal**: two projections up, one of them a gate for the other, one projection
+# down.
+#
+# **Why it matters**: two thirds of a model's weights sit here, and with them
+# most of what it knows.
+
+# %%
+# exercise: utils.model.feedforward.swiglu points=4 minutes=10 difficulty=1
+
+# %% [markdown]
+# **Experiment.** One input, one gate, one channel: what does your function look
+# like beside the ReLU of older networks?
+
+# %% tags=["needs:swiglu"]
+x = torch.linspace(-6, 6, 120)[:, None]  # (120, 1), without zero
+one = torch.ones(1, 1)
+gate_alone = swiglu(x, one, one / 6, 6 * one) / x  # up and down cancel the rest
+plots.lines(
+    {
+        "your gate, silu": (x[:, 0].tolist(), gate_alone[:, 0].tolist()),
+        "ReLU": (x[:, 0].tolist(), x[:, 0].relu().tolist()),
+    },
+    title="silu is a ReLU without the corner, and dips below zero",
+    xlabel="gate before silu",
+    ylabel="gate after silu",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 1. Two lines. The ReLU is zero to the left of zero and the diagonal to
+# the right. silu follows it smoothly and falls a little below zero on the left.*
+#
+# ## 3. The block
+#
+# **Goal**: one layer of the decoder: attention and feed-forward part, each with
+# its norm, each added to the stream.
+#
+# **Why it matters**: this function, some dozens of times in a row, is a language
+# model. Where the norm stands decides whether a deep one trains at all.
+
+# %%
+# exercise: utils.model.block.decoder_block points=6 minutes=20 difficulty=2
+
+# %% [markdown]
+# **Experiment.** The base model with your block in every layer. If it is right,
+# the model will not notice.
+
+# %% tags=["needs:decoder_block"]
+base, its_tokenizer = load_base()
+config = base.config
+
+
+def with_my_blocks(token_ids):
+    """Return the base model's logits, with your block as every layer."""
+    x = base.embedding(token_ids)  # (B, T, D)
+    T, K = token_ids.shape[1], config.d_head
+    cos, sin = base.cos[:T, 0], base.sin[:T, 0]  # (T, K/2)
+    heads = config.n_heads, config.n_kv_heads
+    for block in base.blocks:
+        rows = [heads[0] * K, heads[1] * K, heads[1] * K]
+        w_q, w_k, w_v = block.attention.qkv.weight.split(rows)
+        w_gate, w_up = block.feed_forward.gate_up.weight.chunk(2)
+        x = decoder_block(
+            x,
+            block.attention_norm.weight,
+            *(w_q, w_k, w_v, block.attention.output.weight),
+            block.feed_forward_norm.weight,
+            *(w_gate, w_up, block.feed_forward.down.weight),
+            *(*heads, cos, sin),
+        )
+    return base.unembedding(base.norm(x))
+
+
+# %% tags=["needs:decoder_block"]
+prompt = its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")
+with torch.inference_mode():
+    row = torch.tensor([prompt])
+    gap = (with_my_blocks(row) - base(row)).abs().max().item()
+    for _ in range(8):
+        row = torch.cat([row, with_my_blocks(row)[:, -1:].argmax(-1)], dim=1)
+        if row[0, -1] == its_tokenizer.end_id:
+            break
+print(f"logits differ by less than 1e-3: {gap < 1e-3}")
+print(its_tokenizer.decode(row[0].tolist()).removesuffix("<|end|>"))
+
+# %% [markdown]
+# ## 4. How many weights?
+#
+# **Goal**: the number of weights, from nine numbers, without building the model.
+#
+# **Why it matters**: whether a model fits into a machine is known before the
+# download, to the byte. An exact count also finds misread configurations: one
+# norm forgotten, and the number is off by a few thousand.
+
+# %%
+# exercise: utils.model.accounting.count_parameters points=5 minutes=15 difficulty=2
+
+# %% [markdown]
+# **Experiment.** Published models, by your formula. The last column is the
+# memory for weights alone, at two bytes each.
+
+# %% tags=["needs:count_parameters"]
+for name, shape in MODELS.items():
+    n_weights = count_parameters(**sizes_of(shape))
+    print(f"{name:15} {n_weights:15,} weights {2 * n_weights / 1e9:7.1f} GB")
+
+# %% [markdown]
+# ## 5. How many operations?
+#
+# **Goal**: the multiplications and additions of one pass, forward or training.
+#
+# **Why it matters**: operations divided by what a machine does in a second are
+# the time that a training run can't fall below. Budgets are written in them.
+
+# %%
+# exercise: utils.model.accounting.count_flops points=5 minutes=20 difficulty=2
+
+# %% [markdown]
+# **Experiment.** From which length of text on does an 8B model spend more on
+# comparing tokens than on its weights? Put down a guess.
+
+# %%
+my_length = 4096  # tokens; change it to yours
+
+# %% tags=["needs:count_flops"]
+shape = sizes_of(LLAMA_8B)
+del shape["tie_embeddings"], shape["qk_norm"]
+lengths = [2**k for k in range(10, 18)]
+per_token = [
+    count_flops(**shape, batch_size=1, n_tokens=n) / n / 1e9 for n in lengths
+]
+weights_alone = count_flops(**shape, batch_size=1, n_tokens=1) / 1e9
+even = next(
+    n for n, f in zip(lengths, per_token, strict=True) if f > 2 * weights_alone
+)
+print(f"you guessed {my_length:,}; at {even:,} tokens, the first such power")
+plots.lines(
+    {
+        "all": (lengths, per_token),
+        "weights alone": (lengths, [weights_alone] * len(lengths)),
+    },
+    title="Long texts cost more by their pairs than by the weights",
+    xlabel="tokens in the text (log scale)",
+    ylabel="10⁹ operations per token",
+    log_x=True,
+    points=True,
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 2. A flat line, the operations with weights, and a curve that leaves it
+# at a few thousand tokens and stands at several times its height on the right.*
+#
+# ## 6. Routing
+#
+# **Goal**: for each token the best experts and their shares.
+#
+# **Why it matters**: a mixture of experts holds many times the weights that a
+# token uses. The router is a small matrix and a choice; this is the choice.
+
+# %%
+# exercise: utils.model.experts.route_top_k points=5 minutes=15 difficulty=2
+
+# %% [markdown]
+# **Experiment.** A fresh router, and one whose first expert has a head start of
+# two. How many of a thousand tokens choose each expert?
+
+# %% tags=["needs:route_top_k"]
+router_logits = torch.randn(1000, 8, generator=generator(0))
+favoured = router_logits + 2.0 * torch.eye(8)[0]
+load = {}
+for name, scores in (("fresh", router_logits), ("head start", favoured)):
+    experts, _ = route_top_k(scores, 2)
+    counts = torch.bincount(experts.flatten(), minlength=8)
+    load[name] = counts
+plots.grouped_bars(
+    {
+        str(e): {name: float(counts[e]) for name, counts in load.items()}
+        for e in range(8)
+    },
+    title="Nearly nine tokens in ten choose the expert with a head start",
+    ylabel="tokens of 1,000",
+    text="{:.0f}",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 3. Two bars for each of eight experts. Fresh, each gets about 250
+# tokens. With the head start the first gets almost 900 and the others about 160.*
+#
+# More tokens mean more training, and more training means more tokens: left
+# alone, a router feeds its favourites. That is why `utils/model/experts.py` has
+# a loss that pulls it back to even.
+#
+# ## 7. Written answer (3 points)
+#
+# A team has a machine with 24 GB of memory. It wants to run an 8B model of two
+# bytes per weight for texts of 8,192 tokens, for as many users at once as it
+# can. Somebody proposes a mixture with 47 billion weights of which each token
+# uses 13 billion, "since it costs little more than the 8B model".
+#
+# In four to seven sentences: (a) how many users does the 8B model serve, by your
+# arithmetic (32 layers, 8 key-value heads of width 128)? (b) What does the
+# mixture save, and what does it not? (c) What would you measure before you
+# decide?
+#
+# <!-- BEGIN SOLUTION -->
+# *Model answer.* The weights of the 8B model take 16.1 GB. Keys and values of one
+# text take 2 times 32 layers times 8 heads times 128 channels times 8,192 tokens
+# times two bytes, 1.07 GB, so about seven users fit into the remaining 7.9 GB,
+# less what activations need. The mixture does the arithmetic of a 13B model for
+# each token, which is about one and a half times the 8B model's. It saves no
+# memory: any token may choose any expert, so all 47 billion weights, 94 GB, must
+# be there. It does not fit, not even at four bits with room for users. I would
+# measure the quality of both on the team's own task, the memory at its peak with
+# a full batch, and tokens per second with as many users as are expected.
+#
+# *Rubric.* 1 point: weights and cache with numbers, six to seven users. 1 point:
+# a mixture saves operations, not memory. 1 point: measures quality on the task
+# together with memory or speed at the load that is expected.
+# <!-- END SOLUTION -->
