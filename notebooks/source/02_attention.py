@@ -85,9 +85,10 @@ print(f"you guessed {my_guess}")
 print(f"without the division {undivided:.1f}, with it {divided:.0f}")
 
 # %% [markdown]
-# Two of sixty-four, and which two is chance. At the start of training all scores
-# are chance, so a model without the division starts almost blind. The rest of this
-# unit explains each word of that sentence, beginning with the look-up.
+# Two of sixty-four, and which two is chance. These vectors have entries of variance
+# one. A fresh model's are smaller, so it does not start blind; but as training makes
+# them grow, a model without the division loses sight of all keys but one. The rest
+# of this unit explains each word of that sentence, beginning with the look-up.
 #
 # ## A dictionary that answers in shares
 #
@@ -143,8 +144,8 @@ show(scaled_dot_product_attention)
 # A dot product of two vectors with `K` independent entries is a sum of `K`
 # terms. Each has mean 0 and variance 1, so the sum has variance `K`: scores grow
 # with the width, for no reason in the data. Exponentials turn a difference of 8
-# into a factor of 3,000. Dividing by $\sqrt{K}$ brings the variance back to 1 at
-# any width.
+# into a factor of nearly three thousand ($e^8$). Dividing by $\sqrt{K}$ brings the
+# variance back to 1 at any width.
 
 # %%
 widths = [2, 4, 8, 16, 32, 64, 128, 256]
@@ -161,7 +162,7 @@ plots.lines(
         "divided by √K": (widths, with_root),
         "as they are": (widths, without_root),
     },
-    title="Without the division a query sees one key",
+    title="The wider the vectors, the fewer keys are seen without the division",
     xlabel="width K of queries and keys (log scale)",
     ylabel="keys looked at, of 64",
     log_x=True,
@@ -182,7 +183,7 @@ claims.add(
 #
 # A softmax that has collapsed is also hard to mend. Its gradient is a product of
 # a share and one minus that share, and both factors near 0 or 1 make it vanish.
-# The model would have to unlearn its blindness through a gradient that is not
+# A model that has got there must unlearn its blindness through a gradient that is not
 # there.
 #
 # ## No peeking: the causal mask
@@ -522,7 +523,7 @@ plt.show()
 
 # %% [markdown]
 # *Figure 4. The shares of one head, for the letters of the answer (rows) over
-# the text (columns). The first three rows are brightest one place behind the same
+# the text (columns). The first three rows are brightest one place after the same
 # letter in the question: on the letter that has to come next. The last letter has
 # no successor, and its row falls back to others.*
 #
@@ -621,7 +622,7 @@ claims.add(
 
 # %% [markdown]
 # A loss that is too good is a bug until proven otherwise. The test of causality
-# above costs a millisecond. Run it on every model whose code you touch.
+# above is cheap. Run it on every model whose code you touch.
 #
 # ## The bridge
 #

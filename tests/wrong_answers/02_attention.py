@@ -109,6 +109,16 @@ WRONG = [
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()[None]",
             "(1, 4, 4)",
         ),
+        (
+            "a slice of one fixed mask",
+            "torch.ones(64, 64, dtype=torch.bool).tril()[:n_tokens, :n_tokens]",
+            "no largest size",
+        ),
+        (
+            "a window of 16",
+            "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril().triu(-15)",
+            "no window",
+        ),
         ("one row", "torch.ones(n_tokens, dtype=torch.bool)", "(4, 4)"),
         ("one size for all", "torch.ones(4, 4, dtype=torch.bool).tril()", "the mask is ("),
     ),
@@ -167,6 +177,21 @@ WRONG = [
             "scores.softmax(dim=-1) @ v",
             "v.mean(-2, keepdim=True).expand(*scores.shape[:-1], v.shape[-1])",
             "averages differ",
+        ),
+        (
+            "causal where it was not asked to be",
+            "    if mask is not None:\n",
+            "    if mask is None and q.shape[-2] == k.shape[-2]:\n"
+            "        mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()\n"
+            "    if mask is not None:\n",
+            "also where T = S",
+        ),
+        ("gradient cut", " @ v\n", " @ v.detach()\n", "gradient"),
+        (
+            "always float32",
+            "scores = q @",
+            "q, k, v = q.float(), k.float(), v.float()\n    scores = q @",
+            "float64",
         ),
         ("hidden by a large number", 'float("-inf")', "-100.0", "subtract each row"),
         (
@@ -358,6 +383,23 @@ WRONG = [
             "scores.amax())",
             "of its own",
         ),
+        (
+            "maximum starts at zero",
+            'q.new_full((*q.shape[:-1], 1), float("-inf"))',
+            "q.new_zeros(*q.shape[:-1], 1)",
+            "starts at -inf",
+        ),
+        (
+            "maximum over hidden keys",
+            STREAM[STREAM.index("        if is_causal") : STREAM.index("        weights")],
+            """        new_maximum = torch.maximum(maximum, scores.amax(dim=-1, keepdim=True))
+        if is_causal:
+            future = torch.arange(start, stop) > torch.arange(T).unsqueeze(-1)
+            scores = scores.masked_fill(future, float("-inf"))
+""",
+            "visible keys",
+        ),
+        ("gradient cut", "return output / total", "return (output / total).detach()", "gradient"),
         ("never divided", "return output / total", "return output", "differs"),
         (
             "rescaled the wrong way",

@@ -113,6 +113,12 @@ def _(student, rng):
     )
     same(mask, lower(n), "row i must be True for columns 0 to i and False after")
     same(np.asarray(student.causal_mask(1)), lower(1), "one token sees itself")
+    n += 70
+    same(
+        np.asarray(student.causal_mask(n)).sum(-1),
+        np.arange(1, n + 1),
+        "at any length row i is True i + 1 times: no window, no largest size",
+    )
 
 
 @exercise_check("scaled_dot_product_attention", points=1, title="shapes")
@@ -150,6 +156,17 @@ def _(student, rng):
     )
     require(not resembles(out, scores @ v), "the softmax is missing: scores are no weights yet")
     close(out, attend(q, k, v), "the weighted averages differ", atol=1e-5)
+    k, v = k[:T], v[:T]  # as many keys as queries, and still no mask
+    out = student.scaled_dot_product_attention(q, k, v)
+    close(out, attend(q, k, v), "without a mask nothing is hidden, also where T = S", atol=1e-5)
+    wide = [a.astype(np.float64) for a in (q, k, v)]
+    out = student.scaled_dot_product_attention(*wide)
+    close(out, attend(*wide), "float64 in, float64 precision out", atol=1e-12, rtol=1e-9)
+    gradients = student.gradients("scaled_dot_product_attention", q, k, v)
+    require(
+        all(np.abs(gradient).max() > 0 for gradient in gradients),
+        "the gradient of q, k or v is zero: without it nothing can be learned",
+    )
 
 
 @exercise_check("scaled_dot_product_attention", points=2, title="values with a mask")
@@ -516,6 +533,24 @@ def _(student, rng):
         "queries with small scores",
     )
     close(out, attend(q, k, v[0, 0]), "queries with scores of very different size", atol=1e-4)
+    q, k = np.full((4, 1), 20.0, np.float32), np.full((4, 1), -20.0, np.float32)
+    low = "a running maximum starts at -inf: from 0 on, very low scores underflow to 0 / 0"
+    close(
+        student.streaming_attention(q, k, v[0, 0, :4], 2), attend(q, k, v[0, 0, :4], lower(4)), low
+    )
+    k = np.array([[0.0], [0.0], [0.0], [20.0]], np.float32)
+    hidden = (
+        "the running maximum is that of visible keys: a hidden key with a large score spoils it"
+    )
+    out = student.streaming_attention(q, k, v[0, 0, :4], 2)
+    close(out, attend(q, k, v[0, 0, :4], lower(4)), hidden, atol=1e-4)
+    (q, k) = normal(rng, 5, 4), normal(rng, 5, 4)
+    gradients = student.gradients("streaming_attention", q, k, v[0, 0, :5])
+    require(
+        all(np.abs(gradient).max() > 0 for gradient in gradients),
+        "the gradient of q, k or v is zero: without it nothing can be learned",
+    )
+    student.streaming_attention(q, k, v[0, 0, :5], 2)
     unchanged = [
         np.array_equal(a, b) for a, b in zip(student.arguments_after, (q, k), strict=False)
     ]
