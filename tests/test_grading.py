@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pkgutil
 import threading
 import time
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from utils.grading import api, board, progress, quiz, run
+from utils.grading import api, board, progress, quiz, quizzes, run
 from utils.grading.checking import Check, Rejected, close, collector, require, same
 from utils.grading.student import LearnerError, LocalStudent, NotStarted, Undefined
 from utils.grading.values import NotPlain, to_learner, to_plain
+from utils.runtime import project_root
 
 
 @pytest.fixture(autouse=True)
@@ -465,7 +467,9 @@ def test_full_disk_costs_the_record_not_the_lab(monkeypatch, capsys):
 
 # Quizzes
 
-UNITS_WITH_A_QUIZ = ["00_start_here", "01_tokens", "02_attention", "03_decoder"]
+UNITS_WITH_A_QUIZ = sorted(
+    module.name for module in pkgutil.iter_modules(quizzes.__path__) if module.name[:2].isdigit()
+)
 QUESTIONS = [(unit, q) for unit in UNITS_WITH_A_QUIZ for q in quiz.quiz_of(unit)]
 
 
@@ -474,6 +478,11 @@ def test_quiz_keys_are_proved(unit, question):
     assert question.proof is not None and question.proof() == question.key
     assert len(question.options) >= 2
     assert all(len(why) > 15 for _, why in question.options.values())
+
+
+def test_every_lecture_has_a_quiz_whose_keys_are_proved():
+    lectures = {path.stem for path in (project_root() / "notebooks/source").glob("*.py")}
+    assert lectures == set(UNITS_WITH_A_QUIZ)
 
 
 def test_asking_answers_and_bad_letters(capsys):

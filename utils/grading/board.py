@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib
 import pkgutil
 
 from utils.grading import checks, progress
@@ -27,9 +26,9 @@ def rows() -> list[tuple[str, str, int, int]]:
 
 def progress_text() -> str:
     """Return the board as plain text."""
-    lines = []
+    lines, everything = [], rows()
     for lab in labs():
-        own = [row for row in rows() if row[0] == lab]
+        own = [row for row in everything if row[0] == lab]
         got, points = sum(row[2] for row in own), sum(row[3] for row in own)
         lines.append(f"{lab}: {got} of {points} points")
         lines += [f"  [{mark(e, p)}] {name}  {e}/{p}" for _, name, e, p in own]
@@ -65,5 +64,4 @@ class Board:
 
 def show_board() -> Board:
     """Return the board, drawn where a notebook shows the last value of a cell."""
-    importlib.invalidate_caches()
     return Board()

@@ -10,7 +10,7 @@ Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from utils.model.config import TransformerConfig
 
@@ -25,28 +25,12 @@ LLAMA_8B = TransformerConfig(
     rope_theta=500000.0,
     tie_embeddings=False,
 )  # Llama 3.1 8B: 8,030,261,248 weights
-LLAMA_70B = TransformerConfig(
-    vocab_size=128256,
-    context_length=131072,
-    d_model=8192,
-    n_layers=80,
-    n_heads=64,
-    n_kv_heads=8,
-    d_ff=28672,
-    rope_theta=500000.0,
-    tie_embeddings=False,
-)  # Llama 3.1 70B: 70,553,706,496 weights
-LLAMA_405B = TransformerConfig(
-    vocab_size=128256,
-    context_length=131072,
-    d_model=16384,
-    n_layers=126,
-    n_heads=128,
-    n_kv_heads=8,
-    d_ff=53248,
-    rope_theta=500000.0,
-    tie_embeddings=False,
-)  # Llama 3.1 405B: 405,853,388,800 weights
+LLAMA_70B = replace(  # Llama 3.1 70B: 70,553,706,496 weights
+    LLAMA_8B, d_model=8192, n_layers=80, n_heads=64, d_ff=28672
+)
+LLAMA_405B = replace(  # Llama 3.1 405B: 405,853,388,800 weights
+    LLAMA_8B, d_model=16384, n_layers=126, n_heads=128, d_ff=53248
+)
 QWEN3_600M = TransformerConfig(
     vocab_size=151936,
     context_length=40960,
