@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from utils.evaluate.text_loss import stream_loss
 from utils.evaluate.world_qa import world_accuracy
 from utils.model.decoder import Decoder, count_parameters
 from utils.runtime import artifacts_dir, n_threads
@@ -105,19 +106,7 @@ def validation_loss(
     """Return the mean loss in nats per token on documents that no recipe trains on."""
     documents = pretraining_documents(world, n_documents, VALIDATION_SEED)
     stream = token_stream(tokenizer, documents)
-    T = model.config.context_length
-    n_blocks = (len(stream) - 1) // T
-    token_ids = stream[: n_blocks * T].view(n_blocks, T)
-    targets = stream[1 : n_blocks * T + 1].view(n_blocks, T)
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        losses = [
-            cross_entropy(model(x), y).item() * len(x)
-            for x, y in zip(token_ids.split(64), targets.split(64), strict=True)
-        ]
-    model.train(was_training)
-    return sum(losses) / n_blocks
+    return stream_loss(model, stream, model.config.context_length)
 
 
 def build_base(
