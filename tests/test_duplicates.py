@@ -1,0 +1,77 @@
+"""Near-copies: MinHash estimates Jaccard, bands find the pairs, groups keep their first text."""
+
+import random
+from itertools import combinations
+
+import pytest
+
+from utils.text.corpora import python_reference, world_corpus
+from utils.text.duplicates import (
+    jaccard,
+    minhash_signature,
+    near_duplicates,
+    shingles,
+    without_near_duplicates,
+)
+from utils.text.raw import edit, make_pages
+
+
+def test_a_signature_is_the_same_on_every_machine():
+    # Written down once: stored signatures would be worthless if hashes or multipliers changed.
+    items = ["a rose is a rose", "is a rose is"]
+    assert minhash_signature(items, n_hashes=2) == [1653409631240548814, 1145636480610331825]
+    assert minhash_signature(items, n_hashes=2, seed=1) != minhash_signature(items, n_hashes=2)
+
+
+def test_agreement_estimates_jaccard_without_bias():
+    rng, errors = random.Random(0), []
+    for trial in range(40):
+        a = {str(rng.randrange(60)) for _ in range(40)}
+        b = {str(rng.randrange(60)) for _ in range(40)}
+        one, two = (minhash_signature(s, n_hashes=256, seed=trial) for s in (a, b))
+        share = sum(x == y for x, y in zip(one, two, strict=True)) / 256
+        errors.append(share - jaccard(a, b))
+    # Standard error of the mean of 40 estimates from 256 draws each: at most .5 / sqrt(40 * 256).
+    assert abs(sum(errors) / 40) < 4 * 0.5 / (40 * 256) ** 0.5
+    assert max(map(abs, errors)) < 5 * 0.5 / 256**0.5
+
+
+def test_no_items_have_no_signature():
+    with pytest.raises(ValueError, match="empty"):
+        minhash_signature([])
+
+
+def test_bands_find_the_pairs_that_comparing_all_finds():
+    rng = random.Random(0)
+    pages = make_pages(world_corpus(240, seed=1), 6) + python_reference()[:20]
+    pages += [edit(page, rng) for page in pages[::2]]
+    sets = [shingles(page) for page in pages]
+    signatures = [minhash_signature(s) for s in sets]
+    found = set(near_duplicates(signatures, threshold=0.7))
+    true = {
+        (i, j)
+        for i, j in combinations(range(len(pages)), 2)
+        if jaccard(sets[i], sets[j]) >= 0.8  # clearly above the threshold
+    }
+    assert len(true) > 20
+    assert len(true & found) / len(true) > 0.97
+    assert all(jaccard(sets[i], sets[j]) > 0.5 for i, j in found)
+
+
+def test_signatures_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="one length"):
+        near_duplicates([[1] * 16, [1] * 32])
+    with pytest.raises(ValueError, match="divides"):
+        near_duplicates([[1] * 15], n_bands=16)
+    assert near_duplicates([]) == []
+
+
+def test_copies_of_copies_leave_one():
+    a = [str(i) for i in range(60)]
+    b = a[:54] + [f"b{i}" for i in range(6)]
+    c = b[:48] + [f"c{i}" for i in range(6)] + b[54:]
+    texts = [" ".join(words) for words in (a, b, c)]
+    assert jaccard(shingles(texts[0]), shingles(texts[2])) < 0.7
+    assert without_near_duplicates(texts, threshold=0.6) == [0]
+    assert without_near_duplicates(["one", "two"]) == [0, 1]
+    assert without_near_duplicates(["", ""]) == [0]
