@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from utils.runtime import generator, project_root
@@ -21,15 +23,17 @@ from utils.train import checkpoints
 from utils.train.checkpoints import (
     CorruptCheckpoint,
     checkpoints_in,
+    content_hash,
     load_checkpoint,
+    load_run,
+    read_metadata,
     save_checkpoint,
+    save_run,
 )
 from utils.train.loop import train
 from utils.train.losses import cross_entropy
 from utils.train.optimizers import adamw
 from utils.train.schedules import cosine
-
-WEIGHTS = "model.safetensors"
 
 
 class Small(nn.Module):
@@ -84,11 +88,11 @@ def test_round_trip_restores_everything(tmp_path):
     model, optimizer = trained()
     records = [{"step": 2, "loss": 0.1 + 0.2}]
     draws = torch.get_rng_state()
-    path = save_checkpoint(tmp_path, model, optimizer, 3, records)
+    path = save_run(tmp_path, model, optimizer, 3, records)
     want = torch.rand(3)
     other, its_optimizer = trained(seed=1, steps=1)
     assert not same(model, other)
-    got = load_checkpoint(tmp_path, other, its_optimizer)
+    got = load_run(tmp_path, other, its_optimizer)
     assert (got.step, got.records, got.path) == (3, records, path)
     assert same(model, other)
     assert torch.equal(torch.get_rng_state(), draws) and torch.equal(torch.rand(3), want)
@@ -104,21 +108,20 @@ def test_round_trip_restores_everything(tmp_path):
     assert same(model, other)
 
 
-def test_files_are_safetensors_and_json_alone(tmp_path):
-    path = save_checkpoint(tmp_path, *trained(), 3)
-    assert {file.suffix for file in path.iterdir()} == {".safetensors", ".json"}
-    assert list(tmp_path.iterdir()) == [path]
-    assert set(json.loads((path / "manifest.json").read_text())["files"]) == {
-        file.name for file in path.iterdir()
-    } - {"manifest.json"}
+def test_one_safetensors_file_holds_it_all(tmp_path):
+    path = save_run(tmp_path, *trained(), 3)
+    assert list(tmp_path.iterdir()) == [path] and path.suffix == ".safetensors"
+    with safe_open(path, "pt") as file:
+        parts = {name.split("/")[0] for name in file.keys()}  # noqa: SIM118
+    assert parts == {"model", "optimizer", "random"}
 
 
 def test_model_alone_can_be_loaded_and_leaves_the_generator(tmp_path):
     model, optimizer = trained()
-    save_checkpoint(tmp_path, model, optimizer, 3)
+    save_run(tmp_path, model, optimizer, 3)
     other, _ = trained(seed=1)
     before = torch.get_rng_state()
-    load_checkpoint(tmp_path, other)
+    load_run(tmp_path, other)
     assert same(model, other)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -129,8 +132,8 @@ def test_other_optimizers_too(tmp_path, make):
     optimizer, its = make(model.parameters(), lr=0.1), make(other.parameters(), lr=0.1)
     step_once(model, optimizer)
     step_once(model, optimizer)
-    save_checkpoint(tmp_path, model, optimizer, 2)
-    load_checkpoint(tmp_path, other, its)
+    save_run(tmp_path, model, optimizer, 2)
+    load_run(tmp_path, other, its)
     step_once(model, optimizer)
     step_once(other, its)
     assert same(model, other)
@@ -139,7 +142,7 @@ def test_other_optimizers_too(tmp_path, make):
 def test_two_newest_are_kept(tmp_path):
     model, optimizer = trained()
     for step in (1, 2, 3, 4):
-        save_checkpoint(tmp_path, model, optimizer, step)
+        save_run(tmp_path, model, optimizer, step)
     assert [path.name[:13] for path in checkpoints_in(tmp_path)] == [
         "step-00000003",
         "step-00000004",
@@ -148,85 +151,82 @@ def test_two_newest_are_kept(tmp_path):
 
 def test_the_same_step_can_be_saved_again(tmp_path):
     model, optimizer = trained()
-    paths = [save_checkpoint(tmp_path, model, optimizer, 1, [{"n": n}]) for n in (1, 1, 2)]
-    assert paths[0] == paths[1] != paths[2]
-    assert checkpoints_in(tmp_path) == [paths[2]]
+    paths = [save_run(tmp_path, model, optimizer, 1, [{"n": n}]) for n in (1, 1, 2)]
+    assert checkpoints_in(tmp_path) == [paths[2]] == [paths[0]]
+    assert load_run(tmp_path, model, optimizer).records == [{"n": 2}]
 
 
 def test_a_damaged_checkpoint_is_replaced_by_one_of_the_same_name(tmp_path):
-    path = save_checkpoint(tmp_path, *trained(), 3)
-    damage(path / WEIGHTS, "flipped")
-    torch.manual_seed(0)
-    assert save_checkpoint(tmp_path, *trained(), 3) == path
-    assert load_checkpoint(tmp_path, *trained(seed=1)).step == 3
+    path = save_run(tmp_path, *trained(), 3)
+    damage(path, "flipped")
+    assert save_run(tmp_path, *trained(), 3) == path
+    assert load_run(tmp_path, *trained(seed=1)).step == 3
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "flipped"])
-@pytest.mark.parametrize(
-    "name",
-    [WEIGHTS, "optimizer.safetensors", "random.safetensors", "records.json", "manifest.json"],
-)
-def test_damage_is_noticed_and_the_one_before_is_used(tmp_path, name, kind):
+@pytest.mark.parametrize("kind", ["truncated", "empty", "flipped"])
+def test_damage_is_noticed_and_the_one_before_is_used(tmp_path, kind):
     good, optimizer = trained(steps=2)
-    save_checkpoint(tmp_path, good, optimizer, 2)
-    newer = save_checkpoint(tmp_path, *trained(steps=3), 3)
-    damage(newer / name, kind)
+    save_run(tmp_path, good, optimizer, 2)
+    newer = save_run(tmp_path, *trained(steps=3), 3)
+    damage(newer, kind)
     other, its_optimizer = trained(seed=1)
-    with pytest.warns(UserWarning, match=f"{name}.*(damaged|missing).*going on from step-00000002"):
-        assert load_checkpoint(tmp_path, other, its_optimizer).step == 2
+    with pytest.warns(UserWarning, match="step-00000003.*damaged.*going on from step-00000002"):
+        assert load_run(tmp_path, other, its_optimizer).step == 2
     assert same(good, other)
 
 
+def test_a_missing_newest_checkpoint_leaves_the_one_before(tmp_path):
+    save_run(tmp_path, *trained(steps=2), 2)
+    damage(save_run(tmp_path, *trained(), 3), "missing")
+    assert load_run(tmp_path, *trained(seed=1)).step == 2
+
+
 def test_no_good_one_left_says_what_to_do_and_changes_nothing(tmp_path):
-    path = save_checkpoint(tmp_path, *trained(), 3)
-    damage(path / WEIGHTS, "truncated")
+    path = save_run(tmp_path, *trained(), 3)
+    damage(path, "truncated")
     model, optimizer = trained(seed=1)
     untouched, _ = trained(seed=1)
-    with pytest.raises(CorruptCheckpoint, match=r"model.safetensors is damaged.*delete .*resume"):
-        load_checkpoint(tmp_path, model, optimizer)
+    with pytest.raises(CorruptCheckpoint, match=r"step-00000003.* is damaged.*delete .*resume"):
+        load_run(tmp_path, model, optimizer)
     assert same(model, untouched)
 
 
 def test_nothing_to_load_is_named(tmp_path):
     model, optimizer = trained()
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
-        load_checkpoint(tmp_path / "nowhere", model, optimizer)
+        load_run(tmp_path / "nowhere", model, optimizer)
 
 
 def test_another_model_or_setting_is_refused_before_anything_changes(tmp_path):
-    save_checkpoint(tmp_path, *trained(), 3)
+    save_run(tmp_path, *trained(), 3)
     model, optimizer = trained(seed=1, width=5)
     untouched, _ = trained(seed=1, width=5)
     with pytest.raises(ValueError, match=r"another model: embed.weight is \(6, 4\) .* \(6, 5\)"):
-        load_checkpoint(tmp_path, model, optimizer)
+        load_run(tmp_path, model, optimizer)
     assert same(model, untouched)
     model, _ = trained(seed=1)
     untouched, _ = trained(seed=1)
     with pytest.raises(ValueError, match="weight_decay=0.1 in the optimizer, here it is 0.5"):
-        load_checkpoint(tmp_path, model, adamw(model, 1e-2, weight_decay=0.5))
+        load_run(tmp_path, model, adamw(model, 1e-2, weight_decay=0.5))
     assert same(model, untouched)
 
 
-@pytest.mark.parametrize("file_number", range(5))
-def test_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, file_number):
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, share):
     model, optimizer = trained(steps=2)
-    save_checkpoint(tmp_path, model, optimizer, 2)
-    write, written = checkpoints._write, []
+    save_run(tmp_path, model, optimizer, 2)
 
     def full(path, data):
-        if len(written) == file_number:
-            path.write_bytes(data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(path)
-        write(path, data)
+        path.write_bytes(data[: int(share * len(data))])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_write", full)
+    monkeypatch.setattr(checkpoints, "write_flushed", full)
     with pytest.raises(OSError, match="disk is full; kept: step-00000002.*Free some") as error:
-        save_checkpoint(tmp_path, *trained(steps=3), 3)
+        save_run(tmp_path, *trained(steps=3), 3)
     assert error.value.errno == errno.ENOSPC
     assert len(list(tmp_path.iterdir())) == 1  # nothing half-written stays and takes space
     other, its_optimizer = trained(seed=1)
-    assert load_checkpoint(tmp_path, other, its_optimizer).step == 2
+    assert load_run(tmp_path, other, its_optimizer).step == 2
     assert same(model, other)
 
 
@@ -238,12 +238,12 @@ def test_full_disk_for_real(tmp_path):
         pytest.skip("this machine does not let root mount a small disk")
     try:
         model, optimizer = trained(steps=2)
-        save_checkpoint(tmp_path, model, optimizer, 2)
+        save_run(tmp_path, model, optimizer, 2)
         big = Small(width=4000)
         with pytest.raises(OSError, match="disk is full; kept: step-00000002"):
-            save_checkpoint(tmp_path, big, adamw(big, 1e-2), 3)
+            save_run(tmp_path, big, adamw(big, 1e-2), 3)
         other, its_optimizer = trained(seed=1)
-        assert load_checkpoint(tmp_path, other, its_optimizer).step == 2
+        assert load_run(tmp_path, other, its_optimizer).step == 2
         assert same(model, other)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -252,7 +252,127 @@ def test_full_disk_for_real(tmp_path):
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="not written.*kept: none before it"):
-        save_checkpoint(tmp_path / "file" / "run", *trained(), 1)
+        save_run(tmp_path / "file" / "run", *trained(), 1)
+
+
+TENSORS = {
+    "weight": torch.arange(6.0).reshape(2, 3).T,  # not contiguous
+    "half": torch.ones(3, dtype=torch.bfloat16),
+    "count": torch.tensor(7),
+    "none": torch.zeros(0, 4),
+}
+INFO = {"step": 3, "loss": 0.1 + 0.2, "text": "Größe", "list": [1, None, True]}
+
+
+def test_low_layer_round_trip(tmp_path):
+    save_checkpoint(tmp_path / "one", TENSORS, INFO)
+    tensors, info = load_checkpoint(tmp_path / "one")
+    assert info == INFO and tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype
+        torch.testing.assert_close(tensors[name], tensor, atol=0, rtol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    save_checkpoint(str(tmp_path / "empty"), {}, {})
+    assert load_checkpoint(str(tmp_path / "empty")) == ({}, {})
+
+
+def test_low_layer_is_read_by_safetensors_itself(tmp_path):
+    save_checkpoint(tmp_path / "one", TENSORS, INFO)
+    with safe_open(tmp_path / "one", "pt") as file:
+        assert torch.equal(file.get_tensor("weight"), TENSORS["weight"])
+        metadata = file.metadata()
+    assert json.loads(metadata["info"]) == INFO
+    assert metadata == read_metadata((tmp_path / "one").read_bytes())
+    assert metadata["sha256"] == content_hash(TENSORS, metadata["info"])
+
+
+def test_each_flipped_bit_and_each_cut_is_noticed(tmp_path):
+    path = tmp_path / "one"
+    save_checkpoint(path, {"weight": torch.arange(3.0), "step": torch.tensor(5)}, {"n": 1})
+    whole = path.read_bytes()
+    want = load_checkpoint(path)
+    harmless = 0
+    for place in range(len(whole)):
+        for bit in (0, 5):
+            path.write_bytes(
+                whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+            )
+            try:
+                tensors, info = load_checkpoint(path)
+            except CorruptCheckpoint as error:
+                assert "one is damaged" in str(error)
+                continue
+            harmless += 1  # a flip in the header's padding, which says nothing
+            assert info == want[1] and tensors.keys() == want[0].keys()
+            assert all(torch.equal(tensors[name], want[0][name]) for name in tensors)
+    assert harmless < 20
+    for n_bytes in range(len(whole)):
+        path.write_bytes(whole[:n_bytes])
+        with pytest.raises(CorruptCheckpoint):
+            load_checkpoint(path)
+
+
+def test_a_plain_safetensors_file_is_no_checkpoint(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "plain")
+    with pytest.raises(CorruptCheckpoint, match="does not have the sha256"):
+        load_checkpoint(tmp_path / "plain")
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "nothing")
+
+
+def test_the_file_before_is_never_written_into(tmp_path):
+    path, other_name = tmp_path / "one", tmp_path / "link"
+    save_checkpoint(path, {"weight": torch.zeros(2)}, {"n": 1})
+    os.link(path, other_name)
+    save_checkpoint(path, {"weight": torch.ones(2)}, {"n": 2})
+    assert load_checkpoint(other_name)[1] == {"n": 1}
+    assert load_checkpoint(path)[1] == {"n": 2}
+
+
+@pytest.mark.parametrize("fails", ["write_flushed", "replace"])
+def test_low_layer_leaves_what_was_there_where_it_fails(tmp_path, monkeypatch, fails):
+    path = tmp_path / "one"
+    save_checkpoint(path, {"weight": torch.zeros(2)}, {"n": 1})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os if fails == "replace" else checkpoints, fails, full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, {"weight": torch.ones(2)}, {"n": 2})
+    assert [file.name for file in tmp_path.iterdir()] == ["one"]
+    assert load_checkpoint(path)[1] == {"n": 1}
+
+
+def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+    calls = []
+
+    def note(name, real):
+        def called(*arguments):
+            calls.append(name)
+            return real(*arguments)
+
+        return called
+
+    monkeypatch.setattr(checkpoints.os, "fsync", note("flush", os.fsync))
+    monkeypatch.setattr(checkpoints.os, "replace", note("rename", os.replace))
+    save_checkpoint(tmp_path / "one", {"weight": torch.zeros(2)}, {})
+    assert calls == ["flush", "rename", "flush"][: 3 if os.name == "posix" else 2]
+
+
+def test_hash_changes_with_anything_that_matters():
+    one = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}
+    others = [
+        ({"b": one["a"], "a": one["b"]}, "x"),
+        ({"a": one["a"]}, "x"),
+        (one | {"a": torch.tensor([2.0, 1.0])}, "x"),
+        (one | {"a": torch.tensor([[1.0, 2.0]])}, "x"),
+        (one | {"b": one["b"].view(torch.int32)}, "x"),
+        (one, "y"),
+    ]
+    hashes = {content_hash(one, "x"), *(content_hash(*other) for other in others)}
+    assert len(hashes) == len(others) + 1
+    assert content_hash(dict(reversed(one.items())), "x") == content_hash(one, "x")
 
 
 N_STEPS = 200

@@ -1,10 +1,11 @@
 """Checkpoints that survive a killed process, a full disk and a damaged file.
 
-A checkpoint is a folder `step-00000100-1a2b3c4d` inside the run's folder: weights and optimizer
-state as safetensors (never pickle), the state of torch's random number generators, the records so
-far, and a manifest with the sha256 of each file. It is written under another name, flushed to the
-disk and then renamed, so a folder under its final name is complete; the name ends with the
-manifest's own hash. The newest checkpoint and the one before it are kept.
+Two layers. `save_checkpoint` and `load_checkpoint` write and verify one file: tensors as
+safetensors (never pickle), facts about them as JSON in its header, one sha256 over all. It is
+written under another name, flushed to the disk and then renamed, so a file under its final name is
+complete. `save_run` and `load_run` keep the checkpoints of a run, `step-00000100.safetensors`:
+weights, optimizer state, random number generators and records. The newest and the one before it
+are kept.
 
 Left out on purpose: sharded checkpoints, and writing while training goes on.
 """
@@ -22,33 +23,149 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-MANIFEST = "manifest.json"
-UNFINISHED = ".unfinished-"  # a checkpoint that is being written, or whose writer was killed
+UNFINISHED = ".unfinished-"  # a file that is being written, or whose writer was killed
 
 
 class CorruptCheckpoint(RuntimeError):
-    """A checkpoint's files are missing, truncated or changed; says what to do."""
+    """A checkpoint is truncated or was changed; says what to do."""
 
 
 class Checkpoint(NamedTuple):
-    """What `load_checkpoint` read: the number of finished steps, the records, the folder."""
+    """What `load_run` read: the number of finished steps, the records, the file."""
 
     step: int
     records: list[dict]
     path: Path
 
 
-def save_checkpoint(
+def save_checkpoint(path: Path | str, tensors: dict[str, Tensor], info: dict) -> None:
+    """Write tensors and facts about them to one file, which appears whole or not at all.
+
+    The bytes go to another name beside `path`, are flushed to the disk, and get their final name by
+    `os.replace`. Until then, a file that was there under that name stays as it is.
+
+    Args:
+        path: the file; its folder must exist.
+        tensors: any shapes and dtypes, by name; no two may share memory.
+        info: what must fit into JSON: the step, settings, records.
+
+    Raises:
+        OSError: where the disk is full or the folder can't be written; no part of a file stays.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/new", {"weight": torch.ones(2)}, {"step": 3})
+    ...     load_checkpoint(f"{folder}/new")
+    ({'weight': tensor([1., 1.])}, {'step': 3})
+
+    Source: Pillai et al. 2014, "All File Systems Are Not Created Equal", section 2 (write to
+    another file, flush, rename).
+    """
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(info)
+    data = save(tensors, metadata={"info": text, "sha256": content_hash(tensors, text)})
+    unfinished = path.with_name(UNFINISHED + path.name)
+    try:
+        write_flushed(unfinished, data)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors and the facts that `save_checkpoint` wrote, after verifying them.
+
+    Args:
+        path: the file.
+
+    Returns:
+        tensors: by name, on the CPU; info: as it was given.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        CorruptCheckpoint: where it is truncated, was changed, or is no checkpoint.
+    """
+    data = Path(path).read_bytes()
+    try:
+        tensors, metadata = load(data), read_metadata(data)
+    except (SafetensorError, ValueError) as error:
+        raise CorruptCheckpoint(f"{path} is damaged: {error} ({len(data)} bytes)") from error
+    text = metadata.get("info", "")
+    if metadata.get("sha256") != content_hash(tensors, text):
+        raise CorruptCheckpoint(
+            f"{path} is damaged: its content does not have the sha256 that its header names"
+        )
+    return tensors, json.loads(text)
+
+
+def content_hash(tensors: dict[str, Tensor], text: str) -> str:
+    """Return a sha256 over names, dtypes, shapes and bytes of tensors, and a text.
+
+    The order of the names does not matter; any other change does.
+
+    >>> ones = {"weight": torch.ones(2)}
+    >>> content_hash(ones, "") == content_hash({"weight": torch.ones(2)}, "")
+    True
+    >>> content_hash(ones, "") == content_hash({"weight": torch.ones(2, 1)}, "")
+    False
+    """
+    sha = hashlib.sha256(json.dumps(text).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        sha.update(raw.numpy().tobytes())
+    return sha.hexdigest()
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """Return what stands in the header of a safetensors file beside the tensors: texts by name.
+
+    Args:
+        data: the whole file: 8 bytes with the header's length, the header as JSON, the tensors.
+
+    Raises:
+        ValueError: where the header is no JSON.
+
+    >>> read_metadata(save({"weight": torch.ones(1)}, metadata={"info": "{}"}))
+    {'info': '{}'}
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return header.get("__metadata__", {})
+
+
+def write_flushed(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk (Windows has no such call)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def save_run(
     folder: Path | str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
     records: Sequence[dict] = (),
 ) -> Path:
-    """Write model, optimizer, random state and records to a new folder inside `folder`.
+    """Write model, optimizer, random state and records to a new checkpoint in `folder`.
 
     The checkpoint before it is kept, older ones go, and none goes before the new one is complete.
 
@@ -60,63 +177,42 @@ def save_checkpoint(
         records: what `train` has recorded so far; must fit into JSON.
 
     Returns:
-        The folder of the new checkpoint.
+        The file of the new checkpoint.
 
     Raises:
         OSError: where the disk is full or the folder can't be written; earlier checkpoints stay.
 
     >>> import tempfile; model = nn.Linear(2, 1)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_checkpoint(folder, model, torch.optim.SGD(model.parameters()), 3).name[:13]
-    'step-00000003'
+    ...     save_run(folder, model, torch.optim.SGD(model.parameters()), 3).name
+    'step-00000003.safetensors'
     """
     folder = Path(folder)
     slots, numbers = _split_optimizer(optimizer)
-    files = {
-        "model.safetensors": save(_contiguous(_unique_tensors(model))),
-        "optimizer.safetensors": save(_contiguous(slots)),
-        "random.safetensors": save(_random_state()),
-        "records.json": json.dumps(list(records)).encode(),
-    }
-    manifest = {
-        "step": step,
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        "optimizer": numbers,
-    }
-    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
-    target = folder / f"step-{step:08d}-{hashlib.sha256(files[MANIFEST]).hexdigest()[:8]}"
+    parts = {"model": _unique_tensors(model), "optimizer": slots, "random": _random_state()}
+    tensors = {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()}
+    info = {"step": step, "optimizer": numbers, "records": list(records)}
+    path = folder / f"step-{step:08d}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove(folder.glob(UNFINISHED + "*"))
-        new = folder / f"{UNFINISHED}{target.name}"
-        new.mkdir()
-        try:
-            for name, data in files.items():
-                _write(new / name, data)
-            _flush_folder(new)
-            if target.exists() and not _is_good(target):
-                _remove([target])
-            if not target.exists():  # the same name has the same content
-                os.replace(new, target)
-            _flush_folder(folder)
-        finally:
-            _remove([new])
+        save_checkpoint(path, tensors, info)
     except OSError as error:
-        n_bytes = sum(len(data) for data in files.values())
+        n_bytes = sum(tensor.nbytes for tensor in tensors.values())
         raise _explain(error, folder, n_bytes) from error
-    others = [path for path in checkpoints_in(folder) if path != target]
-    older = [path for path in others if _step_of(path) < step]
-    _remove(path for path in others if path not in older[-1:])
-    return target
+    others = [other for other in checkpoints_in(folder) if other != path]
+    older = [other for other in others if other.name < path.name]
+    _remove(other for other in others if other not in older[-1:])
+    return path
 
 
-def load_checkpoint(
+def load_run(
     folder: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> Checkpoint:
     """Restore the newest good checkpoint into model, optimizer and torch's random generators.
 
-    A damaged one is passed over with a warning, where the one before it is good. All files are
-    verified before the first tensor is changed. Without `optimizer`, the model alone is restored.
+    A damaged one is passed over with a warning, where the one before it is good. All is verified
+    before the first tensor is changed. Without `optimizer`, the model alone is restored.
 
     Raises:
         FileNotFoundError: where `folder` holds no checkpoint.
@@ -125,8 +221,8 @@ def load_checkpoint(
 
     >>> import tempfile; model = nn.Linear(2, 1); optimizer = torch.optim.SGD(model.parameters())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = save_checkpoint(folder, model, optimizer, 3, [{"step": 2, "loss": 0.5}])
-    ...     load_checkpoint(folder, model, optimizer)[:2]
+    ...     path = save_run(folder, model, optimizer, 3, [{"step": 2, "loss": 0.5}])
+    ...     load_run(folder, model, optimizer)[:2]
     (3, [{'step': 2, 'loss': 0.5}])
     """
     paths = checkpoints_in(folder)
@@ -135,14 +231,14 @@ def load_checkpoint(
     damage = []
     for path in reversed(paths):
         try:
-            files, manifest = _read_verified(path)
+            tensors, info = load_checkpoint(path)
         except CorruptCheckpoint as error:
             damage.append(str(error))
             continue
         if damage:
             warnings.warn(f"{damage[0]}; going on from {path.name} instead", stacklevel=2)
-        _restore(files, manifest, model, optimizer, path)
-        return Checkpoint(manifest["step"], json.loads(files["records.json"]), path)
+        _restore(tensors, info, model, optimizer, path)
+        return Checkpoint(info["step"], info["records"], path)
     raise CorruptCheckpoint(
         f"{'; '.join(damage)}; no good checkpoint is left: "
         f"delete {folder} (or pass resume=False) to train again from the start"
@@ -155,8 +251,7 @@ def checkpoints_in(folder: Path | str) -> list[Path]:
     >>> checkpoints_in("no/such/folder")
     []
     """
-    paths = Path(folder).glob("step-????????-????????")
-    return sorted(path for path in paths if path.is_dir())  # the name begins with the step
+    return sorted(Path(folder).glob("step-????????.safetensors"))  # the name holds the step
 
 
 def set_aside(folder: Path | str) -> Path | None:
@@ -168,20 +263,20 @@ def set_aside(folder: Path | str) -> Path | None:
     if not checkpoints_in(folder):
         return None
     old = folder.with_name(folder.name + ".old")
-    _remove([old])
+    shutil.rmtree(old, ignore_errors=True)
     os.replace(folder, old)
     return old
 
 
 def _restore(
-    files: dict[str, bytes],
-    manifest: dict,
+    tensors: dict[str, Tensor],
+    info: dict,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
     path: Path,
 ) -> None:
-    """Put verified files into model, optimizer and generators; compares all before it changes."""
-    weights = load(files["model.safetensors"])
+    """Put verified tensors into model, optimizer and generators; compares before it changes."""
+    weights = _part(tensors, "model")
     own = _unique_tensors(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -193,15 +288,21 @@ def _restore(
             "folder, or pass resume=False"
         )
     if optimizer is not None:
-        _restore_optimizer(optimizer, load(files["optimizer.safetensors"]), manifest, path)
+        _restore_optimizer(optimizer, _part(tensors, "optimizer"), info["optimizer"], path)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name])
     if optimizer is not None:  # with the model alone, there is no run to continue
-        random = load(files["random.safetensors"])
+        random = _part(tensors, "random")
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the tensors of one part of a run's checkpoint, under their own names."""
+    prefix = part + "/"
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict]:
@@ -224,10 +325,9 @@ def _split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor
 
 
 def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], manifest: dict, path: Path
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict, path: Path
 ) -> None:
     """Load the state of the optimizer, or raise where its settings are not those of the run."""
-    numbers = manifest["optimizer"]
     groups = _split_optimizer(optimizer)[1]["groups"]
     for mine, saved in zip(groups, numbers["groups"], strict=False):
         names = [name for name in mine | saved if mine.get(name) != saved.get(name)]
@@ -267,10 +367,6 @@ def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
     return unique
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def _random_state() -> dict[str, Tensor]:
     """Return the state of torch's global generators, as byte tensors."""
     state = {"cpu": torch.get_rng_state()}
@@ -279,58 +375,9 @@ def _random_state() -> dict[str, Tensor]:
     return state
 
 
-def _read_verified(path: Path) -> tuple[dict[str, bytes], dict]:
-    """Return the files and the manifest of a checkpoint, or raise CorruptCheckpoint."""
-    try:
-        raw = (path / MANIFEST).read_bytes()
-        if hashlib.sha256(raw).hexdigest()[:8] != path.name[-8:]:
-            raise CorruptCheckpoint(f"{path / MANIFEST} is damaged (its hash is not in the name)")
-        manifest = json.loads(raw)
-        files = {name: (path / name).read_bytes() for name in manifest["files"]}
-    except FileNotFoundError as error:
-        raise CorruptCheckpoint(f"{error.filename} is missing") from error
-    for name, digest in manifest["files"].items():
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise CorruptCheckpoint(
-                f"{path / name} is damaged: {len(files[name])} bytes whose sha256 is not the one "
-                "in the manifest"
-            )
-    return files, manifest
-
-
-def _is_good(path: Path) -> bool:
-    try:
-        _read_verified(path)
-    except CorruptCheckpoint:
-        return False
-    return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk (Windows has no such call)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _remove(folders) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _step_of(path: Path) -> int:
-    return int(path.name.split("-")[1])
+def _remove(paths) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _explain(error: OSError, folder: Path, n_bytes: int) -> OSError:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.runtime import progress
-from utils.train.checkpoints import checkpoints_in, load_checkpoint, save_checkpoint, set_aside
+from utils.train.checkpoints import checkpoints_in, load_run, save_run, set_aside
 from utils.train.losses import IGNORE_INDEX
 from utils.train.optimizers import clip_gradients
 
@@ -126,7 +126,7 @@ def train(
             done, stopped = step + 1, stop.is_set()
             due = checkpoint_every and done % checkpoint_every == 0
             if checkpoint is not None and (due or stopped or done == n_steps):
-                last_good = save_checkpoint(checkpoint, model, optimizer, done, records)
+                last_good = save_run(checkpoint, model, optimizer, done, records)
             if stopped:
                 raise TrainingInterrupted(_describe_stop(done, n_steps, last_good), records)
     return records
@@ -175,7 +175,7 @@ def _start_run(
     if not resume:
         set_aside(checkpoint)
         return 0, [], None
-    step, records, path = load_checkpoint(checkpoint, model, optimizer)
+    step, records, path = load_run(checkpoint, model, optimizer)
     if step > n_steps:
         raise ValueError(
             f"{path} has {step} steps, more than n_steps={n_steps}: raise n_steps, use another "
