@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.test_decoder import decoder, every_variant, ids
-from utils.model.cache import KVCache
+from utils.model.cache import KVCache, update_cache
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -93,3 +93,17 @@ def test_update_appends_and_returns_all_so_far():
     k, v = cache.update(1, second, -second)
     want = torch.cat([first, second], dim=2)
     assert torch.equal(k, want) and torch.equal(v, -want)
+
+
+def test_update_cache_writes_in_place_and_refuses_what_does_not_fit():
+    keys, values = torch.zeros(2, 3, 5, 4), torch.zeros(2, 3, 5, 4)
+    new = torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    all_keys, all_values = update_cache(keys, values, new, -new, length=2)
+    assert all_keys.shape == (2, 3, 4, 4)
+    assert all_keys.data_ptr() == keys.data_ptr() and all_values.data_ptr() == values.data_ptr()
+    assert torch.equal(keys[:, :, 2:4], new) and torch.equal(values[:, :, 2:4], -new)
+    assert not keys[:, :, :2].any() and not keys[:, :, 4:].any()
+    before = keys.clone()
+    with pytest.raises(ValueError, match="do not fit"):
+        update_cache(keys, values, new, new, length=4)
+    assert torch.equal(keys, before)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from utils.model.sampling import sample_next_token
+from utils.runtime import generator
 
 N_DRAWS = 20_000
 
@@ -129,3 +130,32 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_logits_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(B, V\)"):
         sample_next_token(torch.zeros(4))
+
+
+def kept_by(filters, logits, n=4000):
+    """Return which tokens are drawn at all."""
+    draws = sample_next_token(logits.expand(n, -1), generator=generator(0), **filters)
+    return set(draws.tolist())
+
+
+@pytest.mark.parametrize("min_p", [0.0, 0.05, 0.2, 0.5, 1.0])
+def test_min_p_keeps_what_transformers_keeps(min_p):
+    from transformers import MinPLogitsWarper
+
+    logits = 1.5 * torch.randn(1, 12, generator=generator(3))
+    theirs = MinPLogitsWarper(min_p)(None, logits.clone())[0].isfinite().nonzero().flatten()
+    assert kept_by({"min_p": min_p}, logits) == set(theirs.tolist())
+
+
+def test_min_p_comes_after_the_other_filters_and_is_relative_to_the_largest():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    assert kept_by({"min_p": 0.5}, logits) == {0, 1}
+    assert kept_by({"min_p": 0.2, "top_k": 2}, logits) == {0, 1}
+    assert kept_by({"min_p": 0.2, "temperature": 0.1}, logits) == {0}
+    assert kept_by({"min_p": 1.0}, torch.zeros(1, 3)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("min_p", [-0.1, 1.1, float("nan")])
+def test_min_p_out_of_range_is_named(min_p):
+    with pytest.raises(ValueError, match="min_p"):
+        sample_next_token(torch.zeros(1, 3), min_p=min_p)

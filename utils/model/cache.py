@@ -13,6 +13,42 @@ from torch import Tensor
 from utils.model.config import TransformerConfig
 
 
+def update_cache(
+    keys: Tensor, values: Tensor, new_keys: Tensor, new_values: Tensor, length: int
+) -> tuple[Tensor, Tensor]:
+    """Write the keys and values of new tokens behind those that are there; return all of them.
+
+    The buffers are changed in place, so that nothing is copied but the new tokens.
+
+    Args:
+        keys, values: (B, H_kv, S, K) buffers with room for S tokens.
+        new_keys, new_values: (B, H_kv, T, K) of the T new tokens.
+        length: tokens that the buffers hold already.
+
+    Returns:
+        Keys and values (B, H_kv, length + T, K), views of the buffers.
+
+    Raises:
+        ValueError: where the new tokens do not fit; the buffers are as before.
+
+    >>> keys, values = torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 4, 2)
+    >>> new = torch.ones(1, 1, 1, 2)
+    >>> update_cache(keys, values, new, 2 * new, length=2)[0].shape, keys[0, 0, :, 0]
+    (torch.Size([1, 1, 3, 2]), tensor([0., 0., 1., 0.]))
+
+    Source: Shazeer 2019, "Fast Transformer Decoding", section 2.4.
+    """
+    end = length + new_keys.shape[2]
+    if end > keys.shape[2]:
+        raise ValueError(
+            f"the cache holds {length} of {keys.shape[2]} tokens and {new_keys.shape[2]} more do "
+            "not fit: make it larger"
+        )
+    keys[:, :, length:end] = new_keys
+    values[:, :, length:end] = new_values
+    return keys[:, :, :end], values[:, :, :end]
+
+
 class KVCache:
     """Room for the keys and values of `capacity` tokens in every layer.
 
@@ -79,7 +115,4 @@ class KVCache:
             ValueError: where the new tokens don't fit.
         """
         self.check_room(k.shape[0], k.shape[2])
-        end = self.length + k.shape[2]
-        self.keys[layer, :, :, self.length : end] = k
-        self.values[layer, :, :, self.length : end] = v
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        return update_cache(self.keys[layer], self.values[layer], k, v, self.length)

@@ -42,6 +42,7 @@ def generate(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
     attention_mask: Tensor | None = None,
+    min_p: float | None = None,
 ) -> Tensor:
     """Return the prompt followed by the tokens that the model writes.
 
@@ -50,7 +51,8 @@ def generate(
         token_ids: (B, T) prompts of one length, or padded on the left with `attention_mask`.
         max_new_tokens: most tokens to write; less where every row has written `end_id`.
         end_id: a row that has written it is filled with it.
-        temperature: 0 for the most likely token each time.
+        temperature, top_k, top_p, min_p: as in `sample_next_token`; temperature 0 takes the most
+            likely token each time.
         attention_mask: (B, T) bool, False at padding.
 
     Returns:
@@ -92,7 +94,7 @@ def generate(
                 else:
                     mask = None if keep is None else keep[:, :end]
                     logits = model(token.unsqueeze(-1), cache, positions, mask)[:, -1]
-            token = sample_next_token(logits, temperature, top_k, top_p, generator)  # (B,)
+            token = sample_next_token(logits, temperature, top_k, top_p, generator, min_p)  # (B,)
             if end_id is not None:
                 token = token.masked_fill(finished, end_id)
                 finished |= token == end_id
@@ -113,6 +115,7 @@ def generate_batch(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    min_p: float | None = None,
 ) -> list[list[int]]:
     """Return the model's response to each prompt, without prompt, padding and end token.
 
@@ -146,6 +149,7 @@ def generate_batch(
         top_p=top_p,
         generator=generator,
         attention_mask=keep,
+        min_p=min_p,
     )
     responses = out[:, T:].tolist()
     return [row[: row.index(end_id)] if end_id in row else row for row in responses]

@@ -1,7 +1,7 @@
 """Choosing the next token from logits.
 
-Filters are applied in the usual order: temperature, top-k, top-p. Source: Fan et al. 2018 (top-k),
-Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1 (top-p).
+Filters are applied in the usual order: temperature, top-k, top-p, min-p. Left out on purpose:
+penalties for repetition, which change the model's opinion and not the choice.
 """
 
 from __future__ import annotations
@@ -16,27 +16,37 @@ def sample_next_token(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    min_p: float | None = None,
 ) -> Tensor:
-    """Draw one token per row.
+    """Draw one token per row from the softmax of its logits, after filters.
+
+    Filters act in this order, each on what the ones before it left: temperature, top_k, top_p,
+    min_p. What is left is drawn in proportion to its probability.
 
     Args:
         logits: (B, V).
         temperature: divides the logits; 0 takes the most likely token, whatever the generator.
-        top_k: keep the k most likely tokens.
-        top_p: keep the most likely tokens that together have at least this probability.
+        top_k: keep the k most likely tokens; of equals some, so that never more than k stay.
+        top_p: keep the fewest of the most likely tokens that together have at least this
+            probability, the probabilities of what top_k left being scaled to a sum of 1.
         generator: source of randomness.
+        min_p: keep tokens at least this many times as likely as the most likely one.
 
     Returns:
         (B,) int64.
 
     Raises:
-        ValueError: for a negative temperature, a top_k or top_p out of range, or logits of
-            another shape.
+        ValueError: for a negative temperature, a top_k, top_p or min_p out of range, or logits
+            of another shape.
 
     >>> sample_next_token(torch.tensor([[0.1, 0.9, 0.2]]), temperature=0)
     tensor([1])
+
+    Source: Fan et al. 2018, "Hierarchical Neural Story Generation", section 5.1 (top-k); Holtzman
+    et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1 (top-p); Nguyen et al.
+    2025, "Turning Up the Heat: Min-p Sampling", section 3 (min-p).
     """
-    check_settings(temperature, top_k, top_p)
+    check_settings(temperature, top_k, top_p, min_p)
     if logits.dim() != 2:
         raise ValueError(f"logits must have shape (B, V), got {tuple(logits.shape)}")
     if temperature == 0:
@@ -51,10 +61,15 @@ def sample_next_token(
         before = ordered.cumsum(dim=-1) - ordered  # (B, V) mass of the more likely tokens
         ordered = ordered.masked_fill(before >= top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)
+    if min_p is not None:
+        least = min_p * probabilities.amax(dim=-1, keepdim=True)  # (B, 1)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)  # (B,)
 
 
-def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_settings(
+    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None = None
+) -> None:
     """Refuse settings out of range, used or not."""
     if not temperature >= 0:  # not "< 0": this way round, NaN is refused too
         raise ValueError(f"temperature must be at least 0, got {temperature}")
@@ -62,3 +77,5 @@ def check_settings(temperature: float, top_k: int | None, top_p: float | None) -
         raise ValueError(f"top_k must be at least 1, got {top_k}: None keeps all tokens")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    if min_p is not None and not 0 <= min_p <= 1:
+        raise ValueError(f"min_p must be from 0 to 1, got {min_p}: it is a share of the largest")
