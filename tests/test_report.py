@@ -131,3 +131,27 @@ def test_explorer_draws_the_chosen_map():
 def test_explorer_refuses_maps_that_do_not_fit():
     with pytest.raises(ValueError, match=r"\(L, H, 3, 3\)"):
         widgets.attention_explorer(np.zeros((2, 3, 4, 4)), ["a", "b", "c"])
+
+
+def test_sampling_explorer_draws_anew_when_a_slider_moves():
+    logits = torch.tensor([3.0, 2.0, 1.0, 0.0])
+    box = widgets.sampling_explorer(logits, ["a", " b", "\n", "d"], n_draws=50)
+    (temperature, top_p, min_p), seed, picture = box.children[0].children, *box.children[1:]
+    pictures = [bytes(picture.value)]
+    for control, value in ((temperature, 0.0), (temperature, 2.0), (top_p, 0.5), (seed, 3)):
+        control.value = value
+        pictures.append(bytes(picture.value))
+    assert all(image.startswith(b"\x89PNG") for image in pictures)
+    assert len(set(pictures)) >= 4
+    assert min_p.value == 0.0
+
+
+def test_sampling_figure_names_the_draw_and_refuses_what_does_not_fit():
+    figure = widgets.draw_sampling(
+        torch.tensor([0.0, 9.0]), ["a", " b"], {"temperature": 0.0}, seed=0, n_draws=5
+    )
+    title = figure.axes[0].get_title(loc="left")
+    assert title == "1 of 2 tokens are ever drawn; the first is '·b'"
+    plt.close(figure)
+    with pytest.raises(ValueError, match="one a name"):
+        widgets.sampling_explorer(torch.zeros(3), ["a"])

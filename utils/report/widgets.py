@@ -1,18 +1,24 @@
-"""Widgets: the attention explorer, in which layer, head and token are chosen.
+"""Widgets: explorers of attention (layer, head, token) and of sampling (temperature, top-p, min-p).
 
-What is drawn is computed by `attended` and drawn by `draw_attention`; the widget only chooses.
+`draw_attention` and `draw_sampling` draw; the widgets only choose.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from utils.report.plots import MAP, PALETTE, heat_map
+from utils.model.sampling import sample_next_token
+from utils.report.plots import FULL, MAP, PALETTE, heat_map
+from utils.runtime import generator
+
+N_SHOWN = 16  # bars of the sampling explorer
 
 
 def visible_names(tokens: Sequence[str]) -> list[str]:
@@ -108,3 +114,76 @@ def attention_explorer(maps: np.ndarray, tokens: Sequence[str]):
         control.observe(redraw, names="value")
     redraw()
     return widgets.VBox([widgets.HBox([layer, head, token]), picture])
+
+
+def draw_sampling(
+    logits: Tensor, names: Sequence[str], settings: Mapping[str, float], seed: int, n_draws: int
+) -> Figure:
+    """Return a figure of how often each of the likeliest tokens is drawn, beside its probability.
+
+    Args:
+        logits: (V,).
+        names: texts of the V tokens.
+        settings: temperature, top_p and min_p of `sample_next_token`.
+        seed: of the draws.
+        n_draws: how many tokens are drawn.
+    """
+    probabilities = logits.softmax(-1)
+    drawn = sample_next_token(
+        logits.expand(n_draws, -1), generator=generator(seed), **settings
+    )  # (n_draws,)
+    shares = torch.bincount(drawn, minlength=len(logits)) / n_draws
+    shown = probabilities.topk(min(N_SHOWN, len(logits))).indices.tolist()
+    figure, axes = plt.subplots(figsize=FULL, layout="constrained")
+    places = np.arange(len(shown))
+    for offset, values, colour, label in (
+        (-0.2, probabilities, PALETTE[1], "the model's probability"),
+        (0.2, shares, PALETTE[0], f"share of {n_draws:,} draws"),
+    ):
+        axes.bar(places + offset, values[shown].tolist(), 0.38, color=colour, label=label)
+    axes.set_xticks(places, visible_names([names[i] for i in shown]), rotation=60, fontsize=9)
+    axes.set(ylabel="share", ylim=(0, None))
+    axes.legend(frameon=False)
+    kept = int((shares > 0).sum())
+    first = visible_names([names[int(drawn[0])]])[0]
+    axes.set_title(
+        f"{kept} of {len(names):,} tokens are ever drawn; the first is {first!r}", loc="left"
+    )
+    return figure
+
+
+def sampling_explorer(logits: Tensor, names: Sequence[str], n_draws: int = 2000):
+    """Return a widget that draws the next token at a chosen temperature, top-p, min-p and seed.
+
+    Args:
+        logits: (V,) of the next token.
+        names: texts of the V tokens.
+        n_draws: tokens drawn for each picture.
+
+    Raises:
+        ValueError: where logits and names don't fit.
+    """
+    import ipywidgets as widgets
+
+    if logits.shape != (len(names),):
+        raise ValueError(f"logits must be ({len(names)},), one a name, got {tuple(logits.shape)}")
+    sliders = {
+        "temperature": widgets.FloatSlider(1.0, min=0.0, max=3.0, step=0.1),
+        "top_p": widgets.FloatSlider(1.0, min=0.05, max=1.0, step=0.05),
+        "min_p": widgets.FloatSlider(0.0, min=0.0, max=1.0, step=0.05),
+    }
+    for name, slider in sliders.items():
+        slider.description = name
+    seed = widgets.BoundedIntText(0, min=0, max=9999, description="seed")
+    picture = widgets.Image(format="png")
+
+    def redraw(change=None) -> None:
+        settings = {name: slider.value for name, slider in sliders.items()}
+        figure = draw_sampling(logits, names, settings, seed.value, n_draws)
+        picture.value = as_png(figure)
+        plt.close(figure)
+
+    for control in (*sliders.values(), seed):
+        control.observe(redraw, names="value")
+    redraw()
+    return widgets.VBox([widgets.HBox([*sliders.values()]), seed, picture])
