@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +128,26 @@ def generator(seed: int, device: str = "cpu") -> torch.Generator:
     True
     """
     return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set variables of the environment for libraries that read no other settings, then undo it.
+
+    >>> with environment(COURSE_TIER="gpu"):
+    ...     setting("COURSE_TIER")
+    'gpu'
+    """
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def has_display() -> bool:

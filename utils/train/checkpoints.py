@@ -119,7 +119,7 @@ def content_hash(tensors: dict[str, Tensor], text: str) -> str:
     for name, tensor in sorted(tensors.items()):
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        sha.update(raw.numpy().tobytes())
+        sha.update(raw.numpy())
     return sha.hexdigest()
 
 
