@@ -30,7 +30,7 @@ def canonical(name: str) -> str:
 def declared() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(text) for text in project["dependencies"] + extras["test"]]
+    return [Requirement(text) for text in project["dependencies"] + extras["test"] + extras["ops"]]
 
 
 def test_every_declared_range_admits_its_pin():
@@ -97,13 +97,13 @@ def test_second_installation_does_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(bootstrap, "run", pretend)
     bootstrap.main()
-    assert [c[-1] for c in commands][1:] == ["torch", ".[test]"]
+    assert [c[-1] for c in commands][1:] == ["torch", ".[test,ops]"]
     commands.clear()
     bootstrap.main()
     assert commands == []
     (tmp_path / "constraints.txt").write_text("torch==2.13.1\n")
     bootstrap.main()
-    assert [c[-1] for c in commands] == ["torch", ".[test]"]
+    assert [c[-1] for c in commands] == ["torch", ".[test,ops]"]
 
 
 def test_an_unsupported_python_says_which_versions_would_do(monkeypatch):
