@@ -75,3 +75,25 @@ def test_copies_of_copies_leave_one():
     assert without_near_duplicates(texts, threshold=0.6) == [0]
     assert without_near_duplicates(["one", "two"]) == [0, 1]
     assert without_near_duplicates(["", ""]) == [0]
+
+
+def test_pages_with_a_few_words_changed_are_found():
+    rng = random.Random(0)
+    pages = [page for page in make_pages(world_corpus(800, seed=4), 8) if len(page.split()) > 100]
+    changed = []
+    for page in pages:
+        words = page.split()
+        for place in rng.sample(range(len(words)), 2):
+            words[place] = "elsewhere"
+        changed.append(" ".join(words))
+    alike = [jaccard(shingles(a), shingles(b)) for a, b in zip(pages, changed, strict=True)]
+    assert min(alike) > 0.7
+    kept = without_near_duplicates([*pages, *changed])
+    n_copies_left = sum(i >= len(pages) for i in kept)
+    assert n_copies_left < 0.05 * len(pages)
+    assert len(pages) - (len(kept) - n_copies_left) < 0.02 * len(pages)
+
+
+def test_runs_of_no_words_are_refused():
+    with pytest.raises(ValueError, match="n_words"):
+        without_near_duplicates(["a b", "x y"], n_words=0)

@@ -38,3 +38,8 @@ def test_planted_notes_are_there_as_often_as_asked():
     assert [sum(text.startswith(note) for text in texts) for note in notes] == [1, 4]
     assert len(set(texts)) >= 5
     assert private_notes(2, seed=1) == notes != private_notes(2, seed=2)
+
+
+def test_a_note_that_is_planted_less_than_once_is_refused():
+    with pytest.raises(ValueError, match="copies"):
+        plant(["x"], ["a", "b"], [1, 0])

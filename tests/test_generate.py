@@ -102,6 +102,17 @@ def test_sampling_follows_the_generator():
     assert torch.equal(sample(0), sample(0)) and not torch.equal(sample(0), sample(1))
 
 
+def test_filters_reach_the_choice_of_each_token():
+    model, greedy = decoder(), generate(decoder(), ids(), 8)
+    prompts = [row.tolist() for row in ids()]
+    for only_the_best in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}):
+        hot = {"temperature": 5.0, "generator": torch.Generator().manual_seed(0)}
+        assert not torch.equal(generate(model, ids(), 8, **hot), greedy)
+        assert torch.equal(generate(model, ids(), 8, **hot, **only_the_best), greedy)
+        got = generate_batch(model, prompts, 8, pad_id=0, end_id=-1, **hot, **only_the_best)
+        assert got == greedy[:, 9:].tolist()
+
+
 @every_variant
 def test_padded_prompts_get_the_responses_they_get_alone(config):
     model = decoder(config)

@@ -2,8 +2,6 @@
 
 import pytest
 
-from utils.text.cleaning import clean_text, rejection_reason
-from utils.text.contamination import find_contamination
 from utils.text.corpora import python_reference, world_corpus
 from utils.text.pipeline import mix, run_pipeline, stage_rows
 from utils.text.raw import make_pages, raw_crawl
@@ -62,48 +60,6 @@ def test_nothing_left_is_an_error_that_names_the_rule():
         run_pipeline(["menu", "login"])
     with pytest.raises(ValueError, match="empty"):
         run_pipeline([])
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("<p>a</p>\r\n<br/>b", "a\nb"),
-        ("x < y and y > z", "x < y and y > z"),
-        ("<identifier> stays", "<identifier> stays"),
-        ("e\u0301", "\u00e9"),
-        ("a\x00\x07b\ud800", "ab"),
-        ("a\n\n\n\n\nb", "a\n\nb"),
-    ],
-)
-def test_cleaning(raw, clean):
-    assert clean_text(raw) == clean
-    assert clean_text(clean_text(raw)) == clean_text(raw)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("Home | Login", "too short"),
-        ("#### 12345 " * 20, "mostly symbols"),
-        (
-            "thÃ© ward is clÃ©an and thÃ© nursÃ© is kind to all who come in thÃ© night",
-            "wrong encoding",
-        ),
-        ("buy this now\n" * 10, "repeated lines"),
-        ("A sentence that has a good number of words and then comes to its end.", None),
-    ],
-)
-def test_reasons(text, reason):
-    assert rejection_reason(text) == reason
-
-
-def test_contamination_ignores_case_punctuation_and_place():
-    questions = ["What is the dose of Tegevane for a child under ten?"]
-    hit = find_contamination(["So: what IS the dose, of Tegevane for a child?"], questions)
-    assert [h.document for h in hit] == [0]
-    assert find_contamination(["The dose of Tegevane is high for a child."], questions) == []
-    with pytest.raises(ValueError, match="no words"):
-        find_contamination(["x"], ["?!"])
 
 
 def test_mixture_follows_weights_and_counts_epochs():

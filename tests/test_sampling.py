@@ -1,7 +1,11 @@
 """Choosing a token: greedy, the kept tokens, and the distribution of many draws."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from utils.model.sampling import sample_next_token
 from utils.runtime import generator
@@ -110,7 +114,7 @@ def test_logits_are_not_changed():
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    "arguments, message",
     [
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
@@ -122,9 +126,9 @@ def test_logits_are_not_changed():
         ({"temperature": 0, "top_k": 0}, "top_k"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        sample_next_token(torch.zeros(1, 4), **settings)
+        sample_next_token(torch.zeros(1, 4), **arguments)
 
 
 def test_logits_of_another_shape_are_refused():
@@ -159,3 +163,73 @@ def test_min_p_comes_after_the_other_filters_and_is_relative_to_the_largest():
 def test_min_p_out_of_range_is_named(min_p):
     with pytest.raises(ValueError, match="min_p"):
         sample_next_token(torch.zeros(1, 3), min_p=min_p)
+
+
+def shares_left(logits, temperature, top_k, top_p, min_p):
+    """Return the share of each token by the definitions, one token at a time, and the narrowest
+    margin by which a filter decided."""
+    weights = [math.exp((x - max(logits)) / temperature) for x in logits]
+    p = [w / math.fsum(weights) for w in weights]
+    kept = sorted(range(len(p)), key=lambda i: -p[i])
+    margin = 1.0
+    if top_k is not None:
+        kept = kept[:top_k]
+    if top_p is not None:
+        whole, sums = math.fsum(p[i] for i in kept), [0.0]
+        for i in kept:
+            sums.append(sums[-1] + p[i] / whole)
+        margin = min(abs(total - top_p) for total in sums[1:-1]) if len(kept) > 1 else 1.0
+        kept = [i for i, before in zip(kept, sums, strict=False) if before < top_p]
+    if min_p is not None:
+        largest = p[kept[0]]
+        margin = min([margin] + [abs(p[i] / largest - min_p) for i in kept[1:]])
+        kept = [i for i in kept if p[i] >= min_p * largest]
+    whole = math.fsum(p[i] for i in kept)
+    return [p[i] / whole if i in kept else 0.0 for i in range(len(p))], margin
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 9999),
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+    top_k=st.none() | st.integers(1, 9),
+    top_p=st.none() | st.floats(0.05, 1.0),
+    min_p=st.none() | st.floats(0.0, 1.0),
+)
+def test_all_filters_together_leave_what_the_definitions_leave(
+    seed, temperature, top_k, top_p, min_p
+):
+    logits = 1.5 * torch.randn(8, generator=generator(seed))
+    shares, margin = shares_left(logits.tolist(), temperature, top_k, top_p, min_p)
+    assume(margin > 1e-5)  # nearer than that rounding decides
+    drawn = sample_next_token(
+        logits.expand(4000, -1), temperature, top_k, top_p, generator(seed), min_p
+    )
+    counts = torch.bincount(drawn, minlength=8)
+    for count, share in zip(counts.tolist(), shares, strict=True):
+        spread = math.sqrt(4000 * share * (1 - share))
+        assert (share > 0 or count == 0) and abs(count - 4000 * share) <= 7 * spread + 7
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(
+    "filters", [{"top_k": 3}, {"top_p": 0.6}, {"top_p": 0.95}, {"top_k": 7, "top_p": 0.8}]
+)
+def test_the_chain_of_transformers_keeps_the_same_tokens(filters, temperature):
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    for seed in range(5):
+        logits = 1.5 * torch.randn(1, 12, generator=generator(seed))
+        scores = TemperatureLogitsWarper(temperature)(None, logits.clone())
+        if "top_k" in filters:
+            scores = TopKLogitsWarper(filters["top_k"])(None, scores)
+        if "top_p" in filters:
+            scores = TopPLogitsWarper(filters["top_p"])(None, scores)
+        theirs = scores[0].softmax(-1)  # (V,)
+        drawn = sample_next_token(
+            logits.expand(N_DRAWS, -1), temperature, generator=generator(0), **filters
+        )
+        counts = torch.bincount(drawn, minlength=12)
+        assert not counts[theirs == 0].any()
+        spread = (N_DRAWS * theirs * (1 - theirs)).sqrt()
+        assert bool(((counts - N_DRAWS * theirs).abs() <= 6 * spread + 6).all())

@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--trust", action="store_true", help="no sandbox: only for files that you wrote yourself"
     )
+    export = commands.add_parser("export-nbgrader", help="write a lab as a release for nbgrader")
+    export.add_argument("lab", help="name of the lab, for example 02_attention")
+    export.add_argument("--out", type=Path, required=True, help="course folder to write to")
     return top
 
 
@@ -71,6 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
             secret=chosen.secret,
             n_jobs=chosen.jobs,
         )
+    if chosen.command == "export-nbgrader":
+        from utils.build.export import main as export
+
+        return export(chosen.lab, chosen.out)
     from utils.lab import reset_lab
 
     try:

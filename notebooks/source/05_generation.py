@@ -1,14 +1,13 @@
 # %% [markdown]
 # # 05 Generation
 #
-# **75 minutes** · before this: unit 04 · after this: `work/05_generation.ipynb`,
-# a lab of 90 minutes · the machine needs about a minute
+# **90 minutes** · before this: unit 04 · after this: `work/05_generation.ipynb`,
+# a lab of 95 minutes · the machine needs about a minute
 #
 # A trained model gives a score to every possible next token, and that is all it
 # does. Text comes from choosing one, appending it, and asking again. How you
 # choose decides whether the model raves, repeats itself, or tells the truth. How
-# you ask again decides what it costs, and most of the money that language models
-# cost is spent here.
+# you ask again decides what an answer costs.
 
 # %%
 import matplotlib.pyplot as plt
@@ -75,10 +74,35 @@ print(tokenizer.decode(by_hand[0].tolist()).replace("<|end|>", "\n"))
 
 # %% [markdown]
 # Asked for anything it likes, the model finds a question that it likes, and then
-# the same question again. Each token is the likeliest; the text is not like any
-# that it read. A page in which every word is the most probable one is a very
-# improbable page. And once a line stands there twice, a third time is what the
-# pattern asks for.
+# the same question again and again. How likely is that question? Multiply the
+# probabilities of its tokens.
+
+
+# %%
+def chance_of(line, row):
+    """Return the probability that a model goes on after a row with a line."""
+    new = torch.tensor([tokenizer.encode(line)])  # (1, T)
+    with torch.inference_mode():
+        shares = model(torch.cat([row, new], dim=1))[0].softmax(-1)
+    return shares[row.shape[1] - 1 : -1].gather(1, new.T).prod().item()
+
+
+line = "Question: What is 14+14?\n"
+assert line in tokenizer.decode(by_hand[0].tolist())
+document = tokenizer.encode(line + "Answer: 14+14=28.") + [tokenizer.end_id]
+twice_before = torch.tensor([[tokenizer.end_id] + 2 * document])
+once, again = chance_of(line, nothing), chance_of(line, twice_before)
+print(f"from nothing: {once:.0e}, where it stands twice: {again:.0e}")
+assert once < 1e-3 and again < 2 * once
+
+# %% [markdown]
+# Each of its tokens is the likeliest where it stands, and the line is rarer than
+# one in a thousand. **The likeliest tokens don't make a typical text.** Nor is it
+# what it has written that holds the model fast: a third time is hardly likelier
+# than the first. It has learned that a document owes nothing to the one before.
+# So it always begins from the same place, and the likeliest way on from there is
+# always the same. Large models have that trouble, too, and one more: a phrase
+# becomes likelier each time it is repeated (Holtzman et al., figure 4).
 #
 # For a question with one right answer greedy is fine. For anything else one has to
 # **sample**: draw the next token at random, by its probability.
@@ -96,14 +120,13 @@ ids = torch.tensor([[tokenizer.end_id, *tokenizer.encode("Trestex")]])
 with torch.inference_mode():
     next_logits = model(ids)[0, -1]  # (V,)
 order = next_logits.argsort(descending=True)[:8]
-names = [tokenizer.decode([int(i)]) for i in order]
 plots.grouped_bars(
     {
-        name: {
+        tokenizer.decode([int(i)]): {
             f"T = {T}": float((next_logits / T).softmax(-1)[i])
             for T in (0.5, 1.0, 2.0)
         }
-        for name, i in zip(names, order, strict=True)
+        for i in order
     },
     title="The temperature decides how much of a choice is left",
     ylabel="probability after 'Trestex'",
@@ -115,8 +138,8 @@ plt.show()
 # *Figure 1. Three bars for each of the eight likeliest tokens. At a temperature
 # of a half the first stands far above the others, at two they are nearly level.*
 #
-# So a knob between dull and mad, and where should it stand? Here the world helps,
-# since we can count. Two hundred questions, each answered once at each
+# So a knob between dull and mad, and where should it stand? In the world of this
+# course truth can be counted. Two hundred questions, each answered once at each
 # temperature: how many answers are true? And two hundred documents from nothing:
 # how many different ones?
 
@@ -127,22 +150,29 @@ prompts = [plain_prompt(tokenizer, question) for question in asked]
 stops = {"pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
 
 
-def measure(**settings):
-    """Return the share of true answers, and of documents that are different."""
+def true_share(**settings):
+    """Return the share of true answers to the questions."""
     settings = stops | settings | {"generator": generator(0)}
     answers = generate_batch(model, prompts, 40, **settings)
-    true = sum(
+    right = [
         judge(world, question, tokenizer.decode(ids)).correct
         for question, ids in zip(asked, answers, strict=True)
-    )
+    ]
+    return sum(right) / len(right)
+
+
+def different_share(**settings):
+    """Return the share of documents from nothing that are different."""
+    settings = stops | settings | {"generator": generator(0)}
     free = generate_batch(model, nothing.tolist() * 200, 60, **settings)
-    return true / 200, len({tuple(ids) for ids in free}) / 200
+    return len({tuple(ids) for ids in free}) / len(free)
 
 
 # %%
+print(f"chance moves a share by up to {1.96 * (0.25 / 200) ** 0.5:.2f}")
 temperatures = [0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
-measured = [measure(temperature=T) for T in temperatures]
-true, different = zip(*measured, strict=True)
+true = [true_share(temperature=T) for T in temperatures]
+different = [different_share(temperature=T) for T in temperatures]
 plots.lines(
     {
         "different documents": (temperatures, different),
@@ -166,22 +196,101 @@ plt.show()
 #
 # ## Cutting off the tail
 #
-# What goes wrong at two? Not the likely tokens. There are a thousand others, each
-# with next to no probability, and all together with a lot. A text of forty tokens
-# draws forty times, and one draw from the tail is enough. So cut the tail off.
+# What goes wrong in the heat? Take two places: one where the model is sure, since it
+# has learned how answers begin, and one where a name comes that may be anybody's.
+
+# %%
+texts = {
+    "sure": "Question: Where does Trestex live?\nAnswer:",
+    "unsure": "One morning",
+}
+places = {}
+with torch.inference_mode():
+    for name, text in texts.items():
+        ids = torch.tensor([[tokenizer.end_id, *tokenizer.encode(text)]])
+        places[name] = model(ids)[0, -1]  # (V,)
+for name, logits in places.items():
+    for T in (1.0, 2.5):
+        ordered = (logits / T).softmax(-1).sort(descending=True).values
+        tail = ordered[20:].sum()
+        print(
+            f"{name}, T = {T}: the likeliest {ordered[0]:.2f}, "
+            f"all but the first 20 together {tail:.1f}"
+        )
+
+# %% [markdown]
+# The likeliest tokens are not the trouble. A thousand others have next to nothing
+# each and, at 2.5, about half of the whole. An answer of a dozen tokens draws a
+# dozen times, and one draw from the tail is enough. So cut the tail off.
 #
 # - **top-k** keeps the k likeliest tokens, wherever the model is sure or unsure.
 # - **top-p** keeps the fewest tokens that together reach the probability p, so few
 #   where the model is sure and many where it is not.
 # - **min-p** keeps those at least p times as likely as the likeliest. It looks
 #   at the top alone, so a long tail cannot vote itself in.
+#
+# By hand, the tokens that top-p and min-p leave, and then what the course's
+# function draws from at the same settings:
+
+
+# %%
+def kept_by_hand(logits, T, rule, p):
+    """Return the set of tokens that a rule keeps at a temperature."""
+    shares = (logits / T).softmax(-1)
+    if rule == "min_p":
+        return {i for i, s in enumerate(shares) if s >= p * shares.max()}
+    kept, total = set(), 0.0
+    for i in shares.argsort(descending=True):  # top-p
+        if total < p:
+            kept.add(int(i))
+        total += shares[i]
+    return kept
+
+
+for logits in places.values():
+    for rule, p in (("top_p", 0.9), ("min_p", 0.1)):
+        drawn = sample_next_token(
+            logits.expand(5000, -1), generator=generator(0), **{rule: p}
+        )
+        assert set(drawn.tolist()) == kept_by_hand(logits, 1.0, rule, p)
+print("the function draws from just these tokens")
+
+# %% [markdown]
+# Here is that function, and then what the rules keep as the temperature rises.
 
 # %%
 show(sample_next_token)
 
+# %%
+heats = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+plots.lines(
+    {
+        f"{rule.replace('_', '-')} {p}, {name}": (
+            heats,
+            [len(kept_by_hand(logits, T, rule, p)) for T in heats],
+        )
+        for rule, p in (("top_p", 0.9), ("min_p", 0.1))
+        for name, logits in places.items()
+    }
+    | {"top-k 5": (heats, [5] * len(heats))},
+    title="In the heat top-p lets hundreds of tokens in, min-p does not",
+    xlabel="temperature",
+    ylabel="tokens kept, of 1,024 (log scale)",
+    log_y=True,
+    points=True,
+)
+plt.show()
+assert len(kept_by_hand(places["sure"], 2.5, "top_p", 0.9)) > 100
+assert len(kept_by_hand(places["sure"], 2.5, "min_p", 0.1)) < 5
+
 # %% [markdown]
-# Let them try a temperature of 2.5, at which nothing that the model says is true
-# any more. Before you run it: which of the three saves most?
+# *Figure 3. Five lines over the temperature. At one, top-p and min-p both keep one
+# token where the model is sure and over ten where it is not; top-k keeps five at
+# both. From two on, both lines of top-p stand at hundreds, those of min-p at one
+# and at a few dozen.*
+#
+# Let them try a temperature of 2.5, at which hardly anything that the model says is
+# true any more. Before you run it: which of the three saves most?
 
 # %%
 my_choice = "top-p"  # top-k, top-p or min-p; change it to yours
@@ -195,13 +304,13 @@ filters = {
 }
 hot = {
     name: {
-        f"T = {T}": measure(temperature=T, **kept)[0] for T in (1.0, 1.5, 2.5)
+        f"T = {T}": true_share(temperature=T, **kept) for T in (1.0, 1.5, 2.5)
     }
     for name, kept in filters.items()
 }
 plots.grouped_bars(
     hot,
-    title="Heat first, then a cut: only the cut by the top survives it",
+    title="Heat first, then a cut: measured from the top, it saves most",
     ylabel="share of true answers",
 )
 plt.show()
@@ -210,33 +319,34 @@ print(f"you chose {my_choice}, best is {max(saved, key=saved.get)}")
 assert saved["min-p, 0.1"] > saved["top-k, 5"] > saved["top-p, 0.9"]
 
 # %% [markdown]
-# *Figure 3. Share of true answers in four groups, three temperatures each. Without
-# a filter it falls to nothing, with top-p as well. Top-k keeps less than half of
-# them at the highest temperature, min-p most.*
+# *Figure 4. Share of true answers in four groups, three temperatures each. Without
+# a filter it falls to almost nothing, with top-p as well. Top-k saves some of them
+# at the highest temperature, min-p most.*
 #
-# At that heat nine tenths of the probability lie in hundreds of tokens, so top-p
-# keeps hundreds. It isn't that top-p is bad; at a temperature of one it does
-# what it should. Filters and temperature act one after the other, and the order
-# matters: here temperature comes first, as in most libraries.
+# These are single settings of each; a stricter one keeps more truth and leaves less
+# of a choice. Nor is top-p bad: at a temperature of one it does what it should. But
+# filters and temperature act one after the other, and the order matters. Here
+# temperature comes first, as in `transformers`, and top-p meets the tail when it
+# has grown already.
 #
 # Try it on one distribution. Move the temperature up and watch the right half
 # of the picture fill, then pull min-p up. (Where widgets are not shown, look at
-# Figure 4, which is one setting of it.)
+# Figure 5, which is one setting of it.)
 
 # %% tags=["nbval-ignore-output"]
-names = tokenizer.tokens(range(tokenizer.vocab_size))
-sampling_explorer(next_logits, names)
+vocabulary = tokenizer.tokens(range(tokenizer.vocab_size))
+sampling_explorer(next_logits, vocabulary)
 
 # %%
 settings = {"temperature": 2.0, "top_p": 1.0, "min_p": 0.1}
-draw_sampling(next_logits, names, settings, seed=0, n_draws=2000)
+draw_sampling(next_logits, vocabulary, settings, seed=0, n_draws=2000)
 plt.show()
 
 # %% [markdown]
-# *Figure 4. Two bars for each of sixteen tokens: the model's probability, and how
+# *Figure 5. Two bars for each of sixteen tokens: the model's probability, and how
 # often the token is drawn at a temperature of two with a min-p of 0.1. The first
-# nine, all of them verbs, share the draws almost evenly, two more get a few, and
-# the rest get none.*
+# nine, all of them verbs, share the draws more evenly than their probabilities,
+# two more get a few, and the rest get none.*
 #
 # > **Governance box.** Temperature, filters and seed are part of what a product
 # > says to people. *Record* them with each answer that may matter later, with the
@@ -274,24 +384,57 @@ print("one token at a time, without a mask: same as all at once with one")
 
 # %% [markdown]
 # The mask is gone: what a token may not see isn't there yet. In the decoder each
-# layer has its own keys and values, and `KVCache` holds them all. Read a text in
-# pieces of several sizes, and compare the logits with those of one long pass:
+# layer has its own keys and values, and `KVCache` holds them all. Read texts in
+# pieces of several sizes, and compare the logits with those of one long pass. At
+# four bytes a number both carry rounding errors; at eight bytes only a true
+# difference would be left.
 
 # %%
-text = "Question: Write k4t9 again.\nAnswer: k4t9. Trestex lives in Quill."
-row = torch.tensor([tokenizer.encode(text)])
-cache = KVCache(model.config, batch_size=1, capacity=row.shape[1])
-with torch.inference_mode():
-    pieces = row.split([1, 5, 1, 1, row.shape[1] - 8], dim=1)
-    in_pieces = torch.cat([model(piece, cache) for piece in pieces], dim=1)
-    at_once = model(row)
-gap = ((in_pieces - at_once).abs().max() / at_once.abs().max()).item()
+from copy import deepcopy
+
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import pack_documents
+
+unseen = tokenizer.encode_batch(world_corpus(600, seed=501))
+unseen = pack_documents(unseen, tokenizer.end_id)  # one row of tokens
+batch = unseen[: 32 * 128].view(32, 128)  # (B, T)
+bars, gaps = {torch.float32: 1e-5, torch.float64: 1e-12}, {}
+for dtype, bar in bars.items():
+    exact = deepcopy(model).to(dtype)
+    cache = KVCache(model.config, batch_size=32, capacity=128, dtype=dtype)
+    with torch.inference_mode():
+        pieces = batch.split([1, 5, 1, 1, 120], dim=1)
+        in_pieces = torch.cat([exact(piece, cache) for piece in pieces], dim=1)
+        at_once = exact(batch)
+    gaps[dtype] = (in_pieces - at_once).abs().max() / at_once.abs().max()
+    print(f"{dtype}: gap below {bar:.0e}: {bool(gaps[dtype] < bar)}")
 claims.add(
     "logits with a cache equal those without, over the largest logit",
-    measured="below 1e-5" if gap < 1e-5 else f"{gap:.0e}",
-    bar="1e-5",
-    holds=gap < 1e-5,
+    measured="below" if all(gaps[d] < bars[d] for d in bars) else f"{gaps}",
+    bar="1e-5, in float64 1e-12",
+    holds=all(gaps[d] < bars[d] for d in bars),
 )
+
+# %% [markdown]
+# So writing by hand, with a cache, is the loop from above in which only the new
+# token is read:
+
+
+# %%
+def write_with_cache(model, ids, n_new, temperature=0.0, chance=None):
+    """Return rows with n_new tokens appended; each token is read once."""
+    cache = KVCache(model.config, len(ids), ids.shape[1] + n_new)
+    new = ids
+    with torch.inference_mode():
+        for _ in range(n_new):
+            logits = model(new, cache)[:, -1]  # (B, V)
+            new = sample_next_token(logits, temperature, generator=chance)
+            new = new.unsqueeze(-1)  # (B, 1)
+            ids = torch.cat([ids, new], dim=1)
+    return ids
+
+
+assert torch.equal(by_hand, write_with_cache(model, nothing, 90))
 
 # %% [markdown]
 # And the time? A fresh model of the base's shape, with a longer context; what it
@@ -309,25 +452,34 @@ from dataclasses import replace
 from utils.model.decoder import Decoder
 
 torch.manual_seed(0)
-long = Decoder(replace(model.config, context_length=320)).eval()
+long = Decoder(replace(model.config, context_length=512)).eval()
 prompt = torch.randint(1024, (1, 16), generator=generator(0))
 
 
-def seconds(write, n_new):
-    """Return the seconds of the quicker of two runs."""
+def seconds(write, *arguments):
+    """Return the seconds of the quickest of three runs."""
     found = []
-    for _ in range(2):
+    for _ in range(3):
         begin = time.perf_counter()
-        write(long, prompt, n_new)
+        write(*arguments)
         found.append(time.perf_counter() - begin)
     return min(found)
 
 
 lengths = [32, 64, 128, 256]
-without = [seconds(greedy_by_hand, n) for n in lengths]
-with_cache = [seconds(generate, n) for n in lengths]
+without, with_cache = (
+    [seconds(write, long, prompt, n) for n in lengths]
+    for write in (greedy_by_hand, write_with_cache)
+)
 factor = without[-1] / with_cache[-1]
 print(f"factor at 256 tokens: you guessed {my_factor}, it is {factor:.0f}")
+print(
+    f"utils' generate: {without[-1] / seconds(generate, long, prompt, 256):.0f}"
+)
+
+# %% [markdown]
+# The last line is the course's `generate`. It has the same cache and joins small
+# operations into fewer, since at one token the calls cost more than the arithmetic.
 
 # %%
 plots.lines(
@@ -349,13 +501,14 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 5. Seconds over the number of new tokens. Without a cache the line bends
-# upwards; with one it stays flat along the bottom.*
+# *Figure 6. Seconds over the number of new tokens. Without a cache the line bends
+# upwards; with one it rises slowly along the bottom.*
 #
 # Time is bought with memory. Each token needs a key and a value of width `d_head`
-# in every layer and for each key-value head: the formula of unit 03, and now you
-# can weigh it. How much memory does one chat of 128,000 tokens hold in a model of
-# 70 billion weights?
+# in every layer and for each key-value head:
+# $2 \cdot n_{layers} \cdot n_{kv} \cdot d_{head}$ numbers, the formula of unit 03.
+# The base model's cache can be weighed. How much memory does one chat of 128,000
+# tokens hold in a model of 70 billion weights?
 
 # %%
 my_gigabytes = 1.0  # change it to yours
@@ -364,7 +517,12 @@ my_gigabytes = 1.0  # change it to yours
 from utils.model.accounting import LLAMA_70B, cache_bytes
 
 ours = KVCache(model.config, batch_size=1, capacity=128)
-assert ours.n_bytes == cache_bytes(model.config, 128, bytes_each=4)
+weighed = ours.keys.nbytes + ours.values.nbytes
+shape = model.config
+numbers = 2 * shape.n_layers * shape.n_kv_heads * shape.d_head  # for each token
+assert weighed == numbers * 128 * 4  # tokens, bytes of a float32
+assert weighed == cache_bytes(shape, 128, bytes_each=4)
+print(f"the base model's cache of 128 tokens: {weighed:,} bytes")
 chat = cache_bytes(LLAMA_70B, 128_000) / 1e9
 alone = cache_bytes(replace(LLAMA_70B, n_kv_heads=64), 128_000) / 1e9
 print(f"you guessed {my_gigabytes} GB, it is {chat:.0f} GB")
@@ -372,18 +530,16 @@ print(f"with 64 key-value heads instead of 8: {alone:.0f} GB")
 
 # %% [markdown]
 # Half of a large accelerator, for one user. That is why keys and values are
-# shared among heads (unit 02), and why services that sell long contexts think
-# about little else.
+# shared among heads (unit 02), and why long contexts cost more than short ones.
 #
 # ## Many at once
 #
-# A pass over one token reads every weight of the model once and does little
-# with it. Reading the same weights for 64 users at once costs hardly more, so
-# prompts are put together into a **batch**. They have different lengths, and all
-# rows must end at the same place, since that is where the next token comes. So
-# the padding stands on the **left**. Two things must be told to the model: the
-# padding is not to be looked at, and each row counts its positions from its own
-# first token.
+# A pass over one token reads every weight of the model once and does little with
+# it. The same weights, once read, can serve many users, so prompts are put
+# together into a **batch**. They have different lengths, and all rows must end at
+# the same place, since that is where the next token comes. So the padding stands
+# on the **left**. Two things must be told to the model: the padding is not to be
+# looked at, and each row counts its positions from its own first token.
 
 # %%
 show(generate_batch)
@@ -407,35 +563,36 @@ claims.add(
 
 
 # %%
-def answer(pad_left, with_mask):
+def share_true(asked, pad_left=True, with_mask=True, pad=tokenizer.pad_id):
     """Return the share of true answers for a way of padding."""
+    prompts = [plain_prompt(tokenizer, question) for question in asked]
     T = max(map(len, prompts))
-    gaps = [T - len(prompt) for prompt in prompts]
-    rows, keep = [], []
-    for prompt, gap in zip(prompts, gaps, strict=True):
-        padding, seen = [tokenizer.pad_id] * gap, [True] * len(prompt)
+    rows, seen = [], []
+    for prompt in prompts:
+        padding, kept = [pad] * (T - len(prompt)), [True] * len(prompt)
+        hidden = [False] * len(padding)
         rows.append(padding + prompt if pad_left else prompt + padding)
-        keep.append([False] * gap + seen if pad_left else seen + [False] * gap)
+        seen.append(hidden + kept if pad_left else kept + hidden)
     out = generate(
         model,
         torch.tensor(rows),
         40,
         end_id=tokenizer.end_id,
-        attention_mask=torch.tensor(keep) if with_mask else None,
-    )
-    texts = [
-        tokenizer.decode(row[T:].tolist(), skip_special=True) for row in out
-    ]
+        attention_mask=torch.tensor(seen) if with_mask else None,
+    )[:, T:]
+    answers = [tokenizer.decode(row, skip_special=True) for row in out.tolist()]
     right = [
         judge(world, question, text).correct
-        for question, text in zip(asked, texts, strict=True)
+        for question, text in zip(asked, answers, strict=True)
     ]
     return sum(right) / len(right)
 
 
 # %%
 padded = {
-    f"{side}, {'mask' if with_mask else 'no mask'}": answer(left, with_mask)
+    f"{side}, {'mask' if with_mask else 'no mask'}": share_true(
+        asked, left, with_mask
+    )
     for side, left in (("left", True), ("right", False))
     for with_mask in (True, False)
 }
@@ -450,48 +607,42 @@ assert padded["left, mask"] > 0.95 > 0.5 > padded["right, mask"]
 assert padded["right, mask"] > padded["right, no mask"]
 
 # %% [markdown]
-# *Figure 6. Four bars. On the left nearly all answers are true, on the right about
+# *Figure 7. Four bars. On the left nearly all answers are true, on the right about
 # a third with a mask and hardly any without.*
 #
 # The next token is read off the last place of a row. On the right, that is a
-# padding token, and the model is asked what follows *it*. No exception, fluent
-# text, wrong answers, and rows of the longest prompts are right, which makes the
-# mistake hard to find.
+# padding token, and the model is asked what follows *it*. No exception, no
+# warning, wrong answers. The rows of the longest prompts have no padding and come
+# out right, so whoever looks at one example may see nothing.
 #
 # The second bar is the treacherous one. Without a mask the model looks at padding,
 # and here it gets away with it: this padding token was never trained on, and
-# rotary positions care for distances alone. Pad with a token that means something
-# to the model, the end token say, as many checkpoints without a padding token
-# do, and ask in words that it has not met:
+# rotary positions care for distances alone. Many checkpoints have no padding token
+# and pad with the end token, which does mean something to the model. Do that, and
+# ask in words that it has not met:
+
+# %% tags=["nbval-ignore-output"]
+hard = questions(world, "held_out_phrasing", 400, seed=9)
+pads = {"padding token": tokenizer.pad_id, "end token": tokenizer.end_id}
+right = {
+    (name, with_mask): share_true(hard, with_mask=with_mask, pad=pad)
+    for name, pad in pads.items()
+    for with_mask in (True, False)
+}
+for (name, with_mask), correct in right.items():
+    shown = "mask" if with_mask else "no mask"
+    print(f"{name}, {shown}: {correct:.1%} true")
 
 # %%
-hard = questions(world, "held_out_phrasing", 400, seed=9)
-hard_prompts = [plain_prompt(tokenizer, question) for question in hard]
-longest = max(map(len, hard_prompts))
-rows = torch.tensor(
-    [[tokenizer.end_id] * (longest - len(p)) + p for p in hard_prompts]
-)
-kept = torch.tensor(
-    [[False] * (longest - len(p)) + [True] * len(p) for p in hard_prompts]
-)
-right = {}
-for name, mask in (("with a mask", kept), ("without", None)):
-    out = generate(
-        model, rows, 40, end_id=tokenizer.end_id, attention_mask=mask
-    )
-    texts = [
-        tokenizer.decode(r.tolist(), skip_special=True)
-        for r in out[:, longest:]
-    ]
-    right[name] = sum(
-        judge(world, question, text).correct
-        for question, text in zip(hard, texts, strict=True)
-    )
-    print(f"{name}: {right[name] / 4:.0f} % true")
-assert right["with a mask"] > right["without"]
+lost = {name: right[name, True] - right[name, False] for name in pads}
+assert right["padding token", True] == right["end token", True]
+assert lost["end token"] > 0.01
+print("lost without a mask, with the end token: more than one in a hundred")
 
 # %% [markdown]
-# A few answers in a hundred, lost without a word.
+# With a mask it makes no difference which token stands in the gap. Without one,
+# some answers in a hundred are lost without a word, and only a comparison with the
+# same prompts one by one would show it.
 #
 # ## Guess, then check: speculative decoding
 #
@@ -523,59 +674,80 @@ show(speculative_decode)
 # A claim about probabilities needs counting. Take a vocabulary of five, a target
 # and a draft that disagree, and write two tokens, 10,000 times. The **chi-square**
 # statistic adds up the squared differences of counted and expected, each over the
-# expected; if the rule is right, it exceeds its p-value's threshold as rarely as
-# chance does.
+# expected. Even a right rule misses the expected a little; the **p-value** says
+# how often chance alone would miss it by at least as much. Beside the rule stand
+# two that look right: keep all that is proposed, or draw a refused token from $p$
+# itself.
 
 # %%
-tables = [torch.randn(5, 5, generator=generator(s)) for s in (0, 1)]
+p_logits, q_logits = (torch.randn(5, 5, generator=generator(s)) for s in (0, 1))
 
 
-def as_model(table):
-    """Return a model in which each token decides the next."""
-    return lambda token_ids: table[token_ids]
+def by_rule(chance):
+    """Return two tokens after token 0 by the rule."""
+    return speculative_decode(
+        lambda ids: p_logits[ids],  # a model in which a token decides the next
+        lambda ids: q_logits[ids],
+        torch.tensor([0]),
+        2,
+        generator=chance,
+    ).token_ids[1:]
 
 
-def p_value(draft, target, n_draws=10_000):
+def by_wrong_rule(chance, keeps_all):
+    """Return two tokens: all proposed are kept, or the refused drawn from p."""
+    row = [0]
+    for _ in range(2):
+        p, q = (logits[row[-1]].softmax(-1) for logits in (p_logits, q_logits))
+        token = int(torch.multinomial(q, 1, generator=chance))
+        refused = torch.rand((), generator=chance) * q[token] >= p[token]
+        if refused and not keeps_all:
+            token = int(torch.multinomial(p, 1, generator=chance))
+        row.append(token)
+    return row[1:]
+
+
+# %%
+def p_value(write, n_texts=10_000):
     """Return how often chance alone gives counts at least this far off."""
-    counts, g = torch.zeros(5, 5, dtype=torch.float64), generator(1)
-    for _ in range(n_draws):
-        start = torch.tensor([0])
-        written = speculative_decode(
-            as_model(target), as_model(draft), start, 2, generator=g
-        ).token_ids
-        counts[written[1], written[2]] += 1
-    p = tables[0].double().softmax(-1)
-    expected = n_draws * p[0].unsqueeze(-1) * p  # (5, 5)
+    counts, chance = torch.zeros(5, 5, dtype=torch.float64), generator(1)
+    for _ in range(n_texts):
+        first, second = write(chance)
+        counts[first, second] += 1
+    p = p_logits.double().softmax(-1)
+    expected = n_texts * p[0].unsqueeze(-1) * p  # (5, 5)
     statistic = ((counts - expected) ** 2 / expected).sum()
-    return torch.special.gammaincc(torch.tensor(24 / 2.0), statistic / 2).item()
+    n_free = counts.numel() - 1  # the last count follows from the others
+    half = torch.tensor([n_free / 2, statistic / 2])
+    return torch.special.gammaincc(*half).item()
 
 
-# %%
-by_rule = p_value(draft=tables[1], target=tables[0])
-by_draft = p_value(draft=tables[1], target=tables[1])  # the draft's own text
-print(f"the rule: p over 0.001: {by_rule > 0.001}")
-print(f"the draft alone: p over 0.001: {by_draft > 0.001}")
+found = {
+    "the rule": p_value(by_rule),
+    "refused ones drawn from p": p_value(lambda g: by_wrong_rule(g, False)),
+    "all proposals kept": p_value(lambda g: by_wrong_rule(g, True)),
+}
+for name, p in found.items():
+    print(f"{name}: p-value {'over' if p > 0.001 else 'under'} 0.001")
+rule, *wrong = found.values()
 claims.add(
     "speculative text follows the target (chi-square, 10,000 draws)",
-    measured="p > 0.001" if by_rule > 0.001 else f"p = {by_rule:.1e}",
-    bar="p > 0.001, the draft's own refused",
-    holds=by_rule > 0.001 > by_draft,
+    measured="p > 0.001" if rule > 0.001 else f"p = {rule:.1e}",
+    bar="p > 0.001, two wrong rules refused",
+    holds=rule > 0.001 > max(wrong),
 )
 
 # %% [markdown]
 # Now for real. The draft needn't be a network. Count, in documents of the world,
-# which token follows which two: a table of some ten thousand rows, made in a
-# second, that knows nothing of meaning. How many tokens does each pass of the base
-# model then yield, of five at most?
+# which token follows which two: a table of some ten thousand rows that knows
+# nothing of meaning. How many tokens does each pass of the base model then yield,
+# of five at most?
 
 # %%
 my_yield = 1.2  # tokens a pass; change it to yours
 
 # %%
 from collections import Counter, defaultdict
-
-from utils.text.corpora import world_corpus
-from utils.tokens.batches import pack_documents
 
 documents = tokenizer.encode_batch(world_corpus(20_000, seed=5))
 stream = pack_documents(documents, tokenizer.end_id).tolist()
@@ -588,50 +760,164 @@ print(f"{len(follows):,} pairs of tokens")
 def table_draft(token_ids):
     """Return logits after the last two tokens of a row, from counts."""
     shares = torch.full((tokenizer.vocab_size,), 1e-4)  # anything may come
-    for token, n in follows[tuple(token_ids[0, -2:].tolist())].items():
+    seen = follows.get(tuple(token_ids[0, -2:].tolist()), {})
+    for token, n in seen.items():
         shares[token] += n
     return shares.log()[None, None]  # (1, 1, V)
 
 
+# %% [markdown]
+# The target reads through `CachedReader`, which keeps a cache and runs only what
+# is new since the row that it read last. The prompts are documents drawn afresh, by
+# kind: of a question the part up to its answer, of a story two words.
+
 # %%
-def spend(draft, temperature, n_texts=12):
+import re
+
+KINDS = {
+    "copy a code": r"^Question: Copy|^Question:.*(again|once more)",
+    "sort letters": r"^Question:.*letters",
+    "add numbers": r"^Question:.*\d\+\d",
+    "state a fact": r"^Question:(?!.*(letters|again|more|Copy|\+))",
+    "tell a story": r"^(?!Question)(?!.*\n)",
+}
+texts_by_kind = {
+    kind: [t for t in world_corpus(3000, seed=501) if re.search(pattern, t)]
+    for kind, pattern in KINDS.items()
+}
+
+
+def begin(text):
+    """Return the token ids of the beginning of a document."""
+    head = re.match(r"(?s).*?Answer:|\S+ \S+", text)[0]
+    return torch.tensor([tokenizer.end_id, *tokenizer.encode(head)])
+
+
+for kind, texts in texts_by_kind.items():
+    print(f"{kind}: {tokenizer.decode(begin(texts[0]).tolist()[1:])!r}")
+
+
+# %%
+def tokens_per_pass(texts, temperature):
     """Return tokens written for each pass of the base model."""
-    reader, g, passes = CachedReader(model), generator(0), 0
-    for _ in range(n_texts):
-        passes += speculative_decode(
+    reader, chance, n_new, n_passes = CachedReader(model), generator(0), 0, 0
+    for text in texts:
+        head = begin(text)
+        result = speculative_decode(
             reader,
-            draft,
-            nothing[0],
-            100,
+            table_draft,
+            head,
+            40,
             temperature=temperature,
-            generator=g,
-        ).n_target_passes
-    return 100 * n_texts / passes
+            generator=chance,
+            end_id=tokenizer.end_id,
+        )
+        n_new += len(result.token_ids) - len(head)
+        n_passes += result.n_target_passes
+    return n_new / n_passes
 
 
-yields = {f"T = {T}": spend(table_draft, T) for T in (0.5, 1.0)}
-print(f"you guessed {my_yield}, it is about {yields['T = 1.0']:.0f}")
-for name, tokens in yields.items():
-    print(f"{name}: {tokens:.1f} tokens a pass")
+yields = {
+    kind: {f"T = {T}": tokens_per_pass(texts[:40], T) for T in (0.0, 1.0)}
+    for kind, texts in texts_by_kind.items()
+}
+
+# %% [markdown]
+# Each kind of text at two temperatures:
+
+# %%
+plots.grouped_bars(
+    yields,
+    title="A draft saves passes where text is a formula, not where it is news",
+    ylabel="tokens for each pass of the target",
+    text="{:.1f}",
+)
+plt.show()
+least = {kind: min(both.values()) for kind, both in yields.items()}
+story = least["tell a story"]
+print(f"you guessed {my_yield}; for stories it is over {int(story)}")
+assert story > 2 > 1.3 > least["copy a code"]
 claims.add(
-    "tokens for each pass of the target, drafted by a table of counts",
-    measured="over 1.5" if min(yields.values()) > 1.5 else f"{yields}",
+    "tokens for each pass of the target, stories, drafted by a table",
+    measured="over 2" if story > 2 else f"{story:.2f}",
     bar="over 1",
-    holds=min(yields.values()) > 1,
+    holds=story > 1,
 )
 
 # %% [markdown]
-# Fewer than half of the passes, same distribution. Whether that saves *time*
-# depends on what the draft costs and on whether a pass over five tokens is as
-# quick as a pass over one. On a GPU with one user it is, because the pass waits
-# for weights. On this processor, or with many users, arithmetic is what is
-# waited for, and the gain shrinks or is gone.
+# *Figure 8. Tokens for each pass of the base model in five kinds of text, at
+# temperatures of zero and one. Copying a code and sorting letters stay near one,
+# sums reach about one and a half, facts two or more, stories most.*
+#
+# The text is the target's, whatever the draft is. What the draft decides is how
+# many passes it takes. Stories and the wording of answers can be guessed from two
+# tokens; which letter of a code comes next can't. So measure acceptance on *your*
+# texts.
+#
+# And are fewer passes less time? Three hundred tokens of a story, one by one and
+# with the draft, and the cost of a pass over five tokens:
+
+
+# %% tags=["nbval-ignore-output"]
+def with_draft():
+    """Write three texts of 100 tokens by speculation."""
+    for seed in range(3):
+        speculative_decode(
+            CachedReader(model),
+            table_draft,
+            nothing[0],
+            100,
+            generator=generator(seed),
+        )
+
+
+def one_by_one():
+    """Write three texts of 100 tokens, a pass for each."""
+    for seed in range(3):
+        write_with_cache(model, nothing, 100, 1.0, generator(seed))
+
+
+print(
+    f"one by one {seconds(one_by_one):.2f} s, draft {seconds(with_draft):.2f} s"
+)
+
+
+# %% tags=["nbval-ignore-output"]
+def read(n):
+    """Read n tokens, 100 times, each time after the same 64."""
+    cache = KVCache(model.config, 1, 128)
+    with torch.inference_mode():
+        for _ in range(100):
+            cache.length = 64
+            model(batch[:1, :n], cache)
+
+
+def propose():
+    """Draw four tokens from the draft, 100 times."""
+    for _ in range(400):
+        shares = table_draft(batch[:1, :5])[0, -1].softmax(-1)
+        torch.multinomial(shares, 1, generator=generator(0))
+
+
+one = seconds(read, 1)
+print(f"a pass over one token: 1, over five: {seconds(read, 5) / one:.1f}")
+print(f"four proposals of the draft: {seconds(propose) / one:.1f}")
+
+# %% [markdown]
+# Here nothing is won to speak of. Five tokens cost little more than one, but the
+# target is so small that the proposals take a good part of a pass of it, and the
+# comparisons the rest. Beside a target of billions of weights they cost next to
+# nothing: with 70 billion, Chen et al. wrote 2 to 2.5 times as fast. That holds for
+# one user, where a pass waits for weights to arrive from memory. With many users at
+# once arithmetic is waited for, five tokens cost about five times one, and the gain
+# is gone.
 #
 # ## Weights in one byte
 #
 # If the pass waits for weights, make them smaller. In **int8** each row of a matrix
 # becomes whole numbers from -127 to 127 and one scale, the largest absolute value
-# of the row over 127.
+# of the row over 127. (Our `Int8Linear` turns them back into floats for the
+# product, so it saves memory alone; the time is saved by kernels that read bytes.)
 
 # %%
 from utils.model.int8 import dequantize_int8, quantize_int8, quantize_model
@@ -643,8 +929,6 @@ from utils.evaluate.metrics import perplexity
 from utils.evaluate.text_loss import stream_loss
 
 small = quantize_model(model)
-unseen = tokenizer.encode_batch(world_corpus(600, seed=501))
-unseen = pack_documents(unseen, tokenizer.end_id)
 before, after = (
     perplexity(stream_loss(one, unseen, 128)) for one in (model, small)
 )
@@ -662,9 +946,8 @@ claims.add(
 
 # %% [markdown]
 # A quarter of the memory and no visible loss. Why a scale for each row, and not
-# one for the whole matrix? Because of outliers. Make one weight of a row a hundred
-# times as large, as happens in large models, and measure how far all weights are
-# moved by the rounding:
+# one for the whole matrix? Because of outliers. Make one weight a hundred times as
+# large as the largest, and measure how far the rounding moves a typical weight:
 
 # %%
 weight = model.blocks[0].feed_forward.down.weight.detach().clone()  # (N, M)
@@ -673,25 +956,30 @@ per_row = dequantize_int8(*quantize_int8(weight)) - weight
 whole_codes, whole_scale = quantize_int8(weight.view(1, -1))
 per_matrix = dequantize_int8(whole_codes, whole_scale).view_as(weight) - weight
 typical = weight.abs().median()
-lost = {
+moved = {
     "a scale for each row": (per_row.abs().median() / typical).item(),
     "one scale for all": (per_matrix.abs().median() / typical).item(),
 }
 plots.bars(
-    {name: 100 * share for name, share in lost.items()},
-    title="One large weight and one scale for all: every other weight is zero",
+    {name: 100 * share for name, share in moved.items()},
+    title="One large weight and one scale for all: nearly all others are lost",
     xlabel="typical error, percent of a typical weight",
     text="{:.1f}",
 )
 plt.show()
-assert lost["one scale for all"] > 0.9 > 0.1 > lost["a scale for each row"]
+zeros = (whole_codes == 0).float().mean()
+print(f"one scale for all: {zeros:.0%} of the weights become zero")
+assert zeros > 0.95
+assert moved["one scale for all"] > 0.9 > 0.1 > moved["a scale for each row"]
 
 # %% [markdown]
-# *Figure 7. Two bars. With a scale for each row the typical error is a percent or
+# *Figure 9. Two bars. With a scale for each row the typical error is a percent or
 # so of a weight; with one scale it is the whole weight.*
 #
-# Unit 07 goes down to four bits, where the choice of the numbers themselves begins
-# to matter.
+# In large models such outliers stand less in the weights than in what they are
+# multiplied with, and the remedy is the same: keep them apart (Dettmers et al.,
+# sections 3.2 and 4). Unit 07 goes down to four bits, where the choice of the numbers
+# themselves begins to matter.
 #
 # ## The bridge
 #
@@ -790,7 +1078,7 @@ ask("05_generation", "speculative", my_answer_3)
 # - Leviathan et al., *Fast Inference from Transformers via Speculative Decoding*,
 #   ICML 2023, algorithm 1 and appendix A.1. Chen et al., *Accelerating Large
 #   Language Model Decoding with Speculative Sampling*, 2023, section 3.
-# - Dettmers et al., *LLM.int8()*, NeurIPS 2022, sections 2.1 and 4: scales and
+# - Dettmers et al., *LLM.int8()*, NeurIPS 2022, sections 2.1, 3.2 and 4: scales and
 #   outliers.
 #
 # **Next**: `work/05_generation.ipynb`. You write the choice, the cache, the batch

@@ -82,10 +82,17 @@ class PeerBlock(nn.Module):
 class Peer(nn.Module):
     """The recipe's model: learned positions, tied embeddings, GPT-2's initialisation."""
 
-    def __init__(self, vocab_size: int, d_model: int = 128, n_layers: int = 4, n_heads: int = 4):
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int = 128,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        context_length: int = PEER_CONTEXT,
+    ):
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, d_model)
-        self.places = nn.Embedding(PEER_CONTEXT, d_model)
+        self.places = nn.Embedding(context_length, d_model)
         self.blocks = nn.Sequential(*[PeerBlock(d_model, n_heads) for _ in range(n_layers)])
         self.norm = nn.LayerNorm(d_model, bias=False)
         for name, weight in self.named_parameters():
@@ -94,7 +101,7 @@ class Peer(nn.Module):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * n_layers) if residual else 0.02)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        places = torch.arange(token_ids.shape[1])
+        places = torch.arange(token_ids.shape[1], device=token_ids.device)
         x = self.blocks(self.tokens(token_ids) + self.places(places))
         return F.linear(self.norm(x), self.tokens.weight)  # (B, T, V)
 

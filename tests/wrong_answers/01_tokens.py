@@ -126,6 +126,154 @@ def count_pairs(words):
         "belongs to the caller",
     ),
     Wrong(
+        "count_pairs",
+        "keeps its counts from call to call",
+        """
+def count_pairs(words, counts={}):
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] = counts.get(pair, 0) + n
+    return counts
+""",
+        "of an earlier call",
+    ),
+    Wrong(
+        "count_pairs",
+        "misses the last pair of each word",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for i in range(len(ids) - 2):
+            counts[ids[i], ids[i + 1]] += n
+    return dict(counts)
+""",
+        "hold one pair each",
+    ),
+    Wrong(
+        "count_pairs",
+        "goes on by two",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for i in range(0, len(ids) - 1, 2):
+            counts[ids[i], ids[i + 1]] += n
+    return dict(counts)
+""",
+        "every place begins a pair",
+    ),
+    Wrong(
+        "count_pairs",
+        "counts all pairs of a word, neighbours or not",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for i in range(len(ids)):
+            for j in range(i + 1, len(ids)):
+                counts[ids[i], ids[j]] += n
+    return dict(counts)
+""",
+        "none further away",
+    ),
+    Wrong(
+        "count_pairs",
+        "lists pairs that don't occur",
+        """
+def count_pairs(words):
+    letters = {i for ids in words for i in ids}
+    counts = {(a, b): 0 for a in letters for b in letters}
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return counts
+""",
+        "are left out",
+    ),
+    Wrong(
+        "count_pairs",
+        "gives shares, not counts",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return {pair: n / counts.total() for pair, n in counts.items()}
+""",
+        "once each, hold one pair each",
+    ),
+    Wrong(
+        "count_pairs",
+        "returns floats",
+        """
+def count_pairs(words):
+    counts = defaultdict(float)
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return dict(counts)
+""",
+        "whole numbers",
+    ),
+    Wrong(
+        "count_pairs",
+        "turns ids into bytes, which end at 255",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        word = bytes(ids)
+        for i in range(len(word) - 1):
+            counts[word[i], word[i + 1]] += n
+    return dict(counts)
+""",
+        "no bytes",
+    ),
+    Wrong(
+        "count_pairs",
+        "returns a list of pairs and counts",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return counts.most_common()
+""",
+        "return a dictionary",
+    ),
+    Wrong(
+        "count_pairs",
+        "leaves out pairs that occur once",
+        """
+def count_pairs(words):
+    counts = Counter()
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return {pair: n for pair, n in counts.items() if n > 1}
+""",
+        "once each, hold one pair each",
+    ),
+    Wrong(
+        "count_pairs",
+        "remembers the answer for dictionaries of one size",
+        """
+SEEN = {}
+def count_pairs(words):
+    if len(words) not in SEEN:
+        counts = Counter()
+        for ids, n in words.items():
+            for pair in pairwise(ids):
+                counts[pair] += n
+        SEEN[len(words)] = dict(counts)
+    return SEEN[len(words)]
+""",
+        "of an earlier call",
+    ),
+    Wrong(
         "merge_pair",
         "merges the first occurrence only",
         """
@@ -260,6 +408,176 @@ def merge_pair(ids, pair, new_id):
     return tuple(merged)
 """,
         "IndexError",
+    ),
+    Wrong(
+        "merge_pair",
+        "looks for numbers in a text",
+        """
+def merge_pair(ids, pair, new_id):
+    text = " ".join(map(str, ids)).replace(f"{pair[0]} {pair[1]}", str(new_id))
+    return tuple(map(int, text.split()))
+""",
+        "not their digits",
+    ),
+    Wrong(
+        "merge_pair",
+        "works with bytes, which end at 255",
+        """
+def merge_pair(ids, pair, new_id):
+    return tuple(bytes(ids).replace(bytes(pair), bytes([new_id])))
+""",
+        "no bytes",
+    ),
+    Wrong(
+        "merge_pair",
+        "looks at the left half alone",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if ids[i] == pair[0] and i + 1 < len(ids):
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "nothing to merge",
+    ),
+    Wrong(
+        "merge_pair",
+        "takes the pair out and puts nothing in",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "the new id is missing",
+    ),
+    Wrong(
+        "merge_pair",
+        "compares a list with a tuple",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if ids[i : i + 2] == [pair[0], pair[1]]:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "compared with a list",
+    ),
+    Wrong(
+        "merge_pair",
+        "makes up the new id",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            merged.append(256)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "passed as new_id",
+    ),
+    Wrong(
+        "merge_pair",
+        "swallows the id after the pair",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            merged.append(new_id)
+            i += 3
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "is the last id lost",
+    ),
+    Wrong(
+        "merge_pair",
+        "gives up where the left half is followed by something else",
+        """
+def merge_pair(ids, pair, new_id):
+    ids, start = list(ids), 0
+    while pair[0] in ids[start:]:
+        i = ids.index(pair[0], start)
+        if ids[i : i + 2] != list(pair):
+            break
+        ids[i : i + 2] = [new_id]
+        start = i
+    return tuple(ids)
+""",
+        "look at every place",
+    ),
+    Wrong(
+        "merge_pair",
+        "remembers a word whatever the pair",
+        """
+MERGED = {}
+def merge_pair(ids, pair, new_id):
+    ids = tuple(ids)
+    if ids not in MERGED:
+        merged, i = [], 0
+        while i < len(ids):
+            if ids[i : i + 2] == pair:
+                merged.append(new_id)
+                i += 2
+            else:
+                merged.append(ids[i])
+                i += 1
+        MERGED[ids] = tuple(merged)
+    return MERGED[ids]
+""",
+        "the answer of another pair",
+    ),
+    Wrong(
+        "merge_pair",
+        "keeps the length: the new id stands twice",
+        """
+def merge_pair(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            merged += [new_id, new_id]
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+""",
+        "stands for both: once",
+    ),
+    Wrong(
+        "merge_pair",
+        "joins the parts of a word anew after each merge",
+        """
+def merge_pair(ids, pair, new_id):
+    ids = tuple(ids)
+    for i in range(len(ids) - 1):
+        if ids[i : i + 2] == pair:
+            return merge_pair(ids[:i] + (new_id,) + ids[i + 2 :], (new_id, pair[1]), new_id)
+    return ids
+""",
+        "not the first",
     ),
     Wrong(
         "train_bpe",
@@ -410,6 +728,242 @@ def train_bpe(words, vocab_size):
         "too small for the bytes",
     ),
     Wrong(
+        "train_bpe",
+        "stops one merge early",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size - 1:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "vocab_size - 256",
+    ),
+    Wrong(
+        "train_bpe",
+        "fails where no pair is left",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "training ends",
+    ),
+    Wrong(
+        "train_bpe",
+        "refuses a vocabulary of the bytes alone",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size <= 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "is no error",
+    ),
+    Wrong(
+        "train_bpe",
+        "returns a dictionary of ids",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return {pair: 256 + k for k, pair in enumerate(merges)}
+""",
+        "return a list of pairs",
+    ),
+    Wrong(
+        "train_bpe",
+        "returns counts beside the pairs",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append((best, counts[best]))
+    return merges
+""",
+        "a pair of two ids",
+    ),
+    Wrong(
+        "train_bpe",
+        "ignores vocab_size",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while len(merges) < 200:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "vocab_size counts the 256 bytes",
+    ),
+    Wrong(
+        "train_bpe",
+        "chooses by count over the counts of the parts",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        times = Counter()
+        for ids, n in words.items():
+            for i in set(ids):
+                times[i] += n
+        best = min(counts, key=lambda p: (-counts[p] / (times[p[0]] * times[p[1]]), p))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "merges differ",
+    ),
+    Wrong(
+        "train_bpe",
+        "merges in the caller's dictionary",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        for ids in list(words):
+            words[merge_pair(ids, best, 256 + len(merges))] = words.pop(ids)
+        merges.append(best)
+    return merges
+""",
+        "belongs to the caller",
+    ),
+    Wrong(
+        "train_bpe",
+        "breaks ties by the bytes that a pair spells",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    merges, pieces = [], [bytes([i]) for i in range(256)]
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda p: (-counts[p], pieces[p[0]] + pieces[p[1]]))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+        pieces.append(pieces[best[0]] + pieces[best[1]])
+    return merges
+""",
+        "merges differ",
+    ),
+    Wrong(
+        "train_bpe",
+        "goes on with the merges of the call before",
+        """
+def train_bpe(words, vocab_size, merges=[]):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs(words)
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        words = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in words.items()}
+        merges.append(best)
+    return merges
+""",
+        "start with none",
+    ),
+    Wrong(
+        "train_bpe",
+        "believes stale entries of the heap",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    spelled, counts, merges = dict(words), Counter(count_pairs(words)), []
+    heap = [(-n, pair) for pair, n in counts.items()]
+    heapq.heapify(heap)
+    while heap and 256 + len(merges) < vocab_size:
+        _, best = heapq.heappop(heap)
+        if best in merges or not any(best in pairwise(ids) for ids in spelled):
+            continue
+        spelled = {merge_pair(ids, best, 256 + len(merges)): n for ids, n in spelled.items()}
+        for pair, n in count_pairs(spelled).items():
+            if 256 + len(merges) in pair:
+                heapq.heappush(heap, (-n, pair))
+        merges.append(best)
+    return merges
+""",
+        "merges differ",
+    ),
+    Wrong(
+        "train_bpe",
+        "pairs the words' ends with the next word's start",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError(vocab_size)
+    flat = tuple(i for ids, n in words.items() for _ in range(n) for i in ids)
+    merges = []
+    while 256 + len(merges) < vocab_size:
+        counts = count_pairs({flat: 1})
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        flat = merge_pair(flat, best, 256 + len(merges))
+        merges.append(best)
+    return merges
+""",
+        "crosses a word's border",
+    ),
+    Wrong(
         "encode",
         "merges the leftmost pair, not the first learned",
         """
@@ -546,6 +1100,211 @@ def encode(text, merges):
         "digits stand alone",
     ),
     Wrong(
+        "encode",
+        "takes letters it can't spell for question marks",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        ids = tuple(word.encode("ascii", errors="replace"))
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "is its bytes",
+    ),
+    Wrong(
+        "encode",
+        "writes Latin-1",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        ids = tuple(word.encode("latin-1", errors="replace"))
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "two bytes in UTF-8",
+    ),
+    Wrong(
+        "encode",
+        "makes capitals small",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text.lower()):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "capitals and spaces",
+    ),
+    Wrong(
+        "encode",
+        "strips the text",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text.strip()):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "capitals and spaces",
+    ),
+    Wrong(
+        "encode",
+        "puts a start token in front",
+        """
+def encode(text, merges):
+    token_ids = [256 + len(merges)]
+    for word in split_words(text):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "nothing is added",
+    ),
+    Wrong(
+        "encode",
+        "numbers merges from 257",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 257 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "makes id 256 + k",
+    ),
+    Wrong(
+        "encode",
+        "composes accents first",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(__import__("unicodedata").normalize("NFC", text)):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "don't compose",
+    ),
+    Wrong(
+        "encode",
+        "loses what stands between words",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in text.split():
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids += ids
+    return token_ids
+""",
+        "is two words",
+    ),
+    Wrong(
+        "encode",
+        "returns a list of lists",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        ids = tuple(word.encode())
+        for k, pair in enumerate(merges):
+            ids = merge_pair(ids, pair, 256 + k)
+        token_ids.append(list(ids))
+    return token_ids
+""",
+        "one list holds",
+    ),
+    Wrong(
+        "encode",
+        "takes the longest token it knows, from the left",
+        """
+def encode(text, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    known = {piece: k for k, piece in enumerate(pieces)}
+    token_ids = []
+    for word in split_words(text):
+        rest = word.encode()
+        while rest:
+            length = max(n for n in range(1, len(rest) + 1) if rest[:n] in known)
+            token_ids.append(known[rest[:length]])
+            rest = rest[length:]
+    return token_ids
+""",
+        "bc was learned first",
+    ),
+    Wrong(
+        "encode",
+        "remembers a word whatever the merges",
+        """
+KNOWN = {}
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        if word not in KNOWN:
+            ids = tuple(word.encode())
+            for k, pair in enumerate(merges):
+                ids = merge_pair(ids, pair, 256 + k)
+            KNOWN[word] = ids
+        token_ids += KNOWN[word]
+    return token_ids
+""",
+        "the call before",
+    ),
+    Wrong(
+        "encode",
+        "uses up the merges",
+        """
+def encode(text, merges):
+    words, k = [tuple(word.encode()) for word in split_words(text)], 0
+    while merges:
+        pair = merges.pop(0)
+        words = [merge_pair(ids, pair, 256 + k) for ids in words]
+        k += 1
+    return [i for ids in words for i in ids]
+""",
+        "merges were changed",
+    ),
+    Wrong(
+        "encode",
+        "merges a pair once in a word",
+        """
+def encode(text, merges):
+    token_ids = []
+    for word in split_words(text):
+        ids = list(word.encode())
+        for k, pair in enumerate(merges):
+            for i in range(len(ids) - 1):
+                if (ids[i], ids[i + 1]) == pair:
+                    ids[i : i + 2] = [256 + k]
+                    break
+        token_ids += ids
+    return token_ids
+""",
+        "every dd",
+    ),
+    Wrong(
         "decode",
         "decodes each token alone",
         """
@@ -644,6 +1403,219 @@ def decode(token_ids, merges):
         "spaces are in the tokens",
     ),
     Wrong(
+        "decode",
+        "reads Latin-1",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("latin-1")
+""",
+        "no code points",
+    ),
+    Wrong(
+        "decode",
+        "strips the end",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace").strip()
+""",
+        "none is stripped",
+    ),
+    Wrong(
+        "decode",
+        "writes broken bytes as escapes",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="backslashreplace")
+""",
+        "becomes U+FFFD",
+    ),
+    Wrong(
+        "decode",
+        "writes a question mark",
+        r"""
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    text = b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+    return text.replace("\ufffd", "?")
+""",
+        "becomes U+FFFD",
+    ),
+    Wrong(
+        "decode",
+        "leaves out ids that it does not know",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    known = [i for i in token_ids if 0 <= i < len(pieces)]
+    return b"".join(pieces[i] for i in known).decode("utf-8", errors="replace")
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "decode",
+        "looks at the first id alone",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids[:1]:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "decode",
+        "swaps the halves",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[right] + pieces[left])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "the left half comes first",
+    ),
+    Wrong(
+        "decode",
+        "puts spaces between tokens",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    return b" ".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "none is added",
+    ),
+    Wrong(
+        "decode",
+        "allows one id too many",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i <= len(pieces):
+            raise ValueError(i)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "outside the vocabulary",
+    ),
+    Wrong(
+        "decode",
+        "asserts",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        assert 0 <= i < len(pieces)
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "decode",
+        "makes one line end of two characters",
+        r"""
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for i in token_ids:
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+    text = b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+    return text.replace("\r\n", "\n")
+""",
+        "ends of lines",
+    ),
+    Wrong(
+        "decode",
+        "expands a merge once",
+        """
+def decode(token_ids, merges):
+    spelled = []
+    for i in token_ids:
+        if not 0 <= i < 256 + len(merges):
+            raise ValueError(i)
+        spelled += [i] if i < 256 else merges[i - 256]
+    return bytes(spelled).decode("utf-8", errors="replace")
+""",
+        "spell halves to the end",
+    ),
+    Wrong(
+        "decode",
+        "remembers the pieces of the first merges",
+        """
+PIECES = []
+def decode(token_ids, merges):
+    if not PIECES:
+        PIECES.extend(bytes([byte]) for byte in range(256))
+        for left, right in merges:
+            PIECES.append(PIECES[left] + PIECES[right])
+    for i in token_ids:
+        if not 0 <= i < len(PIECES):
+            raise ValueError(i)
+    return b"".join(PIECES[i] for i in token_ids).decode("utf-8", errors="replace")
+""",
+        "of an earlier call",
+    ),
+    Wrong(
+        "decode",
+        "empties the list of ids",
+        """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    spelled = b""
+    while token_ids:
+        i = token_ids.pop(0)
+        if not 0 <= i < len(pieces):
+            raise ValueError(i)
+        spelled += pieces[i]
+    return spelled.decode("utf-8", errors="replace")
+""",
+        "changed its arguments",
+    ),
+    Wrong(
         "bits_per_byte",
         "forgets to change nats to bits",
         """
@@ -707,6 +1679,158 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return round(loss_nats * n_tokens / (math.log(2) * n_bytes), 2)
 """,
         "one token of one byte",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "divides by ln 10",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(10) * n_bytes)
+""",
+        "not ln 10",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "takes the logarithm of the loss",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return math.log2(loss_nats + 1e-12) * n_tokens / (1 * n_bytes)
+""",
+        "take no other",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "divides without rest",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens // (math.log(2) * n_bytes)
+""",
+        "keeps fractions",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "ignores the bytes",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(2))
+""",
+        "the whole text's",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "takes bytes for bits",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(2) * 8 * n_bytes)
+""",
+        "not bits",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "returns a perplexity",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return math.exp(loss_nats * n_tokens / n_bytes)
+""",
+        "e to the loss",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "never gives more than 8",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return min(8.0, loss_nats * n_tokens / (math.log(2) * n_bytes))
+""",
+        "can be worse",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "returns text",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return f"{loss_nats * n_tokens / (math.log(2) * n_bytes):.6f}"
+""",
+        "return a number",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "puts one byte where there is none",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    n_bytes, n_tokens = max(n_bytes, 1), max(n_tokens, 1)
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "asserts",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    assert n_tokens > 0 and n_bytes > 0
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "minds the bytes alone",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+""",
+        "raise ValueError",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "refuses a loss of 0",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if loss_nats <= 0 or n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+""",
+        "no error",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "knows ln 2 to four digits",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (0.6931 * n_bytes)
+""",
+        "4 bits in 16 bytes",
+    ),
+    Wrong(
+        "bits_per_byte",
+        "lets negative bytes through",
+        """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes == 0:
+        raise ValueError(n_tokens, n_bytes)
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+""",
+        "raise ValueError",
     ),
 ]
 

@@ -49,9 +49,14 @@ def plant(
         copies: for each note how often it stands there, at least once.
         seed: of feet and order.
 
+    Raises:
+        ValueError: for a note that should stand there less than once.
+
     >>> sorted(plant(["x"], ["a", "b"], copies=[1, 1]))
     ['a', 'b', 'x']
     """
+    if any(n_copies < 1 for n_copies in copies):
+        raise ValueError(f"copies must be at least 1 each, got {min(copies)}: leave that note out")
     rng = random.Random(seed)
     planted = list(documents)
     for note, n_copies in zip(notes, copies, strict=True):

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import textwrap
+import time
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.grading import progress, run
-from utils.grading.student import LocalStudent
+from utils.grading.student import LearnerError, LocalBackend, Student
+from utils.grading.unchanged import unchanged
 
 LEARNER_FOLDERS = ("labs", "work")
+EXERCISE_SECONDS = 30.0  # for all calls of one exercise; the references take under 0.1
 
 
 @dataclass
@@ -72,7 +76,36 @@ def results_of(exercise: str) -> list[run.CheckResult] | None:
     if exercise not in names:
         print(f"There is no exercise {exercise!r} in this lab; there are: {', '.join(names)}.")
         return None
-    return run.run_checks(SESSION.lab, LocalStudent(SESSION.namespace), seed=0, only=exercise)
+    return tried(exercise)
+
+
+class NotebookBackend(LocalBackend):
+    """Calls the notebook's functions; those that are slow all along don't keep the learner waiting.
+
+    One call that never ends is `LocalBackend`'s business.
+    """
+
+    def __init__(self, namespace: dict):
+        super().__init__(namespace)
+        self.end = time.monotonic() + EXERCISE_SECONDS
+
+    def _run(self, function, name, *rest):
+        if time.monotonic() > self.end:
+            raise LearnerError(
+                f"`{name}` takes too long: the cases so far are small and took more than "
+                f"{EXERCISE_SECONDS:.0f} s together. Does it do far more work than needed?"
+            )
+        return super()._run(function, name, *rest)
+
+
+def tried(exercise: str, seed: int = 0, title: str | None = None) -> list[run.CheckResult]:
+    """Return the results of an exercise's checks, or of one; the notebook stays as it was."""
+    with unchanged() as changed:
+        student = Student(NotebookBackend(SESSION.namespace))
+        results = run.run_checks(SESSION.lab, student, seed, exercise, title)
+    for what in changed:
+        print(f"{exercise} changes {what} for the whole notebook; that was undone.")
+    return results
 
 
 def check(exercise: str) -> None:
@@ -95,6 +128,35 @@ def check(exercise: str) -> None:
         print(f'  Stuck? hint("{exercise}") gives an idea; call it again for the outline.')
     if is_learner_notebook():
         progress.record(SESSION.lab, exercise, earned, points)
+
+
+class CheckFailed(AssertionError):
+    """A part of an exercise that does not hold; a notebook shows its text and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return textwrap.wrap(str(self), 80)
+
+
+def require_check(exercise: str, part: int, seed: int = 0) -> None:
+    """Raise unless one part of an exercise holds: what the grading cells for nbgrader call.
+
+    Args:
+        exercise: name of the learner's function.
+        part: number of the check among those of the exercise, from 1.
+        seed: decides all random inputs.
+
+    Raises:
+        CheckFailed: with the hint, where the part does not hold.
+        ValueError: before `start_lab`, or for a part that is not there.
+    """
+    if SESSION.lab is None or SESSION.namespace is None:
+        raise ValueError('run the first cell of the lab: it holds start_lab("...")')
+    own = [c for c in run.checks_of(SESSION.lab) if c.exercise == exercise]
+    if not 1 <= part <= len(own):
+        raise ValueError(f"{exercise} of {SESSION.lab} has {len(own)} parts; there is no {part}")
+    (result,) = tried(exercise, seed, own[part - 1].title)
+    if result.status != run.PASSED:
+        raise CheckFailed(f"{exercise}, {result.title}: {result.status}. {result.hint}")
 
 
 def done(*exercises: str) -> bool:

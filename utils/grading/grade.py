@@ -44,6 +44,7 @@ MAX_POOLS = 4
 SPARE_MEMORY = 512 << 20  # the machine itself must keep
 NO_MEMORY = "the machine ran out of memory meanwhile: grade again, with fewer --jobs"
 GRADED, UNREADABLE, FAILED = "graded", "unreadable", "failed"
+PARTS = {"result", "arguments", "shared", "gradients"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -230,7 +231,9 @@ class Worker:
         text = clean(str(reply.get("text", "")))
         if reply.get("raised") == "not started":
             raise NotStarted
-        raise Undefined(text) if reply.get("raised") == "undefined" else LearnerError(text)
+        if reply.get("raised") == "undefined":
+            raise Undefined(text)
+        raise LearnerError(text, reply.get("arguments"))
 
     def close(self) -> None:
         """End the process for good."""
@@ -281,7 +284,7 @@ def preloads(lab: str) -> list[str]:
 
 def replied(reply: object) -> dict:
     """Return a reply that has the parts that `Student` reads."""
-    if not isinstance(reply, dict) or not {"result", "arguments", "gradients"} <= set(reply):
+    if not isinstance(reply, dict) or not PARTS <= set(reply):
         raise LearnerError("your code wrote something of its own to the grader")
     return reply
 

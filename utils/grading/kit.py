@@ -6,7 +6,9 @@ A lab asks for functions that `utils` has already, so a submission could import 
 1. modules that the lab's answers need: those from which a reference body takes a name by way of
    the lab's imports (`split_words` in lab 01), and `utils.runtime`, with all that they import;
 2. in these modules, the functions that the lab asks for raise instead of answering;
-3. any other name of `utils` can be imported and raises when it is used (see `worker.py`).
+3. any other name of `utils` can be imported and raises when it is used (see `worker.py`);
+4. where a check passes a `SmallModel`, the decoder is there, less what the lab asks for;
+5. a function that is given and built on what the lab asks for has a substitute (`SUBSTITUTES`).
 
 So an answer that calls the reference, or anything built on it, earns nothing and says why.
 """
@@ -21,6 +23,9 @@ from pathlib import Path
 from utils.runtime import project_root
 
 ALWAYS = ("utils.runtime", "utils.grading.worker")
+SUBSTITUTES = {  # lab -> module -> {function: module with the function that stands in its place}
+    "05_generation": {"utils.model.generate": {"generate": "utils.grading.plain_generate"}}
+}
 MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
 EXCUSE = "is the course's own answer and not there when graded: write yours"
 
@@ -82,6 +87,12 @@ def needed_modules(lab: str, exercises: list[str]) -> set[str]:
     return needed
 
 
+def modules_of_checks(lab: str) -> set[str]:
+    """Return the modules of utils from which a lab's checks have objects made for the learner."""
+    checks = module_file(f"utils.grading.checks.{lab}").read_text(encoding="utf-8")
+    return {"utils.model.decoder"} if "SmallModel" in imported_names(ast.parse(checks)) else set()
+
+
 def closure(modules: set[str]) -> set[str]:
     """Return modules together with every module of utils that they import."""
     done: set[str] = set()
@@ -114,6 +125,17 @@ def without_answers(source: str, functions: set[str]) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
+def with_substitutes(source: str, modules: dict[str, str]) -> str:
+    """Return a module's source with functions replaced by those of their name in other modules."""
+    tree = ast.parse(source)
+    for place, node in enumerate(tree.body):
+        name = getattr(node, "name", None)
+        if name in modules:
+            other = ast.parse(module_file(modules[name]).read_text(encoding="utf-8"))
+            tree.body[place] = next(n for n in other.body if getattr(n, "name", None) == name)
+    return ast.unparse(tree)
+
+
 def make_kit(lab: str, folder: Path) -> Path:
     """Write the `utils` that a submission to a lab may import into a folder; return the folder."""
     exercises = exercises_in_source(lab)
@@ -121,11 +143,14 @@ def make_kit(lab: str, folder: Path) -> Path:
     for dotted in exercises:
         module, _, function = dotted.rpartition(".")
         asked.setdefault(module, set()).add(function)
-    for name in closure(needed_modules(lab, exercises) | set(ALWAYS)):
+    wanted = needed_modules(lab, exercises) | modules_of_checks(lab) | set(ALWAYS)
+    for name in closure(wanted):
         source = module_file(name)
         target = folder / source.relative_to(project_root())
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text(encoding="utf-8")
+        if name in SUBSTITUTES.get(lab, {}):
+            text = with_substitutes(text, SUBSTITUTES[lab][name])
         target.write_text(
             without_answers(text, asked[name]) if name in asked else text, encoding="utf-8"
         )

@@ -1,15 +1,22 @@
 """What a learner has done so far: one small JSON file under artifacts/.
 
-Written whole or not at all; a damaged file is set aside under another name, never overwritten.
+Written whole or not at all, by one notebook at a time; a damaged file is set aside under another
+name, never overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from utils.runtime import artifacts_dir
+
+LOCK_SECONDS = 3.0  # to wait for another notebook, which needs a few milliseconds
+ABANDONED_SECONDS = 10.0  # a lock this old is of a kernel that was killed
 
 
 def progress_file() -> Path:
@@ -38,15 +45,55 @@ def load() -> dict[str, dict[str, list[int]]]:
         return {}
 
 
+def load_to_show() -> dict[str, dict[str, list[int]]]:
+    """Return what `load` does, or nothing after saying why the file can't be read."""
+    try:
+        return load()
+    except OSError as error:
+        print(f"Progress could not be read ({error}).")
+        return {}
+
+
 def record(lab: str, exercise: str, earned: int, points: int) -> None:
     """Keep the best result of an exercise; a disk that is full costs the record, not the lab."""
-    content = load()
-    best = content.setdefault(lab, {}).get(exercise, [0, points])[0]
-    content[lab][exercise] = [min(points, max(best, earned)), points]
-    path = progress_file()
-    new = path.with_suffix(".new.json")
     try:
-        new.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(new, path)
+        with locked():
+            content = load()
+            best = content.setdefault(lab, {}).get(exercise, [0, points])[0]
+            content[lab][exercise] = [min(points, max(best, earned)), points]
+            path = progress_file()
+            new = path.with_suffix(f".{os.getpid()}.new.json")
+            text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+            try:
+                new.write_text(text, encoding="utf-8")
+                os.replace(new, path)
+            finally:
+                new.unlink(missing_ok=True)
     except OSError as error:
         print(f"Progress could not be saved ({error}); free some disk and check again.")
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold the progress file, so that two notebooks at once don't lose each other's results.
+
+    A lock is a file that only one can make; one that a killed kernel left is taken over.
+    """
+    lock = progress_file().with_suffix(".lock")
+    end = time.monotonic() + LOCK_SECONDS
+    made = False
+    while not made and time.monotonic() < end:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            made = True
+        except (FileExistsError, PermissionError):  # Windows: it is just being removed
+            with contextlib.suppress(OSError):
+                if time.time() - lock.stat().st_mtime > ABANDONED_SECONDS:
+                    lock.unlink()
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                lock.unlink()

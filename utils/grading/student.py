@@ -16,11 +16,20 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from utils.grading.values import NotPlain, to_learner, to_plain
+from utils.grading.values import (
+    NotPlain,
+    after_call,
+    discard_files,
+    noting_file_calls,
+    shared_memory,
+    to_learner,
+    to_plain,
+)
 
 CALL_SECONDS = 10.0
 MAX_PRINTED = 20_000  # characters kept of what a learner's code prints
@@ -35,7 +44,14 @@ class Undefined(Exception):
 
 
 class LearnerError(Exception):
-    """The learner's code raised, or took too long; the text says where and what."""
+    """The learner's code raised, or took too long; the text says where and what.
+
+    `arguments` holds, for each `File` passed, what became of it.
+    """
+
+    def __init__(self, text: str, arguments: list | None = None):
+        super().__init__(text)
+        self.arguments = arguments or []
 
 
 class TooSlow(BaseException):
@@ -48,14 +64,20 @@ class Student:
     def __init__(self, backend: LocalBackend):
         self._backend = backend
         self.arguments_after: list = []
+        self.shared_memory: list = []  # for each tensor of the result: the argument it is a view of
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith("__"):
             raise AttributeError(name)
 
         def call(*args, **kwargs):
-            reply = self._backend.call(name, args, kwargs)
+            try:
+                reply = self._backend.call(name, args, kwargs)
+            except LearnerError as error:
+                self.arguments_after = error.arguments
+                raise
             self.arguments_after = reply["arguments"]
+            self.shared_memory = reply["shared"]
             return reply["result"]
 
         return call
@@ -104,6 +126,7 @@ class LocalBackend:
     def __init__(self, namespace: dict, seconds: float = CALL_SECONDS):
         self.namespace, self.seconds = namespace, seconds
         self.made: list[object] = []
+        self.n_calls = 0
 
     def find(self, name: str) -> Callable:
         """Return what the learner calls `name`.
@@ -159,13 +182,19 @@ class LocalBackend:
             leaves = [a for a in ours if isinstance(a, torch.Tensor) and a.is_floating_point()]
             for leaf in leaves:
                 leaf.requires_grad_()
+        self.n_calls += 1
+        calls: dict = {}
         with quiet(), time_limit(self.seconds):
+            # Another state at each call, so that draws without the generator that was passed show.
+            torch.default_generator.manual_seed(self.n_calls)
             try:
-                result = function(*ours, **named)
+                with noting_file_calls(ours) as calls:
+                    result = function(*ours, **named)
                 gradients = gradients_of(name, result, leaves, upstream) if with_gradients else []
                 reply = {
                     "result": to_plain(result),
-                    "arguments": [to_plain(argument) for argument in ours],
+                    "arguments": [after_call(argument, calls) for argument in ours],
+                    "shared": shared_memory(result, ours),
                     "gradients": gradients,
                 }
             except NotImplementedError:
@@ -180,7 +209,10 @@ class LocalBackend:
             except (KeyboardInterrupt, LearnerError):
                 raise  # the learner pressed stop, or the report is made already
             except BaseException as error:  # an exit, or a class of the learner's own
-                raise LearnerError(describe_error(error)) from None
+                files = [after_call(a, calls) if isinstance(a, Path) else None for a in ours]
+                raise LearnerError(describe_error(error), files) from None
+            finally:
+                discard_files(ours)
         return reply
 
 
@@ -208,6 +240,10 @@ class Sizes(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.largest = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler for it, over a second at the first check
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         """Run one operation of torch and note the size of what it makes."""

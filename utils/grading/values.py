@@ -3,18 +3,183 @@
 The same values travel within a notebook and, in the sandboxed grader, over a pipe; so a check never
 holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
-arrays are torch tensors.
+arrays are torch tensors. Towards the learner more values may travel, each in place of an object
+that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 MAX_DEPTH = 20
 SCALARS = (type(None), bool, int, float, str, bytes)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Stands for a `torch.Generator` with a seed."""
+
+    number: int
+
+    def build(self) -> torch.Generator:
+        """Return the generator."""
+        return torch.Generator().manual_seed(self.number)
+
+
+@dataclass(frozen=True, eq=False)
+class TableModel:
+    """Stands for a model that looks up its logits: those after token i are row i of `table` (V, V).
+
+    Afterwards its place in `student.arguments_after` holds the shape of each input that it read.
+    """
+
+    table: np.ndarray
+
+    def build(self) -> Table:
+        """Return the model."""
+        return Table(torch.from_numpy(np.array(self.table)))
+
+
+class Table:
+    """A model token_ids (B, T) -> logits (B, T, V) that looks up each token's row."""
+
+    def __init__(self, table: torch.Tensor):
+        self.table = table  # (V, V)
+        self.shapes_read: list[tuple[int, ...]] = []
+
+    def __call__(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the next token at each position.
+
+        Raises:
+            TypeError: for token ids of another shape than (B, T).
+        """
+        if token_ids.dim() != 2:
+            raise TypeError(f"the model reads token_ids (B, T), got {tuple(token_ids.shape)}")
+        self.shapes_read.append(tuple(token_ids.shape))
+        return self.table[token_ids]  # (B, T, V)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallModel:
+    """Stands for a real `Decoder` in evaluation mode.
+
+    Afterwards its place in `student.arguments_after` holds the shape of each input that it read.
+
+    Args:
+        config: what `TransformerConfig` is made from.
+        weights: its state dictionary, as arrays.
+    """
+
+    config: dict
+    weights: dict
+
+    def build(self) -> torch.nn.Module:
+        """Return the decoder."""
+        # By name, since the kits of labs without models don't hold these modules.
+        config = importlib.import_module("utils.model.config").TransformerConfig(**self.config)
+        model = importlib.import_module("utils.model.decoder").Decoder(config).eval()
+        model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in self.weights.items()})
+        model.shapes_read = []
+
+        def note(_, args: tuple, kwargs: dict) -> None:
+            model.shapes_read.append(tuple((args[0] if args else kwargs["token_ids"]).shape))
+
+        model.register_forward_pre_hook(note, with_kwargs=True)
+        return model
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """Stands for an `nn.Parameter` whose gradient is there (or not, for None).
+
+    Afterwards its place in `student.arguments_after` holds the pair (value, gradient).
+    """
+
+    value: np.ndarray
+    gradient: np.ndarray | None
+
+    def build(self) -> torch.nn.Parameter:
+        """Return the parameter."""
+        parameter = torch.nn.Parameter(torch.from_numpy(np.array(self.value)))
+        if self.gradient is not None:
+            parameter.grad = torch.from_numpy(np.array(self.gradient))
+        return parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Once:
+    """Stands for an iterator over items, which can be gone through once: `model.parameters()`.
+
+    Afterwards its place in `student.arguments_after` holds the list of what became of the items.
+    """
+
+    items: list
+
+    def build(self) -> Walk:
+        """Return the iterator."""
+        return Walk(to_learner(list(self.items)))
+
+
+class Walk:
+    """An iterator that remembers its items."""
+
+    def __init__(self, items: list):
+        self.items, self.left = items, iter(items)
+
+    def __iter__(self) -> Walk:
+        return self
+
+    def __next__(self) -> object:
+        return next(self.left)
+
+
+@dataclass(frozen=True)
+class File:
+    """Stands for the path of a file in a folder of its own, which is there with a content or not.
+
+    Afterwards, even where the learner's code raised, its place in `student.arguments_after` holds a
+    dictionary:
+
+    - content: what is in the file, None where there is none;
+    - names: of all that is in the folder, sorted;
+    - kept: what a hard link to the first content shows: writing over a file in place changes it,
+      replacing the file does not;
+    - calls: (name, names in the folder before it, whether the path was there after it) for each
+      call of `FILE_CALLS`, in their order.
+
+    Args:
+        content: of the file, None for no file.
+        blocked: the path is a folder instead, which no file can replace.
+    """
+
+    content: bytes | None = None
+    blocked: bool = False
+
+    def build(self) -> Path:
+        """Return the path; the folder goes when the call is over."""
+        path = Path(tempfile.mkdtemp()) / "checkpoint"
+        if self.blocked:
+            (path / "inside").mkdir(parents=True)
+        elif self.content is not None:
+            path.write_bytes(self.content)
+            os.link(path, path.with_name(LINK))
+        return path
+
+
+LINK = "link-to-the-first-content"
+FILE_CALLS = (os.fsync, os.replace, os.rename, os.remove, os.unlink)
+STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File)
 
 
 class NotPlain(TypeError):
@@ -62,6 +227,8 @@ def to_learner(value: object) -> object:
     >>> to_learner([np.ones(2, np.float32), "a"])
     [tensor([1., 1.]), 'a']
     """
+    if isinstance(value, STAND_INS):
+        return value.build()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value))
     if isinstance(value, list):
@@ -71,3 +238,88 @@ def to_learner(value: object) -> object:
     if isinstance(value, dict):
         return {to_learner(k): to_learner(v) for k, v in value.items()}
     return value
+
+
+def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> object:
+    """Return as plain data what an argument is after a call: of a model, what it has read."""
+    if isinstance(argument, torch.Generator):
+        return None
+    if isinstance(argument, Table | torch.nn.Module):
+        return to_plain(list(argument.shapes_read))
+    if isinstance(argument, torch.nn.Parameter):
+        return to_plain((argument, argument.grad))
+    if isinstance(argument, Path):
+        return after_writing(argument) | {"calls": list((calls or {}).get(argument, []))}
+    if isinstance(argument, Walk):
+        return after_call(argument.items)
+    if isinstance(argument, list):
+        return [after_call(item) for item in argument]
+    return to_plain(argument)
+
+
+def discard_files(arguments: list) -> None:
+    """Remove the folders of `File` arguments that are still there."""
+    for argument in arguments:
+        if isinstance(argument, Path):
+            shutil.rmtree(argument.parent, ignore_errors=True)
+
+
+def names_beside(path: Path) -> list[str]:
+    """Return what is in the folder of a `File`, less the link; nothing where the folder is gone."""
+    with contextlib.suppress(OSError):
+        return sorted({found.name for found in path.parent.iterdir()} - {LINK})
+    return []
+
+
+def after_writing(path: Path) -> dict:
+    """Return what is in the folder of a `File`."""
+    content, kept = (
+        file.read_bytes() if file.is_file() else None for file in (path, path.with_name(LINK))
+    )
+    return {"content": content, "names": names_beside(path), "kept": kept}
+
+
+@contextlib.contextmanager
+def noting_file_calls(arguments: list) -> Iterator[dict[Path, list]]:
+    """Note the calls of `FILE_CALLS` for each `File` among the arguments, while this is active."""
+    notes: dict[Path, list] = {a: [] for a in arguments if isinstance(a, Path)}
+    if not notes:
+        yield notes
+        return
+    before = {}
+
+    def note(frame, event: str, function: object) -> None:
+        if not event.startswith("c_") or function not in FILE_CALLS:
+            return
+        for path in notes:
+            if event == "c_call":
+                before[path] = names_beside(path)
+            else:  # it returned or raised
+                notes[path].append((function.__name__, before.get(path, []), path.exists()))
+
+    other = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield notes
+    finally:
+        sys.setprofile(other)
+
+
+def shared_memory(result: object, arguments: list) -> list[int | None]:
+    """Return for each tensor of a result the number of the argument that it is a view of.
+
+    >>> x = torch.ones(3)
+    >>> shared_memory((x[:2], x.clone()), [5, x])
+    [1, None]
+    """
+    places = {
+        argument.untyped_storage().data_ptr(): number
+        for number, argument in enumerate(arguments)
+        if isinstance(argument, torch.Tensor)
+    }
+    items = result if isinstance(result, tuple | list) else [result]
+    return [
+        places.get(item.untyped_storage().data_ptr())
+        for item in items
+        if isinstance(item, torch.Tensor)
+    ]

@@ -89,7 +89,7 @@ class Pipe:
             return None
         (length,) = wire.SIZE.unpack(head)
         content = self.exactly(length)
-        return None if content is None else wire.decode(content)
+        return None if content is None else wire.decode(content, from_scorer=True)
 
     def exactly(self, n: int) -> bytes | None:
         """Return n bytes, or None where the other end has closed."""
@@ -173,6 +173,7 @@ def serve(pipe: Pipe, backend: LocalBackend) -> None:
             reply = {"reply": method(*request["args"], **request["kwargs"])}
         except (NotStarted, Undefined, LearnerError) as error:
             reply = {"raised": REPLIES[type(error)], "text": str(error)[:2000]}
+            reply["arguments"] = getattr(error, "arguments", [])
         try:
             pipe.write(reply)
         except wire.WireError as error:

@@ -122,6 +122,17 @@ def generate_batch(
     Prompts are padded on the left and keep their own positions, so that a greedy response is the
     same in a batch as alone.
 
+    Args:
+        model: a decoder.
+        prompts: token ids of each prompt, one at least; lengths may differ.
+        max_new_tokens: most tokens of a response.
+        pad_id: stands before shorter prompts; it is hidden by a mask, so any id will do.
+        end_id: ends a response and is not part of it.
+        temperature, top_k, top_p, generator, min_p: as in `generate`.
+
+    Returns:
+        Token ids of each response, in the order of the prompts.
+
     Raises:
         ValueError: for an empty prompt, or where a prompt and its response exceed the context.
 

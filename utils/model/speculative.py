@@ -72,6 +72,10 @@ def speculative_decode(
         generator: source of randomness.
         end_id: nothing is written after this token.
 
+    Returns:
+        Prompt and new tokens (T + new,), how often the target was called, and how many of the
+        draft's tokens stand in the result.
+
     Raises:
         ValueError: for an empty prompt or one that is no row, n_draft or max_new_tokens below 1.
 

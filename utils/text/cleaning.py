@@ -11,11 +11,14 @@ import re
 import unicodedata
 from collections import Counter
 
-TAG = re.compile(
-    r"</?(?:html|body|div|span|p|br|hr|ul|ol|li|a|b|i|em|strong|h[1-6]|table|tr|td|script|style)"
-    r"(?:\s[^<>]*)?/?>",
-    re.IGNORECASE,
+PROGRAM = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+BLOCK = re.compile(
+    r"</?(?:html|body|div|p|br|hr|ul|ol|li|h[1-6]|table|tr)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
+CELL = re.compile(r"</?t[dh](?:\s[^<>]*)?/?>", re.IGNORECASE)
+INLINE = re.compile(r"</?(?:span|a|b|i|em|strong|script|style)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+LINE_ENDS = re.compile(r"\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+UNSEEN = "\ufeff\u200b\u2060\u00ad"  # byte order mark, blanks of no width, soft hyphen
 BLANKS = re.compile(r"[ \t\u00a0]+")
 EMPTY_LINES = re.compile(r"\n{3,}")
 WORD = re.compile(r"\w+")
@@ -24,16 +27,29 @@ WORD = re.compile(r"\w+")
 def clean_text(text: str) -> str:
     """Return a text without markup, control characters and needless blanks, in Unicode's form NFC.
 
-    Indentation goes, too; a pipeline for programs would keep it.
+    What ends a block or a page becomes a line end, so that no two words grow together. Indentation
+    goes, too; a pipeline for programs would keep it.
 
     >>> clean_text("<p>Dose:&nbsp;15  mg</p>\\r\\n\\x00")
     'Dose: 15 mg'
+    >>> clean_text("one<br>two\\x0cthree")
+    'one\\ntwo\\nthree'
     """
-    text = html.unescape(TAG.sub("", text))
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    text = INLINE.sub("", CELL.sub(" ", BLOCK.sub("\n", PROGRAM.sub("\n", text))))
+    text = LINE_ENDS.sub("\n", html.unescape(text))
+    text = "".join(c for c in text if c in "\n\t" or not is_unseen(c))
+    text = unicodedata.normalize("NFC", text)  # last: what stood between two signs is gone now
     lines = (BLANKS.sub(" ", line).strip() for line in text.split("\n"))
     return EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def is_unseen(character: str) -> bool:
+    """Return whether a character is a control character, half a pair, or a blank of no width.
+
+    >>> is_unseen("\\x00"), is_unseen("e")
+    (True, False)
+    """
+    return character in UNSEEN or unicodedata.category(character) in ("Cc", "Cs")
 
 
 def rejection_reason(
@@ -45,6 +61,8 @@ def rejection_reason(
     max_garbled: float = 0.005,
 ) -> str | None:
     """Return why a cleaned text should not be learned from, or None where it may stay.
+
+    For languages that put blanks between words.
 
     Args:
         text: what `clean_text` returned.

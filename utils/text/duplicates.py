@@ -20,9 +20,14 @@ N_WORDS, N_HASHES, THRESHOLD, N_BANDS = 5, 64, 0.7, 16
 def shingles(text: str, n_words: int = N_WORDS) -> set[str]:
     """Return all runs of `n_words` words of a text; of a shorter text, the whole.
 
+    Raises:
+        ValueError: for `n_words` below 1: the empty run would make all texts equal.
+
     >>> sorted(shingles("a rose is a rose", n_words=2))
     ['a rose', 'is a', 'rose is']
     """
+    if n_words < 1:
+        raise ValueError(f"n_words must be at least 1, got {n_words}")
     words = text.split()
     last = max(1, len(words) - n_words + 1)
     return {" ".join(words[i : i + n_words]) for i in range(last)}

@@ -14,7 +14,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from utils.grading.checking import Check, brief, close, collector, require, same
+from utils.grading.checking import Check, brief, close, collector, hinting, require, same
 from utils.grading.student import LearnerError
 from utils.tokens.pretokenize import split_words
 
@@ -177,6 +177,7 @@ def _(student, rng):
     unchanged(student, apart, "the dictionary of words")
     require(got is not None, "got None: does the function return its counts?")
     require(isinstance(got, dict), f"return a dictionary pair -> count, got {brief(got)}")
+    require(0 not in got.values(), f"pairs that don't occur are left out, got {brief(got)}")
     require((2, 3) not in got, "no pair crosses a word's border, got (2, 3) in (1, 2) | (3, 4)")
     require((4, 3) not in got, "in (3, 4) the 4 has no right neighbour: do not wrap around")
     same(got, apart, "the words (1, 2) and (3, 4), once each, hold one pair each")
@@ -184,10 +185,14 @@ def _(student, rng):
     got = student.count_pairs({(1, 2, 1, 2): 2, (1, 2): 5})
     case = "in {(1, 2, 1, 2): 2, (1, 2): 5} the pair (1, 2) occurs 2 * 2 + 5 = 9 times"
     n = got.get((1, 2))
+    require((3, 4) not in got, f"{case}; the counts of an earlier call are in yours: {brief(got)}")
     require(n != 3, f"{case}, got 3: weigh a word by its number")
     require(n != 7, f"{case}, got 7: count it twice in one word")
     require(n != 5, f"{case}, got 5: add to the count of earlier words, do not replace it")
-    require(n != 11, f"{case}, got 11: pairs are ordered, (2, 1) is another")
+    require(n != 11 or got.get((2, 1)), f"{case}, got 11: pairs are ordered, (2, 1) is another")
+    require(n != 11, f"{case}, got 11: a pair is an id and its right neighbour, none further away")
+    require((2, 1) in got, f"{case}, and (2, 1) twice, between the two: every place begins a pair")
+    require(type(n) is int, f"{case}: counts are whole numbers, got {n!r}")
     same(got, {(1, 2): 9, (2, 1): 2}, case)
 
     got = student.count_pairs({(7, 7, 7): 1})
@@ -195,7 +200,9 @@ def _(student, rng):
     same(got, {(7, 7): 2}, "(7, 7, 7) holds (7, 7) twice")
     same(student.count_pairs({}), {}, "without words there are no pairs")
     same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
-    same(student.count_pairs({(0, 0): 2, (0, 300): 1}), {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
+    with hinting("ids go on from 256: a word is a tuple of ids, and no bytes"):
+        got = student.count_pairs({(0, 0): 2, (0, 300): 1})
+    same(got, {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
 
 
 @exercise_check("count_pairs", points=1, title="random words")
@@ -234,7 +241,13 @@ def _(student, rng):
     require(got != (9, 3, 1, 2), f"{case}: got {got}, every occurrence is merged, not the first")
     require(got != (9, 3, 1), f"{case}: got {got}, is the right half of the last pair lost?")
     require(got != (9, 2, 3, 9, 2), f"{case}: got {got}, the right half is still there: go on by 2")
-    same(student.merge_pair((1, 2, 3), (1, 2), 9), (9, 3), "(1, 2, 3): is the last id lost?")
+    short = student.merge_pair((1, 2, 3), (1, 2), 9)
+    case3 = "(1, 2, 3) with (1, 2) -> 9"
+    require(short != (1, 2, 3), f"{case3}: nothing is merged: is a tuple compared with a list?")
+    require(short != (3,), f"{case3}: got (3,), the new id is missing")
+    require(short != (9, 9, 3), f"{case3}: got (9, 9, 3), the new id stands for both: once")
+    require(9 in short, f"{case3}: got {brief(short)}, use the id that is passed as new_id")
+    same(short, (9, 3), f"{case3}: is the last id lost?")
     same(got, (9, 3, 9), case)
 
     got = student.merge_pair((1, 1, 1), (1, 1), 9)
@@ -246,10 +259,21 @@ def _(student, rng):
     got = student.merge_pair((2, 1, 3), (1, 2), 9)
     require(got != (9, 3), "(2, 1, 3) does not hold (1, 2): a pair is ordered; got (9, 3)")
     same(got, (2, 1, 3), "nothing to merge in (2, 1, 3)")
+    again = student.merge_pair((1, 2, 3), (2, 3), 8)
+    require(again != (9, 3), "(1, 2, 3) with (2, 3) -> 8: got (9, 3), the answer of another pair")
+    same(again, (1, 8), "(1, 2, 3) with (2, 3) -> 8")
+    got = student.merge_pair((11, 2, 23, 1, 2), (1, 2), 9)
+    require(
+        got == (11, 2, 23, 9),
+        f"(11, 2, 23, 1, 2) with (1, 2) -> 9: got {brief(got)}, 11 and 2 are another pair: "
+        "compare ids, not their digits",
+    )
     same(student.merge_pair((3, 1), (1, 2), 9), (3, 1), "a left half alone at the end stays")
     same(student.merge_pair((), (1, 2), 9), (), "an empty word stays empty")
     same(student.merge_pair((1,), (1, 1), 9), (1,), "a word of one id holds no pair")
-    same(student.merge_pair((0, 0, 256), (0, 256), 257), (0, 257), "(0, 0, 256), (0, 256) -> 257")
+    with hinting("ids go on from 256: a word is a tuple of ids, and no bytes"):
+        got = student.merge_pair((0, 0, 256), (0, 256), 257)
+    same(got, (0, 257), "(0, 0, 256) with (0, 256) -> 257: look at every place")
 
 
 @exercise_check("merge_pair", points=1, title="random words")
@@ -273,6 +297,9 @@ def explain_merges(got, words, n_merges: int, case: str) -> None:
     got = [tuple(pair) if isinstance(pair, list) else pair for pair in got]
     if got == want:
         return
+    for entry in got:
+        plain = isinstance(entry, tuple) and [type(i) for i in entry] == [int, int]
+        require(plain, f"{case}: an entry is a pair of two ids, got {brief(entry)}")
     known = {
         "weigh each word by its number of occurrences": {"weigh": False},
         "of pairs with equal counts the smaller goes first, you take the larger": {
@@ -296,8 +323,8 @@ def explain_merges(got, words, n_merges: int, case: str) -> None:
     )
     require(
         got != want[: len(got)],
-        f"{case}: expected {len(want)} merges, got the first {len(got)} alone: do all pairs stay "
-        "in view until none is left?",
+        f"{case}: expected {len(want)} merges, got the first {len(got)} alone: there are "
+        "vocab_size - 256, and all pairs stay in view until none is left",
     )
     require(False, f"{case}: merges differ {first_difference(got, want)}")
 
@@ -312,16 +339,24 @@ def _(student, rng):
     explain_merges(got, FEVER, 4, "fever 5 times, never twice, feet once, vocab_size 260")
     require(got[0] == (101, 114), "the first merge of fever, never, feet joins e and r")
     two = {(98, 98, 99): 2, (97, 98): 3}
-    explain_merges(student.train_bpe(two, 257), two, 1, "'bbc' twice and 'ab' 3 times")
+    earlier, got = got, student.train_bpe(two, 257)
+    require(got != earlier, "the merges of an earlier call are given again: start with none")
+    explain_merges(got, two, 1, "'bbc' twice and 'ab' 3 times")
+    got = student.train_bpe({(97, 98): 1, (99,): 5}, 257)
+    require(got != [(99, 99)], "'c' five times holds no pair: none crosses a word's border")
+    same(got, [(97, 98)], "'ab' once and 'c' five times hold one pair")
 
 
 @exercise_check("train_bpe", points=1, title="ties, ends and errors")
 def _(student, rng):
     tied = {(99, 100): 2, (97, 98): 2, (98, 97): 2}
     explain_merges(student.train_bpe(tied, 258), tied, 2, "'cd', 'ab' and 'ba' twice each")
-    got = student.train_bpe(tied, 400)
+    with hinting("'cd', 'ab' and 'ba': after three merges no pair is left, and training ends"):
+        got = student.train_bpe(tied, 400)
     explain_merges(got, tied, 144, "three words of two letters have three merges and no more")
-    same(student.train_bpe(dict(FEVER), 256), [], "vocab_size 256 leaves no room for a merge")
+    with hinting("vocab_size 256 leaves no room for a merge, and is no error"):
+        got = student.train_bpe(dict(FEVER), 256)
+    same(got, [], "vocab_size 256 leaves no room for a merge")
     same(student.train_bpe({}, 300), [], "without words there is nothing to merge")
     same(student.train_bpe({(97,): 9}, 300), [], "one letter alone has no pair")
     runs = {(97,) * 9: 2, (97,) * 4 + (98,): 3, (97,) * 3: 1}
@@ -398,7 +433,13 @@ def _(student, rng):
     require(got != [97, 98, 99], f"{case}: got the bytes, is any merge applied?")
     require(got != [2], f"{case}: got [2], merge k makes id 256 + k")
     require(type(got) is not tuple, f"{case}: return a list, got a tuple")
+    require(got != [257, 99], f"{case}: got [257, 99], merge k (from 0) makes id 256 + k")
+    require(got != [[258]], f"{case}: got [[258]], one list holds the ids of all words")
+    require(258 not in got or len(got) == 1, f"{case}: got {got}, nothing is added to the text")
     same(got, [258], case)
+    got = student.encode("abc", [(98, 99)])
+    require(got != [258], "'abc' with another list of merges: got the answer of the call before")
+    same(got, [97, 256], "'abc' with the merge bc")
     got = student.encode("abcab", [(98, 99), (97, 98)])
     require(
         got != [257, 99, 257],
@@ -423,7 +464,12 @@ def _(student, rng):
     got = student.encode("é", [])
     require(got != [233], "'é' is two bytes in UTF-8, 195 and 169; got its code point 233")
     same(got, [195, 169], "'é' without merges is its bytes")
-    same(student.encode("dddd ddd", FEW_MERGES), [260, 260, 32, 260, 100], "'dddd ddd' with dd")
+    got = student.encode("dddd ddd", FEW_MERGES)
+    want = [260, 260, 32, 260, 100]
+    same(got, want, "'dddd ddd' with dd: every dd of a word is merged, from left to right")
+    same(student.encode("A ", []), [65, 32], "capitals and spaces at the end are part of the text")
+    got = student.encode("e\u0301", [])
+    same(got, [101, 204, 129], "an e and its accent are two code points: don't compose them")
     same(student.encode("", FEW_MERGES), [], "an empty text has no ids")
     same(student.encode("ab ab", []), [97, 98, 32, 97, 98], "without merges ids are bytes")
 
@@ -480,12 +526,17 @@ def _(student, rng):
 def _(student, rng):
     merges = list(FEW_MERGES)
     ids = [258, 259, 98]
-    got = student.decode(ids, merges)
+    with hinting("258 stands for (256, 99), and 256 for a pair again: spell halves to the end"):
+        got = student.decode(ids, merges)
     require(student.arguments_after == [ids, merges], "your function changed its arguments")
     require(got is not None, "got None: does the function return the text?")
     require(type(got) is not bytes, "return text, got bytes: decode them as UTF-8")
     require(isinstance(got, str), f"return text, got {brief(got)}")
-    require(" " in got, f"[258, 259, 98] is 'abc ab': got {got!r}, spaces are in the tokens")
+    require(
+        got == "abc ab" or got.replace(" ", "") != "abcab",
+        f"[258, 259, 98] is 'abc ab': got {got!r}, spaces are in the tokens, none is added",
+    )
+    require(got != "cbaa b", "[258, 259, 98] is 'abc ab': got 'cbaa b', the left half comes first")
     same(got, "abc ab", "[258, 259, 98] with the merges ab, bc, ab+c, ' a', dd")
     got = student.decode([195, 169], [])
     require(got != "Ã©", "[195, 169] is 'é': got 'Ã©', ids are bytes and no code points")
@@ -494,8 +545,13 @@ def _(student, rng):
         "[195, 169] is 'é': got two signs U+FFFD, join the bytes of all ids before you decode",
     )
     same(got, "é", "[195, 169] are the two bytes of 'é'")
-    same(student.decode([256, 169], [(97, 195)]), "aé", "a character across two tokens")
-    same(student.decode([0, 255 - 128, 10], []), "\0\x7f\n", "[0, 127, 10] are three characters")
+    got = student.decode([256, 169], [(97, 195)])
+    require(not got.startswith("ab"), f"got {got!r}: these are the merges of an earlier call")
+    same(got, "aé", "a character across two tokens")
+    got = student.decode([0, 255 - 128, 10], [])
+    same(got, "\0\x7f\n", "[0, 127, 10] are three characters, and none is stripped")
+    got = student.decode([13, 10], [])
+    same(got, "\r\n", "ends of lines stay as they are")
     same(student.decode([], merges), "", "no ids are an empty text")
 
 
@@ -537,22 +593,32 @@ def _(student, rng):
 @exercise_check("bits_per_byte", points=1, title="by hand, and at random")
 def _(student, rng):
     ln2 = float(np.log(2.0))
-    case = "8 tokens at ln 2 nats each, 16 bytes"
-    got = student.bits_per_byte(ln2, 8, 16)
+    case = "4 tokens at ln 2 nats each, 16 bytes"
+    got = student.bits_per_byte(ln2, 4, 16)
     require(got is not None, "got None: does the function return a number?")
     require(isinstance(got, int | float | np.ndarray), f"return a number, got {brief(got)}")
-    value = float(got)
-    require(abs(value - 1.0) > 1e-6, f"{case}: got 1, the loss is per token: use tokens per byte")
-    require(abs(value - 2.0) > 1e-6, f"{case}: got 2, it is tokens over bytes, not the reverse")
-    require(abs(value - 0.5 * ln2) > 1e-6, f"{case}: got {value:.4f}, that is nats: divide by ln 2")
-    require(
-        abs(value - 0.5 * ln2 * ln2) > 1e-6,
-        f"{case}: got {value:.4f}, bits are nats divided by ln 2, not times",
-    )
-    require(abs(value - 0.0625) > 1e-6, f"{case}: got 1/16, the loss is a mean: times n_tokens")
-    close(got, 0.5, f"{case} are 8 bits in 16 bytes", atol=1e-9)
-    close(student.bits_per_byte(3.0, 1, 1), 3.0 / ln2, "one token of one byte", atol=1e-9)
-    close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
+    for wrong, hint in (
+        (1.0, "the loss is per token: use tokens per byte"),
+        (4.0, "it is tokens over bytes, not the reverse, and not the whole text's"),
+        (0.25 * ln2, "that is nats: divide by ln 2"),
+        (0.25 * ln2 * ln2, "bits are nats divided by ln 2, not times"),
+        (0.25 * ln2 / float(np.log(10.0)), "a bit is ln 2 nats, not ln 10"),
+        (0.25 * float(np.log2(ln2)), "the loss is a logarithm already: divide, take no other"),
+        (2.0**0.25, "that is e to the loss of a byte: bits are on the scale of the logarithm"),
+        (0.0, "nothing is left: divide with /, which keeps fractions"),
+        (1 / 16, "the loss is a mean: times n_tokens"),
+        (1 / 32, "n_bytes counts bytes, not bits: no 8 is needed"),
+    ):
+        near = abs(float(got) - wrong) < 1e-6
+        require(not near, f"{case}: got {float(got):.4g}, {hint}")
+    close(got, 0.25, f"{case} are 4 bits in 16 bytes", atol=1e-9, rtol=1e-6)
+    got = student.bits_per_byte(3.0, 1, 1)
+    close(got, 3.0 / ln2, "one token of one byte: ln 2 is math.log(2)", atol=1e-9, rtol=1e-6)
+    got = student.bits_per_byte(9.0, 1, 1)
+    require(float(got) != 8.0, "a loss of 9 nats in one byte: got 8, a model can be worse")
+    close(got, 9.0 / ln2, "a loss of 9 nats in one byte", atol=1e-9, rtol=1e-6)
+    with hinting("a loss of 0 is a perfect model, and no error"):
+        close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
     for _ in range(5):
         loss, n_tokens, n_bytes = rng.uniform(0, 9), int(rng.integers(1, 99)), 0
         n_bytes = n_tokens * int(rng.integers(1, 7))

@@ -1,0 +1,1079 @@
+"""Wrong answers of lab 04, each with words that the hint must hold."""
+
+from tests.wrong_answers import Wrong
+
+MINHASH = """def minhash_signature(items, n_hashes=64, seed=0):
+    if not items:
+        raise ValueError("empty")
+    numbers = [item_number(item) for item in items]
+    return [min((a * x + b) % PRIME for x in numbers) for a, b in multipliers(n_hashes, seed)]
+"""
+NEAR = """def near_duplicates(signatures, threshold=0.7, n_bands=16):
+    lengths = {len(s) for s in signatures}
+    if len(lengths) > 1 or any(n % n_bands for n in lengths):
+        raise ValueError(lengths)
+    boxes = defaultdict(list)
+    for number, s in enumerate(signatures):
+        width = len(s) // n_bands
+        for band in range(n_bands):
+            boxes[(band, *s[band * width : (band + 1) * width])].append(number)
+    found = set()
+    for members in boxes.values():
+        for i, j in combinations(members, 2):
+            a, b = signatures[i], signatures[j]
+            if sum(x == y for x, y in zip(a, b)) / len(a) >= threshold:
+                found.add((i, j))
+    return sorted(found)
+"""
+PACK = """def pack_sequences(documents, context_length, end_id):
+    ids, places = [], []
+    for document in documents:
+        ids += [*document, end_id]
+        places += range(len(document) + 1)
+    n = (len(ids) - 1) // context_length
+    if n < 1:
+        raise ValueError("too short")
+    cut = [slice(r * context_length, (r + 1) * context_length + 1) for r in range(n)]
+    return torch.tensor([ids[c] for c in cut]), torch.tensor([places[c] for c in cut])
+"""
+LOSS = """def cross_entropy(logits, targets):
+    kept = check_targets(logits, targets)
+    logits = logits.float() if logits.dtype == torch.float16 else logits
+    index = targets.masked_fill(~kept, 0).unsqueeze(-1)
+    logprobs = logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+    return -logprobs[kept].mean()
+"""
+ADAM = """def adamw_step(parameter, gradient, first_moment, second_moment, step, *, lr,
+               betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
+    if step < 1:
+        raise ValueError("step")
+    beta1, beta2 = betas
+    first_moment = beta1 * first_moment + (1 - beta1) * gradient
+    second_moment = beta2 * second_moment + (1 - beta2) * gradient**2
+    mean = first_moment / (1 - beta1**step)
+    scale = (second_moment / (1 - beta2**step)).sqrt() + eps
+    parameter = parameter * (1 - lr * weight_decay) - lr * mean / scale
+    return parameter, first_moment, second_moment
+"""
+RATE = """def learning_rate(step, *, peak, n_steps, warmup_steps=0, final=0.1):
+    check_schedule(n_steps, warmup_steps, final)
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = min(1.0, (step - warmup_steps) / max(1, n_steps - warmup_steps))
+    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))
+"""
+CLIP = """def clip_gradients(parameters, max_norm):
+    if not max_norm > 0:
+        raise ValueError("max_norm")
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return 0.0
+    norm = torch.sqrt(sum((g**2).sum() for g in gradients)).item()
+    if norm > max_norm and math.isfinite(norm):
+        for g in gradients:
+            g.mul_(max_norm / norm)
+    return norm
+"""
+SAVE = """def save_checkpoint(path, tensors, info):
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(info)
+    data = save(tensors, metadata={"info": text, "sha256": content_hash(tensors, text)})
+    other = path.with_name(UNFINISHED + path.name)
+    try:
+        write_flushed(other, data)
+        os.replace(other, path)
+    finally:
+        other.unlink(missing_ok=True)
+    flush_folder(path.parent)
+"""
+LOAD = """def load_checkpoint(path):
+    data = Path(path).read_bytes()
+    try:
+        tensors, metadata = load(data), read_metadata(data)
+    except (SafetensorError, ValueError) as error:
+        raise CorruptCheckpoint("damaged") from error
+    text = metadata.get("info", "")
+    if metadata.get("sha256") != content_hash(tensors, text):
+        raise CorruptCheckpoint("damaged")
+    return tensors, json.loads(text)
+"""
+FIT = """def fit_scaling_law(n_parameters, n_tokens, losses):
+    check_runs(n_parameters, n_tokens, losses)
+    columns = [n_parameters, n_tokens, losses]
+    n, d, target = (torch.tensor(list(c), dtype=torch.float64).log() for c in columns)
+    ends = []
+    for start in starts(n, d, target):
+        x = start.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([x], max_iter=400, line_search_fn="strong_wolfe")
+
+        def closure(x=x, optimizer=optimizer):
+            optimizer.zero_grad()
+            distance = 1e6 * distance_of(x, n, d, target)
+            distance.backward()
+            return distance
+
+        optimizer.step(closure)
+        ends.append((distance_of(x, n, d, target).item(), x.tolist()))
+    floor, log_a, alpha, log_b, beta = min(e for e in ends if math.isfinite(e[0]))[1]
+    return ScalingLaw(math.exp(floor), math.exp(log_a), alpha, math.exp(log_b), beta)
+"""
+
+
+def edited(exercise: str, code: str, why: str, old: str, new: str, words: str) -> Wrong:
+    """Return a right answer with one place made wrong."""
+    assert code.count(old) >= 1, (exercise, why, old)
+    return Wrong(exercise, why, code.replace(old, new), words)
+
+
+def minhash(why, old, new, words):
+    return edited("minhash_signature", MINHASH, why, old, new, words)
+
+
+def near(why, old, new, words):
+    return edited("near_duplicates", NEAR, why, old, new, words)
+
+
+def pack(why, old, new, words):
+    return edited("pack_sequences", PACK, why, old, new, words)
+
+
+def loss(why, old, new, words):
+    return edited("cross_entropy", LOSS, why, old, new, words)
+
+
+def adam(why, old, new, words):
+    return edited("adamw_step", ADAM, why, old, new, words)
+
+
+def rate(why, old, new, words):
+    return edited("learning_rate", RATE, why, old, new, words)
+
+
+def clip(why, old, new, words):
+    return edited("clip_gradients", CLIP, why, old, new, words)
+
+
+def saved(why, old, new, words):
+    return edited("save_checkpoint", SAVE, why, old, new, words)
+
+
+def loaded(why, old, new, words):
+    return edited("load_checkpoint", LOAD, why, old, new, words)
+
+
+def fit(why, old, new, words):
+    return edited("fit_scaling_law", FIT, why, old, new, words)
+
+
+SAVE_LINE = SAVE[SAVE.index("    data = ") : SAVE.index("    other = ")]
+TORCH_SAVE = """    import io
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    data = buffer.getvalue()
+"""
+HASHES = "for a, b in multipliers(n_hashes, seed)]"
+WRONG = [
+    minhash("the largest", "min(", "max(", "smallest"),
+    minhash("seed ignored", "multipliers(n_hashes, seed)", "multipliers(n_hashes, 0)", "seed"),
+    minhash("always 64", "multipliers(n_hashes, seed)", "multipliers(64, seed)", "n_hashes=8"),
+    minhash("first item alone", "for x in numbers)", "for x in numbers[:1])", "order"),
+    minhash("the last numbering for all", "(a * x + b)", "(3 * x + 5)", "own numbering"),
+    minhash("not modulo", " % PRIME", "", "modulo"),
+    minhash("sum instead of minimum", "min((a", "sum((a", "modulo"),
+    minhash("a tuple", "return [min", "return tuple([min", "list")._replace(
+        code=MINHASH.replace("return [", "return tuple([").replace("seed)]", "seed)])")
+    ),
+    minhash("empty gives zeros", 'raise ValueError("empty")', "return [0] * n_hashes", "no items"),
+    minhash("python's hash", "item_number(item)", "hash(item)", "item_number"),
+    minhash("length of the item", "item_number(item)", "len(item)", "item_number"),
+    minhash(
+        "smallest item, numbered after",
+        "min((a * x + b) % PRIME for x in numbers)",
+        "(a * min(numbers) + b) % PRIME",
+        "one numbering",
+    ),
+    minhash(
+        "sorted numbers",
+        "return [min((a * x + b) % PRIME for x in numbers) " + HASHES,
+        "return sorted(min((a * x + b) % PRIME for x in numbers) " + HASHES[:-1] + ")",
+        "off from the Jaccard",
+    ),
+    near("above, not at, the threshold", ">= threshold", "> threshold", "counts"),
+    near("pairs the wrong way round", "found.add((i, j))", "found.add((j, i))", "smaller number"),
+    near("each band again", "found = set()", "found = []", "once")._replace(
+        code=NEAR.replace("found = set()", "found = []").replace("found.add(", "found.append(")
+    ),
+    near("band number left out", "boxes[(band, *s", "boxes[(0, *s", "another box"),
+    near(
+        "no comparison",
+        "if sum(x == y for x, y in zip(a, b)) / len(a) >= threshold:",
+        "if True:",
+        "too few",
+    ),
+    near(
+        "all pairs compared",
+        "for members in boxes.values():",
+        "for members in [range(len(signatures))]:",
+        "all pairs",
+    ),
+    near("first band alone", "for band in range(n_bands):", "for band in range(1):", "differ"),
+    near("unsorted", "return sorted(found)", "return sorted(found, reverse=True)", "differ"),
+    near("a set", "return sorted(found)", "return tuple(found)", "list"),
+    near("counts instead of a share", " / len(a) >= threshold", " >= threshold", "too few"),
+    near("rest dropped", "or any(n % n_bands for n in lengths)", "", "n_bands does not divide"),
+    near("lengths not compared", "len(lengths) > 1 or", "", "different length"),
+    near(
+        "with itself",
+        "combinations(members, 2)",
+        "[(i, j) for i in members for j in members]",
+        "i < j",
+    ),
+    near("bands one number wide", "width = len(s) // n_bands", "width = 1", "whole band"),
+    pack("no end token", "[*document, end_id]", "[*document]", "closed by end_id")._replace(
+        code=PACK.replace("[*document, end_id]", "[*document]").replace(
+            "len(document) + 1", "len(document)"
+        )
+    ),
+    pack("end token first", "[*document, end_id]", "[end_id, *document]", "after a document"),
+    pack(
+        "rows without a shared token",
+        "slice(r * context_length, (r + 1) * context_length + 1)",
+        "slice(r * (context_length + 1), (r + 1) * (context_length + 1))",
+        "share one token",
+    )._replace(
+        code=PACK.replace(
+            "slice(r * context_length, (r + 1) * context_length + 1)",
+            "slice(r * (context_length + 1), (r + 1) * (context_length + 1))",
+        ).replace("(len(ids) - 1) // context_length", "len(ids) // (context_length + 1)")
+    ),
+    pack(
+        "rows one short",
+        "(r + 1) * context_length + 1)",
+        "(r + 1) * context_length)",
+        "context_length + 1 ids",
+    ),
+    pack(
+        "one row too few",
+        "(len(ids) - 1) // context_length",
+        "(len(ids) - 2) // context_length",
+        "row is missing",
+    ),
+    pack(
+        "rest padded",
+        "n = (len(ids) - 1) // context_length",
+        "rest = -(len(ids) - 1) % context_length\n    if len(ids) > context_length:\n"
+        "        ids, places = ids + [end_id] * rest, places + [0] * rest\n"
+        "    n = (len(ids) - 1) // context_length",
+        "left out",
+    ),
+    pack(
+        "positions of rows",
+        "torch.tensor([places[c] for c in cut])",
+        "torch.arange(context_length + 1).expand(n, -1)",
+        "not with each row",
+    ),
+    pack(
+        "positions of the stream",
+        "places += range(len(document) + 1)",
+        "places += range(len(places), len(places) + len(document) + 1)",
+        "restart",
+    ),
+    pack(
+        "numbers of documents",
+        "places += range(len(document) + 1)",
+        "places += [places[-1] + 1 if places else 0] * (len(document) + 1)",
+        "not its number",
+    ),
+    pack(
+        "positions from one",
+        "places += range(len(document) + 1)",
+        "places += range(1, len(document) + 2)",
+        "from 0",
+    ),
+    pack(
+        "end token has position zero",
+        "places += range(len(document) + 1)",
+        "places += [*range(len(document)), 0]",
+        "end token counts on",
+    ),
+    pack(
+        "empty documents skipped",
+        "    for document in documents:\n",
+        "    for document in documents:\n        if not document:\n            continue\n",
+        "rows differ",
+    ),
+    pack(
+        "nothing said where too short",
+        'raise ValueError("too short")',
+        "return torch.zeros(0, context_length + 1), torch.zeros(0, context_length + 1)",
+        "fill no row",
+    ),
+    pack(
+        "one tensor",
+        "torch.tensor([ids[c] for c in cut]), torch",
+        "torch.tensor([ids[c] for c in cut])  #",
+        "two tensors",
+    ),
+    loss("plus", "return -logprobs", "return logprobs", "sign"),
+    loss("sum", ".mean()", ".sum()", "not the sum"),
+    loss("bits", ".mean()", ".mean() / 0.6931471805599453", "nats"),
+    loss("no logarithm", "log_softmax", "softmax", "logarithm"),
+    loss("no softmax", "logits.log_softmax(-1)", "logits", "no log-probabilities"),
+    loss("softmax over tokens", "log_softmax(-1)", "log_softmax(-2)", "loss differs"),
+    loss(
+        "unstable",
+        "logits.log_softmax(-1)",
+        "(logits.exp() / logits.exp().sum(-1, keepdim=True)).log()",
+        "overflow",
+    ),
+    loss("ignored targets count", "logprobs[kept].mean()", "logprobs.mean()", "count"),
+    loss(
+        "divided by all",
+        "logprobs[kept].mean()",
+        "logprobs[kept].sum() / targets.numel()",
+        "count, not by all",
+    ),
+    loss("targets filled in place", "targets.masked_fill(", "targets.masked_fill_(", "in place"),
+    loss(
+        "half precision",
+        "logits.float() if logits.dtype == torch.float16 else logits",
+        "logits",
+        "half precision",
+    ),
+    loss("by rows", "-logprobs[kept].mean()", "-logprobs[kept].sum() / len(targets)", "rows"),
+    loss("detached", "-logprobs[kept].mean()", "-logprobs[kept].mean().detach()", "gradient"),
+    loss(
+        "not refused",
+        "kept = check_targets(logits, targets)",
+        "kept = targets != -100",
+        "mean over nothing",
+    ),
+    loss(
+        "log of the mean",
+        "-logprobs[kept].mean()",
+        "-logprobs[kept].exp().mean().log()",
+        "logarithm of the mean",
+    ),
+    loss(
+        "target off by one",
+        "gather(-1, index)",
+        "gather(-1, (index + 1) % logits.shape[-1])",
+        "differs",
+    ),
+    adam("no correction", "first_moment / (1 - beta1**step)", "first_moment", "bias correction"),
+    adam(
+        "neither correction", "first_moment / (1 - beta1**step)", "first_moment", "bias correction"
+    )._replace(
+        code=ADAM.replace("first_moment / (1 - beta1**step)", "first_moment").replace(
+            "second_moment / (1 - beta2**step)", "second_moment"
+        )
+    ),
+    adam("correction of the first step always", "1 - beta1**step", "1 - beta1", "step 2"),
+    adam("no root", ".sqrt()", "", "root"),
+    adam(
+        "eps inside the root",
+        "(second_moment / (1 - beta2**step)).sqrt() + eps",
+        "(second_moment / (1 - beta2**step) + eps).sqrt()",
+        "differ from torch",
+    ),
+    adam("uphill", "- lr * mean", "+ lr * mean", "subtracted"),
+    adam("plain descent", "lr * mean / scale", "lr * gradient", "not the gradient"),
+    adam(
+        "decay through the means",
+        "    beta1, beta2 = betas\n",
+        "    beta1, beta2 = betas\n    gradient = gradient + weight_decay * parameter\n",
+        "decoupled",
+    )._replace(
+        code=ADAM.replace(
+            "    beta1, beta2 = betas\n",
+            "    beta1, beta2 = betas\n    gradient = gradient + weight_decay * parameter\n",
+        ).replace("parameter * (1 - lr * weight_decay)", "parameter")
+    ),
+    adam("decay without lr", "1 - lr * weight_decay", "1 - weight_decay", "multiplied by lr"),
+    adam("no decay", "parameter * (1 - lr * weight_decay)", "parameter", "falls by"),
+    adam("betas swapped", "beta1, beta2 = betas", "beta2, beta1 = betas", "moment"),
+    adam(
+        "second moment of the mean",
+        "(1 - beta2) * gradient**2",
+        "(1 - beta2) * first_moment**2",
+        "first step has the size",
+    ),
+    adam(
+        "in place",
+        "    first_moment = beta1 * first_moment + (1 - beta1) * gradient\n",
+        "    first_moment.mul_(beta1).add_((1 - beta1) * gradient)\n",
+        "in place",
+    ),
+    adam(
+        "two returned",
+        "return parameter, first_moment, second_moment",
+        "return parameter, mean",
+        "three tensors",
+    ),
+    adam(
+        "corrected moments returned",
+        "return parameter, first_moment,",
+        "return parameter, mean,",
+        "first moment",
+    ),
+    adam("step zero", 'raise ValueError("step")', "step = 1", "from 1"),
+    adam("eps ignored", ".sqrt() + eps", ".sqrt() + 1e-8", "differ from torch"),
+    rate("starts at zero", "(step + 1) / warmup_steps", "step / warmup_steps", "step 0"),
+    rate(
+        "cosine over all steps",
+        "(step - warmup_steps) / max(1, n_steps - warmup_steps)",
+        "step / n_steps",
+        "after the warm-up",
+    ),
+    rate("ends at zero", "final + (1 - final) * 0.5", "0.5", "not at zero"),
+    rate(
+        "rises again",
+        "min(1.0, (step - warmup_steps) / max(1, n_steps - warmup_steps))",
+        "(step - warmup_steps) / max(1, n_steps - warmup_steps)",
+        "rise again",
+    ),
+    rate("a straight line", "0.5 * (1 + math.cos(math.pi * done))", "(1 - done)", "differs"),
+    rate("full cosine", "math.pi * done", "2 * math.pi * done", "at n_steps"),
+    rate("peak missing", "return peak * (final", "return (final", "peak"),
+    rate(
+        "final absolute",
+        "peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))",
+        "final + (peak - final) * 0.5 * (1 + math.cos(math.pi * done))",
+        "share of the peak",
+    ),
+    rate("no warm-up", "if step < warmup_steps:", "if False:", "warmup_steps"),
+    rate("one step late", "if step < warmup_steps:", "if step <= warmup_steps:", "right after"),
+    rate(
+        "divides by the warm-up",
+        "    if step < warmup_steps:",
+        "    slope = peak / warmup_steps\n    if step < warmup_steps:",
+        "nothing to divide",
+    ),
+    rate(
+        "all warm-up",
+        "max(1, n_steps - warmup_steps)",
+        "(n_steps - warmup_steps)",
+        "division by zero",
+    ),
+    rate(
+        "not refused",
+        "    check_schedule(n_steps, warmup_steps, final)\n",
+        "",
+        "longer than the run",
+    ),
+    rate("multiplier", "return peak * (step + 1)", "return (step + 1)", "peak"),
+    clip(
+        "each by itself",
+        "        for g in gradients:\n            g.mul_(max_norm / norm)\n",
+        "        for g in gradients:\n            g.mul_(max_norm / g.norm())\n",
+        "direction",
+    ),
+    clip("copies scaled", "g.mul_(max_norm / norm)", "g = g * max_norm / norm", "in place"),
+    clip("norm after", "    return norm\n", "    return min(norm, max_norm)\n", "before clipping"),
+    clip("a tensor", ".item()", "", "float"),
+    clip(
+        "sum of norms",
+        "torch.sqrt(sum((g**2).sum() for g in gradients)).item()",
+        "sum(g.norm() for g in gradients).item()",
+        "add squares",
+    ),
+    clip(
+        "largest norm",
+        "torch.sqrt(sum((g**2).sum() for g in gradients)).item()",
+        "max(g.norm() for g in gradients).item()",
+        "largest of them",
+    ),
+    clip(
+        "no root",
+        "torch.sqrt(sum((g**2).sum() for g in gradients)).item()",
+        "sum((g**2).sum() for g in gradients).item()",
+        "root",
+    ),
+    clip(
+        "scaled up",
+        "if norm > max_norm and math.isfinite(norm):",
+        "if math.isfinite(norm):",
+        "only scale down",
+    ),
+    clip("elementwise", "g.mul_(max_norm / norm)", "g.clamp_(-max_norm, max_norm)", "direction"),
+    clip("None not passed over", " if p.grad is not None]", "]", "passed over"),
+    clip(
+        "weights scaled", "g.mul_(max_norm / norm)", "g.mul_(max_norm / norm)", "weights"
+    )._replace(
+        code=CLIP.replace(
+            "        for g in gradients:\n            g.mul_(max_norm / norm)\n",
+            "        for p in parameters:\n            p.data.add_(1.0)\n"
+            "            if p.grad is not None:\n                p.grad.mul_(max_norm / norm)\n",
+        ),
+        words="weights changed",
+    ),
+    clip("broken ones scaled", " and math.isfinite(norm)", "", "not finite"),
+    clip("not refused", 'raise ValueError("max_norm")', "return 0.0", "positive"),
+    clip(
+        "no gradient at all",
+        "    if not gradients:\n        return 0.0\n",
+        "    if not gradients:\n        return math.nan\n",
+        "no gradient",
+    ),
+    saved(
+        "written in place",
+        "        write_flushed(other, data)\n        os.replace(other, path)\n",
+        "        path.write_bytes(data)\n",
+        "in place",
+    ),
+    saved(
+        "copied over",
+        "os.replace(other, path)",
+        "path.write_bytes(other.read_bytes()); other.unlink()",
+        "in place",
+    ),
+    saved(
+        "other name left",
+        "os.replace(other, path)",
+        "os.replace(other, path); Path(str(path) + '.bak').write_bytes(data)",
+        "left",
+    ),
+    saved("never renamed", "        os.replace(other, path)\n", "", "no file"),
+    saved("torch.save", SAVE_LINE, TORCH_SAVE, "safetensors"),
+    saved("no info", '"info": text, ', "", "info"),
+    saved("info as Python", "json.dumps(info)", "str(info)", "JSON"),
+    saved("no hash", ', "sha256": content_hash(tensors, text)', "", "sha256"),
+    saved(
+        "hash without the info",
+        "content_hash(tensors, text)",
+        'content_hash(tensors, "")',
+        "very text",
+    ),
+    saved(
+        "hash of names", "content_hash(tensors, text)", "str(hash(tuple(tensors)))", "content_hash"
+    ),
+    saved(
+        "as float32",
+        "tensor.detach().cpu().contiguous()",
+        "tensor.detach().float().contiguous()",
+        "differs",
+    ),
+    saved(
+        "one tensor lost",
+        "for name, tensor in tensors.items()}",
+        "for name, tensor in tensors.items() if tensor.dim() != 1}",
+        "names",
+    ),
+    saved(
+        "kept where one is there",
+        "    path = Path(path)\n",
+        "    path = Path(path)\n    if path.exists():\n        return\n",
+        "old",
+    ),
+    saved("default=str", "json.dumps(info)", "json.dumps(info, default=str)", "no JSON"),
+    loaded(
+        "no hash compared",
+        'metadata.get("sha256") != content_hash(tensors, text)',
+        "False",
+        "as if nothing were wrong",
+    ),
+    loaded(
+        "hash without info", "content_hash(tensors, text)", 'content_hash(tensors, "")', "refused"
+    ),
+    loaded(
+        "reader's own error",
+        "except (SafetensorError, ValueError) as error:",
+        "except ZeroDivisionError as error:",
+        "must raise CorruptCheckpoint",
+    ),
+    loaded("info as text", "json.loads(text)", "text", "json.loads"),
+    loaded("all metadata", "json.loads(text)", "metadata", "info is what was given"),
+    loaded(
+        "swapped", "return tensors, json.loads(text)", "return json.loads(text), tensors", "names"
+    ),
+    loaded("tensors alone", "return tensors, json.loads(text)", "return tensors", "return two"),
+    loaded(
+        "a missing file is damaged",
+        "    data = Path(path).read_bytes()\n",
+        "    try:\n        data = Path(path).read_bytes()\n    except OSError as error:\n"
+        "        raise CorruptCheckpoint('gone') from error\n",
+        "FileNotFoundError",
+    ),
+    loaded(
+        "returns None for damage",
+        'raise CorruptCheckpoint("damaged") from error',
+        "return {}, {}",
+        "as if nothing were wrong",
+    ),
+    loaded(
+        "another error",
+        '        raise CorruptCheckpoint("damaged")\n    return',
+        '        raise ValueError("damaged")\n    return',
+        "CorruptCheckpoint",
+    ),
+    loaded(
+        "missing hash accepted",
+        'metadata.get("sha256") != content_hash(tensors, text)',
+        'metadata.get("sha256", content_hash(tensors, text)) != content_hash(tensors, text)',
+        "without a hash",
+    ),
+    loaded(
+        "rounded",
+        "return tensors,",
+        "tensors = {k: v.float() for k, v in tensors.items()}\n    return tensors,",
+        "differs",
+    ),
+    fit(
+        "no logarithm undone",
+        "math.exp(floor), math.exp(log_a)",
+        "floor, math.exp(log_a)",
+        "exponential",
+    ),
+    fit("a as logarithm", "math.exp(log_a)", "log_a", "misses"),
+    fit(
+        "swapped",
+        "ScalingLaw(math.exp(floor), math.exp(log_a), alpha, math.exp(log_b), beta)",
+        "ScalingLaw(math.exp(floor), math.exp(log_b), beta, math.exp(log_a), alpha)",
+        "swapped",
+    ),
+    fit("the start returned", "        optimizer.step(closure)\n", "", "misses"),
+    fit(
+        "worst end",
+        "min(e for e in ends if math.isfinite(e[0]))[1]",
+        "starts(n, d, target)[-1].tolist()",
+        "misses",
+    ),
+    fit(
+        "a few steps of plain descent",
+        "        optimizer.step(closure)\n",
+        "        optimizer = torch.optim.SGD([x], lr=1e-9)\n"
+        "        [optimizer.step(closure) for _ in range(50)]\n",
+        "misses",
+    ),
+    fit(
+        "squares instead of Huber",
+        "1e6 * distance_of(x, n, d, target)",
+        "1e6 * (torch.stack([x[0].expand_as(n), x[1] - x[2] * n, x[3] - x[4] * d]).logsumexp(0)"
+        " - target).square().mean()",
+        "Huber",
+    ),
+    fit(
+        "losses not in logarithms",
+        "optimizer.step(closure)\n",
+        "optimizer.step(closure)\n",
+        "misses",
+    )._replace(code=FIT.replace("    ends = []\n", "    target = target.exp()\n    ends = []\n")),
+    fit("no floor", "return ScalingLaw(math.exp(floor)", "return ScalingLaw(0.0 * floor", "misses"),
+    fit("a list of four", "return ScalingLaw(math.exp(floor), ", "return (", "five finite floats"),
+    fit("not refused", "    check_runs(n_parameters, n_tokens, losses)\n", "", "four runs"),
+    fit("fixed exponents", "alpha, math.exp(log_b), beta)", "0.5, math.exp(log_b), 0.5)", "misses"),
+    minhash(
+        "in a tensor's 64 bits",
+        "    return [min((a * x + b) % PRIME for x in numbers) " + HASHES,
+        "    import torch\n    x = torch.tensor(numbers)\n"
+        "    return [int((a * x + b).remainder(PRIME).min()) " + HASHES,
+        "64 bits",
+    ),
+    minhash(
+        "items by place",
+        "[item_number(item) for item in items]",
+        "[item_number(items[i]) for i in range(len(items))]",
+        "any collection",
+    ),
+    minhash(
+        "items sorted in place",
+        "    numbers =",
+        "    if isinstance(items, list):\n        items.sort()\n    numbers =",
+        "in place",
+    ),
+    minhash(
+        "grows from call to call",
+        "    return [min",
+        "    kept = minhash_signature.__dict__.setdefault('kept', [])\n    kept += [min",
+        "asks for 8",
+    )._replace(
+        code=MINHASH.replace(
+            "    return [min",
+            "    kept = minhash_signature.__dict__.setdefault('kept', [])\n    kept += [min",
+        )
+        + "    return kept\n",
+        words="order",
+    ),
+    minhash(
+        "two numberings mixed",
+        "(a * x + b) % PRIME for x in numbers) " + HASHES,
+        "(a * x + b) % PRIME for x in numbers for a, b in multipliers(n_hashes, seed))\n"
+        "            for _ in range(n_hashes)]",
+        "own numbering",
+    ),
+    near(
+        "shares of sets",
+        "sum(x == y for x, y in zip(a, b)) / len(a)",
+        "len(set(a) & set(b)) / len(set(a))",
+        "place by place",
+    ),
+    near(
+        "neighbours in a box alone",
+        "combinations(members, 2)",
+        "zip(members, members[1:])",
+        "each with each",
+    ),
+    near(
+        "first of a box with the others",
+        "combinations(members, 2)",
+        "[(members[0], j) for j in members[1:]]",
+        "differ",
+    ),
+    near(
+        "boxes shared between calls",
+        "    boxes = defaultdict(list)\n",
+        "    boxes = near_duplicates.__dict__.setdefault('boxes', defaultdict(list))\n",
+        "differ",
+    )._replace(words="too few"),
+    near("threshold ignored", ">= threshold", ">= 0.7", "too few"),
+    near("bands ignored", "range(n_bands)", "range(len(s))", "whole band")._replace(
+        code=NEAR.replace(
+            "    boxes =", "    n_bands = len(signatures[0]) if signatures else 1\n    boxes ="
+        )
+    ),
+    pack(
+        "appends to the documents",
+        "        ids += [*document, end_id]\n        places += range(len(document) + 1)\n",
+        "        document.append(end_id)\n        ids += document\n"
+        "        places += range(len(document))\n",
+        "in place",
+    ),
+    pack(
+        "short integers",
+        "torch.tensor([ids[c] for c in cut]), torch",
+        "torch.tensor([ids[c] for c in cut], dtype=torch.int32), torch",
+        "int64",
+    ),
+    pack(
+        "as decimal numbers",
+        "torch.tensor([ids[c] for c in cut]), torch",
+        "torch.tensor([ids[c] for c in cut]).float(), torch",
+        "int64",
+    ),
+    pack(
+        "each document in rows of its own",
+        "    n = (len(ids) - 1) // context_length\n",
+        "    ids, places = ids[::-1], places[::-1]\n    n = (len(ids) - 1) // context_length\n",
+        "differ",
+    ),
+    pack(
+        "empty list of documents",
+        '        raise ValueError("too short")\n',
+        '        if documents:\n            raise ValueError("too short")\n',
+        "fill no row",
+    ),
+    pack(
+        "stream kept between calls", "ids, places = [], []", "ids, places = KEPT", "differ"
+    )._replace(
+        code="KEPT = ([], [])\n" + PACK.replace("ids, places = [], []", "ids, places = KEPT")
+    ),
+    pack(
+        "swapped", "    return torch.tensor([ids", "    return torch.tensor([places", "differ"
+    )._replace(
+        code=PACK.replace(
+            "torch.tensor([ids[c] for c in cut]), torch.tensor([places[c] for c in cut])",
+            "torch.tensor([places[c] for c in cut]), torch.tensor([ids[c] for c in cut])",
+        )
+    ),
+    loss(
+        "logits changed in place",
+        "    index = ",
+        "    logits -= logits.amax(-1, keepdim=True)\n    index = ",
+        "in place",
+    ),
+    loss(
+        "largest of all subtracted",
+        "logits.log_softmax(-1)",
+        "((logits - logits.max()) - (logits - logits.max()).exp().sum(-1, keepdim=True).log())",
+        "overflow",
+    ),
+    loss(
+        "always float32",
+        "logits.float() if logits.dtype == torch.float16 else logits",
+        "logits.float()",
+        "float64",
+    ),
+    loss(
+        "any negative ignored", "check_targets(logits, targets)", "targets >= 0", "outside"
+    )._replace(
+        code=LOSS.replace(
+            "    kept = check_targets(logits, targets)\n",
+            "    kept = targets >= 0\n    if not kept.any():\n        raise ValueError\n",
+        )
+    ),
+    loss("shapes not compared", "check_targets(logits, targets)", "", "another shape")._replace(
+        code=LOSS.replace(
+            "    kept = check_targets(logits, targets)\n",
+            "    kept = targets != -100\n"
+            "    if not kept.any() or not (0 <= targets[kept]).all():\n        raise ValueError\n",
+        )
+    ),
+    loss(
+        "three axes only",
+        "    index = ",
+        "    B, T, V = logits.shape\n    index = ",
+        "not enough values",
+    ),
+    loss("a number", "-logprobs[kept].mean()", "-logprobs[kept].mean().item()", "float64"),
+    adam(
+        "decay after the step",
+        "parameter * (1 - lr * weight_decay) - lr * mean / scale",
+        "(parameter - lr * mean / scale) * (1 - lr * weight_decay)",
+        "differ from torch",
+    ),
+    adam(
+        "one length for all weights",
+        "(1 - beta2) * gradient**2",
+        "(1 - beta2) * gradient.square().mean()",
+        "differ from torch",
+    ),
+    adam("betas ignored", "beta1, beta2 = betas", "beta1, beta2 = 0.9, 0.95", "moment"),
+    adam(
+        "counts its own steps",
+        "    beta1, beta2 = betas\n",
+        "    beta1, beta2 = betas\n    adamw_step.n = step = getattr(adamw_step, 'n', 0) + 1\n",
+        "differ from torch",
+    ),
+    adam(
+        "moments of its own",
+        "    beta1, beta2 = betas\n",
+        "    beta1, beta2 = betas\n"
+        "    first_moment, second_moment = getattr(adamw_step, 'held', (0.0, 0.0))\n",
+        "moment",
+    )._replace(
+        code=ADAM.replace(
+            "    beta1, beta2 = betas\n",
+            "    beta1, beta2 = betas\n"
+            "    first_moment, second_moment = getattr(adamw_step, 'held', (0.0, 0.0))\n",
+        ).replace(
+            "    return parameter",
+            "    adamw_step.held = first_moment, second_moment\n    return parameter",
+        ),
+        words="differ",
+    ),
+    rate(
+        "counts its own calls",
+        "    if step < warmup_steps:",
+        "    learning_rate.n = getattr(learning_rate, 'n', -1) + 1\n    step = learning_rate.n\n"
+        "    if step < warmup_steps:",
+        "straight line",
+    )._replace(words="differ"),
+    rate("final ignored", "final + (1 - final) * 0.5", "0.1 + 0.9 * 0.5", "final * peak"),
+    rate(
+        "warm-up by squares",
+        "(step + 1) / warmup_steps",
+        "((step + 1) / warmup_steps) ** 2",
+        "peak",
+    ),
+    rate("degrees", "math.pi * done", "180 * done", "n_steps"),
+    rate(
+        "final not checked",
+        "check_schedule(n_steps, warmup_steps, final)",
+        "check_schedule(n_steps, warmup_steps, 0.0)",
+        "0..1",
+    ),
+    clip(
+        "parameters gone through twice",
+        "    gradients = [p.grad for p in parameters if p.grad is not None]\n"
+        "    if not gradients:\n        return 0.0\n"
+        "    norm = torch.sqrt(sum((g**2).sum() for g in gradients)).item()\n"
+        "    if norm > max_norm and math.isfinite(norm):\n"
+        "        for g in gradients:\n            g.mul_(max_norm / norm)\n",
+        "    squares = [(p.grad**2).sum() for p in parameters if p.grad is not None]\n"
+        "    if not squares:\n        return 0.0\n"
+        "    norm = torch.sqrt(sum(squares)).item()\n"
+        "    if norm > max_norm and math.isfinite(norm):\n"
+        "        for p in parameters:\n"
+        "            if p.grad is not None:\n                p.grad.mul_(max_norm / norm)\n",
+        "gone through once",
+    ),
+    clip(
+        "divides by zero",
+        "    if norm > max_norm and math.isfinite(norm):\n        for g in gradients:\n"
+        "            g.mul_(max_norm / norm)\n",
+        "    factor = max_norm / norm\n    if factor < 1 and math.isfinite(norm):\n"
+        "        for g in gradients:\n            g.mul_(factor)\n",
+        "norm 0",
+    ),
+    clip("scaled to one", "max_norm / norm)", "1 / norm)", "same factor"),
+    clip("by the first alone", "for g in gradients)", "for g in gradients[:1])", "joint norm"),
+    clip("mean of squares", "(g**2).sum() for", "(g**2).mean() for", "joint norm"),
+    clip("the sum of absolute values", "(g**2).sum()", "g.abs().sum() ** 2", "differs"),
+    clip("gradients set to None", "g.mul_(max_norm / norm)", "g.zero_()", "max_norm / norm"),
+    saved(
+        "the old one removed first",
+        "        os.replace(other, path)",
+        "        path.unlink(missing_ok=True)\n        os.rename(other, path)",
+        "no file at all",
+    ),
+    saved(
+        "removed before anything else",
+        "    text = json.dumps(info)",
+        "    path.unlink(missing_ok=True)\n    text = json.dumps(info)",
+        "is lost",
+    ),
+    saved("not flushed", "write_flushed(other, data)", "other.write_bytes(data)", "flushed"),
+    saved(
+        "flushed after the rename",
+        "        write_flushed(other, data)\n        os.replace(other, path)\n",
+        "        other.write_bytes(data)\n        os.replace(other, path)\n"
+        "        with open(path, 'rb+') as file:\n            os.fsync(file.fileno())\n",
+        "flushed",
+    ),
+    saved(
+        "other name in another folder",
+        "    other = path.with_name(UNFINISHED + path.name)",
+        "    other = path.parent.with_suffix('.other')",
+        "folder of path",
+    ),
+    saved(
+        "nothing cleaned up",
+        "    try:\n        write_flushed(other, data)\n        os.replace(other, path)\n"
+        "    finally:\n        other.unlink(missing_ok=True)\n",
+        "    write_flushed(other, data)\n    os.replace(other, path)\n",
+        "finally",
+    ),
+    saved(
+        "errors swallowed",
+        "    finally:\n        other.unlink(missing_ok=True)\n",
+        "    except OSError:\n        other.unlink(missing_ok=True)\n",
+        "OSError",
+    ),
+    saved(
+        "a backup beside it",
+        "        os.replace(other, path)",
+        "        if path.exists():\n            os.replace(path, str(path) + '.old')\n"
+        "        os.replace(other, path)",
+        "other name",
+    ),
+    saved("info beside the tensors", '"info": text', '"step": text', "info"),
+    saved("names cut", "{name: tensor.detach", "{name[:4]: tensor.detach", "names"),
+    loaded(
+        "only one tensor",
+        "return tensors, json.loads(text)",
+        "return dict(list(tensors.items())[:1]), json.loads(text)",
+        "names",
+    ),
+    loaded(
+        "hash of the file's bytes",
+        "content_hash(tensors, text)",
+        "__import__('hashlib').sha256(data).hexdigest()",
+        "refused",
+    ),
+    loaded(
+        "everything is damage",
+        "    try:\n        tensors, metadata",
+        "    raise CorruptCheckpoint('?')\n    try:\n        tensors, metadata",
+        "refused",
+    ),
+    loaded(
+        "warns alone",
+        '        raise CorruptCheckpoint("damaged")\n    return',
+        '        print("damaged")\n    return',
+        "as if nothing were wrong",
+    ),
+    loaded(
+        "the hash among the facts",
+        "return tensors, json.loads(text)",
+        "return tensors, json.loads(text) | {'sha256': metadata['sha256']}",
+        "without the sha256",
+    ),
+    fit(
+        "tokens ignored",
+        "    ends = []\n",
+        "    d = torch.zeros_like(d)\n    ends = []\n",
+        "misses",
+    ),
+    fit(
+        "sizes and tokens exchanged",
+        "columns = [n_parameters, n_tokens, losses]",
+        "columns = [n_tokens, n_parameters, losses]",
+        "swapped",
+    ),
+    fit("rounded", "math.exp(floor), ", "round(math.exp(floor), 0), ", "misses"),
+    fit("a constant", "math.exp(floor), math", "1.69, math", "misses"),
+    fit("one size allowed", "check_runs(", "len(losses) < 5 and check_runs(", "can't tell"),
+    fit(
+        "exponents positive by sign",
+        "alpha, math.exp(log_b), beta)",
+        "-alpha, math.exp(log_b), -beta)",
+        "misses",
+    ),
+]
+SAME_NUMBERS = "without the squeeze, the mask picks the same numbers out of (B, T, 1)"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "cross_entropy",
+        "0 -> 1 in `targets.masked_fill(~kept, 0)`",
+    ): "any valid index does for targets that do not count",
+    (
+        "cross_entropy",
+        "1 -> 2 in `logits.log_softmax(-1).gather(-1, index).squeeze(-1)`",
+    ): SAME_NUMBERS,
+    (
+        "cross_entropy",
+        "1 -> -1 in `logits.log_softmax(-1).gather(-1, index).squeeze(-1)`",
+    ): SAME_NUMBERS,
+    (
+        "cross_entropy",
+        "drop sign of `logits.log_softmax(-1).gather(-1, index).squeeze(-1)`",
+    ): SAME_NUMBERS,
+    (
+        "minhash_signature",
+        "delete `if not items:`",
+    ): "the minimum of nothing raises a ValueError, too",
+    (
+        "near_duplicates",
+        "swap arguments of `zip(signatures[i], signatures[j], strict=True)`",
+    ): "agreement does not depend on the order of the two",
+    (
+        "pack_sequences",
+        "1 -> -1 in `torch.arange(n_rows).unsqueeze(-1)`",
+    ): "a row of numbers has the same last and second axis",
+    (
+        "pack_sequences",
+        "drop sign of `torch.arange(n_rows).unsqueeze(-1)`",
+    ): "a row of numbers has the same last and second axis",
+    (
+        "fit_scaling_law",
+        "1000000.0 -> 1000001.0 in `1000000.0 * distance_of(x, n, d, target)`",
+    ): "the factor only makes the distance large enough for the optimizer",
+    (
+        "fit_scaling_law",
+        "400 -> 401 in `torch.optim.LBFGS([x], max_i ... e_search_fn='strong_wolfe')`",
+    ): "it arrives long before either number of steps",
+    (
+        "fit_scaling_law",
+        "1 -> -1 in `min((end for end in ends if math.isfinite(end[0])))[1]`",
+    ): "the second of two is also the last",
+    (
+        "fit_scaling_law",
+        "swap arguments of `check_runs(n_parameters, n_tokens, losses)`",
+    ): "sizes and tokens are looked at alike; only the words of the error differ",
+    (
+        "fit_scaling_law",
+        "swap arguments of `starts(n, d, target)`",
+    ): "a start at another height lies in the same valley, for these runs",
+    (
+        "fit_scaling_law",
+        "min -> max",
+    ): "from these runs all of the four best starts arrive at the same law",
+    (
+        "learning_rate",
+        "swap arguments of `max(1, n_steps - warmup_steps)`",
+    ): "the larger of two does not depend on their order",
+    (
+        "learning_rate",
+        "swap arguments of `min(1.0, (step - warmup_step ... 1, n_steps - warmup_steps))`",
+    ): "the smaller of two does not depend on their order",
+    ("clip_gradients", "Gt -> GtE in `norm > max_norm`"): "at the limit the factor is one",
+    (
+        "save_checkpoint",
+        "delete `flush_folder(path.parent)`",
+    ): "only a power failure right after the rename would show it",
+    (
+        "save_checkpoint",
+        "delete `path = Path(path)`",
+    ): "the checks pass a Path; a path given as text is not tried",
+}

@@ -1,0 +1,833 @@
+"""Wrong answers of lab 05, each with words that the hint must hold."""
+
+from tests.wrong_answers import Wrong
+
+SAMPLE = """def sample_next_token(
+    logits, temperature=1.0, top_k=None, top_p=None, generator=None, min_p=None
+):
+    if not temperature >= 0:
+        raise ValueError("temperature")
+    if top_k is not None and top_k < 1:
+        raise ValueError("top_k")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError("top_p")
+    if min_p is not None and not 0 <= min_p <= 1:
+        raise ValueError("min_p")
+    if logits.dim() != 2:
+        raise ValueError("logits")
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / temperature
+    if top_k is not None:
+        values, places = logits.topk(min(top_k, logits.shape[-1]))
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, places, values)
+    p = logits.softmax(-1)
+    if top_p is not None:
+        ordered, order = p.sort(descending=True, dim=-1)
+        before = ordered.cumsum(-1) - ordered
+        ordered = ordered.masked_fill(before >= top_p, 0)
+        p = torch.zeros_like(p).scatter(-1, order, ordered)
+    if min_p is not None:
+        p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0)
+    return torch.multinomial(p, 1, generator=generator).squeeze(-1)
+"""
+
+TOP_K = """        values, places = logits.topk(min(top_k, logits.shape[-1]))
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, places, values)
+"""
+TOP_P = """        ordered, order = p.sort(descending=True, dim=-1)
+        before = ordered.cumsum(-1) - ordered
+        ordered = ordered.masked_fill(before >= top_p, 0)
+        p = torch.zeros_like(p).scatter(-1, order, ordered)
+"""
+MIN_P = """    if min_p is not None:
+        p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0)
+"""
+DRAW = "torch.multinomial(p, 1, generator=generator).squeeze(-1)"
+
+UPDATE = """def update_cache(keys, values, new_keys, new_values, length):
+    end = length + new_keys.shape[2]
+    if end > keys.shape[2]:
+        raise ValueError("no room")
+    keys[:, :, length:end] = new_keys
+    values[:, :, length:end] = new_values
+    return keys[:, :, :end], values[:, :, :end]
+"""
+WRITE = """    keys[:, :, length:end] = new_keys
+    values[:, :, length:end] = new_values
+"""
+GIVE = "return keys[:, :, :end], values[:, :, :end]"
+
+SIGNATURE = """def generate_batch(
+    model, prompts, max_new_tokens, *, pad_id, end_id,
+    temperature=0.0, top_k=None, top_p=None, min_p=None, generator=None,
+):
+"""
+BATCH = (
+    SIGNATURE
+    + """    if not prompts:
+        return []
+    if not all(prompts):
+        raise ValueError("an empty prompt")
+    T = max(map(len, prompts))
+    token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])
+    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])
+    out = generate(
+        model, token_ids, max_new_tokens, end_id=end_id, temperature=temperature,
+        top_k=top_k, top_p=top_p, min_p=min_p, generator=generator, attention_mask=keep,
+    )
+    rows = out[:, T:].tolist()
+    return [r[: r.index(end_id)] if end_id in r else r for r in rows]
+"""
+)
+CUT = "return [r[: r.index(end_id)] if end_id in r else r for r in rows]"
+
+# The same without `generate`: a loop of one's own that reads the whole batch anew.
+LOOP = (
+    SIGNATURE
+    + """    if not prompts:
+        return []
+    if not all(prompts):
+        raise ValueError("an empty prompt")
+    T = max(map(len, prompts))
+    token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])
+    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])
+    done = torch.zeros(len(prompts), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        positions = (keep.cumsum(-1) - 1).clamp(min=0)
+        logits = model(token_ids, positions=positions, attention_mask=keep)[:, -1]
+        token = sample_next_token(logits, temperature, top_k, top_p, generator, min_p)
+        token_ids = torch.cat([token_ids, token[:, None]], dim=1)
+        keep = torch.cat([keep, keep.new_ones(len(prompts), 1)], dim=1)
+        done |= token == end_id
+        if done.all():
+            break
+    rows = token_ids[:, T:].tolist()
+    return [r[: r.index(end_id)] if end_id in r else r for r in rows]
+"""
+)
+
+SPECULATE = """def speculative_decode(
+    target, draft, token_ids, max_new_tokens, *,
+    n_draft=4, temperature=1.0, generator=None, end_id=None,
+):
+    if token_ids.dim() != 1 or len(token_ids) < 1 or n_draft < 1 or max_new_tokens < 1:
+        raise ValueError("settings")
+
+    def shares(logits):
+        if temperature == 0:
+            return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+        return (logits / temperature).softmax(-1)
+
+    def draw(p):
+        return torch.multinomial(p, 1, generator=generator)
+
+    ids, end = token_ids, len(token_ids) + max_new_tokens
+    n_passes = n_accepted = 0
+    while len(ids) < end:
+        start, qs = len(ids), []
+        for _ in range(min(n_draft, end - start - 1)):
+            q = shares(draft(ids[None])[0, -1])
+            ids = torch.cat([ids, draw(q)])
+            qs.append(q)
+        p = shares(target(ids[None])[0, start - 1 :])
+        n_passes += 1
+        rest = p[-1]
+        for k, q in enumerate(qs):
+            token = ids[start + k]
+            if torch.rand((), generator=generator) >= p[k, token] / q[token]:
+                ids, rest = ids[: start + k], (p[k] - q).clamp(min=0)
+                break
+            n_accepted += 1
+            if token == end_id:
+                return Speculation(ids[: start + k + 1], n_passes, n_accepted)
+        ids = torch.cat([ids, draw(rest)])
+        if ids[-1] == end_id:
+            break
+    return Speculation(ids, n_passes, n_accepted)
+"""
+ACCEPT = "torch.rand((), generator=generator) >= p[k, token] / q[token]"
+
+QUANTIZE = """def quantize_int8(weight):
+    if weight.dim() != 2:
+        raise ValueError("weight must be (N, M)")
+    if not weight.isfinite().all():
+        raise ValueError("weight holds NaN")
+    largest = weight.abs().amax(1, keepdim=True).float()
+    scale = torch.where(largest > 0, largest / 127, 1.0)
+    codes = (weight / scale).round()
+    return codes.to(torch.int8), scale
+"""
+
+
+def changed(code: str, old: str, new: str) -> str:
+    """Return the code with one place changed; it must be there."""
+    assert code.count(old) >= 1, f"{old!r} is not in the code"
+    return code.replace(old, new)
+
+
+def variants(exercise: str, code: str, *rows: tuple[str, str, str, str]) -> list[Wrong]:
+    return [Wrong(exercise, why, changed(code, old, new), words) for why, old, new, words in rows]
+
+
+WRONG = [
+    *variants(
+        "sample_next_token",
+        SAMPLE,
+        ("multiplied", "logits / temperature", "logits * temperature", "multiplied"),
+        ("no temperature", "    logits = logits / temperature\n", "", "changes nothing"),
+        (
+            "temperature after the softmax",
+            "    logits = logits / temperature\n",
+            "    logits = (logits.softmax(-1) / temperature).log()\n",
+            "changes nothing",
+        ),
+        ("softmax over rows", "softmax(-1)", "softmax(0)", "last axis"),
+        ("always the best", DRAW, "p.argmax(-1)", "most likely token each time"),
+        ("a sign", "logits = logits / temp", "logits = -logits / temp", "sign"),
+        ("overflow", "logits.softmax(-1)", "logits.exp()", "exp alone"),
+        ("a column", ".squeeze(-1)", "", "squeeze"),
+        (
+            "temperature 0 divides",
+            "    if temperature == 0:\n        return logits.argmax(-1)\n",
+            "",
+            "dividing by it",
+        ),
+        ("temperature 0: the first row", "argmax(-1)", "argmax(0)", "one token for each row"),
+        ("temperature 0: the least likely", "argmax(-1)", "argmin(-1)", "least likely"),
+        (
+            "temperature 0 draws",
+            "        return logits.argmax(-1)\n",
+            "        temperature = 1.0\n",
+            "takes the most likely",
+        ),
+        ("top_k ignored", "top_k is not None:\n        v", "False:\n        v", "not used"),
+        ("one too many", "topk(min(top_k, ", "topk(min(top_k + 1, ", "not one more"),
+        ("one too few", "topk(min(top_k, ", "topk(min(max(1, top_k - 1), ", "not one less"),
+        (
+            "the smallest k",
+            "topk(min(top_k, logits.shape[-1]))",
+            "topk(min(top_k, logits.shape[-1]), largest=False)",
+            "least likely",
+        ),
+        (
+            "places, not ids",
+            TOP_K,
+            "        logits = logits.topk(min(top_k, logits.shape[-1])).values\n",
+            "places in the sorted row",
+        ),
+        (
+            "even shares",
+            "scatter(-1, places, values)",
+            "scatter(-1, places, torch.zeros_like(values))",
+            "own shares",
+        ),
+        (
+            "equals kept",
+            TOP_K,
+            "        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]\n"
+            "        logits = logits.masked_fill(logits < least, -torch.inf)\n",
+            "all its equals",
+        ),
+        ("k beyond V", "min(top_k, logits.shape[-1])", "top_k", "beyond the vocabulary"),
+        ("top_p ignored", "top_p is not None:\n        o", "False:\n        o", "not used"),
+        (
+            "top_p one too few",
+            "ordered.cumsum(-1) - ordered\n",
+            "ordered.cumsum(-1)\n        before[:, 0] = 0\n",
+            "one too few",
+        ),
+        ("nothing left", "ordered.cumsum(-1) - ordered", "ordered.cumsum(-1)", "stays"),
+        (
+            "top_p one too many",
+            "before >= top_p",
+            "before - ordered >= top_p",
+            "one too many",
+        ),
+        ("border", "before >= top_p", "before > top_p", "exactly half"),
+        ("ascending", "sort(descending=True, dim=-1)", "sort(dim=-1)", "sort descending"),
+        (
+            "never put back",
+            "torch.zeros_like(p).scatter(-1, order, ordered)",
+            "ordered",
+            "places in the sorted row",
+        ),
+        (
+            "put back the wrong way",
+            "torch.zeros_like(p).scatter(-1, order, ordered)",
+            "ordered.gather(-1, order)",
+            "keeps",
+        ),
+        (
+            "one order for all rows",
+            "scatter(-1, order, ordered)",
+            "scatter(-1, order[:1].expand_as(order), ordered)",
+            "order of its own",
+        ),
+        ("top_p as min_p", "before >= top_p", "ordered < top_p * ordered[:, :1]", "min-p"),
+        ("min_p ignored", MIN_P, "", "not used"),
+        ("min_p of one", "min_p * p.amax(-1, keepdim=True)", "min_p", "not of one"),
+        ("min_p border", "p < min_p", "p <= min_p", ">=, not >"),
+        (
+            "largest of the batch",
+            "p.amax(-1, keepdim=True)",
+            "p.amax()",
+            "not of the whole batch",
+        ),
+        ("min_p of the smallest", "p.amax(", "p.amin(", "min_p"),
+        ("min_p reversed", "p < min_p", "p >= min_p", "the most likely token stays"),
+        (
+            "min_p before top_p",
+            "    if top_p is not None:\n        ordered",
+            MIN_P
+            + "        p = p / p.sum(-1, keepdim=True)\n    if top_p is not None:\n        ordered",
+            "top_p comes before min_p",
+        ),
+        (
+            "temperature last",
+            "    logits = logits / temperature\n",
+            "    heat, temperature = temperature, 1.0\n",
+            "changes nothing",
+        ),
+        ("generator ignored", "1, generator=generator", "1", "equal generators give equal"),
+        (
+            "a generator of its own",
+            "generator=generator",
+            "generator=torch.Generator().manual_seed(0)",
+            "equal generators give equal",
+        ),
+        ("in place", "logits = logits / temperature", "logits /= temperature", "in place"),
+        ("negative is fine", "not temperature >= 0", "False", "temperature"),
+        ("NaN is fine", "not temperature >= 0", "temperature < 0", "NaN"),
+        ("top_k=0 is fine", "top_k < 1", "top_k < 0", "top_k=0"),
+        ("top_p=0 is fine", "not 0 < top_p", "not 0 <= top_p", "top_p=0"),
+        ("top_p above 1", "top_p <= 1", "top_p <= 2", "above 1"),
+        ("min_p above 1", "min_p <= 1", "min_p <= 2", "above 1"),
+        ("min_p below 0", "not 0 <= min_p", "not -1 <= min_p", "below 0"),
+        ("one row without axis", "if logits.dim() != 2", "if False", "without rows"),
+        ("wrong error", 'ValueError("top_k")', 'TypeError("top_k")', "raise a ValueError"),
+    ),
+    Wrong(
+        "sample_next_token",
+        "the filter before the temperature",
+        SAMPLE.replace("    logits = logits / temperature\n", "").replace(
+            "    return torch", "    p = p ** (1 / temperature)\n    return torch"
+        ),
+        "after the temperature",
+    ),
+    Wrong(
+        "sample_next_token",
+        "top_p of the whole",
+        SAMPLE.replace(
+            "    if top_k is not None:\n        v",
+            "    whole = logits.softmax(-1)\n    if top_k is not None:\n        v",
+        ).replace(
+            TOP_P,
+            TOP_P.replace("ordered, order = p.sort", "ordered, order = whole.sort").replace(
+                "p = torch.zeros_like(p).scatter(-1, order, ordered)",
+                "p = p * (torch.zeros_like(p).scatter(-1, order, ordered) > 0)",
+            ),
+        ),
+        "what top_k has left",
+    ),
+    Wrong(
+        "sample_next_token",
+        "one filter only",
+        SAMPLE.replace(
+            "    if min_p is not None:\n        p", "    elif min_p is not None:\n        p"
+        ),
+        "together with top_p",
+    ),
+    *variants(
+        "update_cache",
+        UPDATE,
+        (
+            "copies",
+            WRITE,
+            "    keys = torch.cat([keys[:, :, :length], new_keys], 2)\n"
+            "    values = torch.cat([values[:, :, :length], new_values], 2)\n",
+            "torch.cat makes a copy",
+        ),
+        (
+            "writes into a clone",
+            WRITE,
+            "    keys, values = keys.clone(), values.clone()\n" + WRITE,
+            "did not change",
+        ),
+        ("overwrites the first", "length:end] = ", ": end - length] = ", "overwrite the first"),
+        ("overwrites the last", "length:end] = ", "length - 1 : end - 1] = ", "at `length`"),
+        (
+            "leaves one empty",
+            WRITE,
+            "    at = slice(min(length + 1, keys.shape[2] - end + length), None)\n"
+            "    keys[:, :, at][:, :, : end - length] = new_keys\n"
+            "    values[:, :, at][:, :, : end - length] = new_values\n",
+            "left empty",
+        ),
+        ("at the end", "length:end] = ", "length - end :] = ", "end of the room"),
+        ("wrong axis", "[:, :, length:end] = ", "[:, length:end] = ", "third"),
+        (
+            "keys alone",
+            "    values[:, :, length:end] = new_values\n",
+            "",
+            "values were not written",
+        ),
+        (
+            "swapped in writing",
+            WRITE,
+            WRITE.replace("new_keys", "x")
+            .replace("new_values", "new_keys")
+            .replace("x", "new_values"),
+            "swapped",
+        ),
+        (
+            "values hold keys",
+            "] = new_values",
+            "] = new_keys",
+            "values of",
+        ),
+        (
+            "only the first new token",
+            "length:end] = new_keys",
+            "length] = new_keys[:, :, 0]",
+            "keys of",
+        ),
+        (
+            "clears the rest",
+            WRITE,
+            WRITE + "    keys[:, :, end:] = 0\n    values[:, :, end:] = 0\n",
+            "stays as it is",
+        ),
+        ("the whole buffer", GIVE, "return keys, values", "whole buffer"),
+        ("the new ones alone", GIVE, "return new_keys, new_values", "alone"),
+        (
+            "the earlier ones alone",
+            GIVE,
+            "return keys[:, :, :length], values[:, :, :length]",
+            "missing",
+        ),
+        ("returned swapped", GIVE, "return values[:, :, :end], keys[:, :, :end]", "keys first"),
+        ("returns copies", GIVE, GIVE.replace(":end]", ":end].clone()"), "views"),
+        (
+            "values are copied",
+            GIVE,
+            GIVE + ".contiguous().clone()",
+            "views",
+        ),
+        ("returns keys", GIVE, "return keys[:, :, :end]", "return two tensors"),
+        ("returns nothing", GIVE, "return None", "return two tensors"),
+        ("no refusal", "if end > keys.shape[2]", "if False", "need more than room"),
+        ("refuses the last place", "end > keys", "end >= keys", "no room"),
+        ("refuses too late", "end > keys.shape[2]", "length > keys.shape[2]", "need more than"),
+        ("wrong error", "ValueError", "IndexError", "raise a ValueError"),
+        (
+            "new ones changed",
+            WRITE,
+            WRITE + "    new_keys.zero_()\n",
+            "new_keys were changed",
+        ),
+    ),
+    *variants(
+        "generate_batch",
+        BATCH,
+        ("padding attended", ", attention_mask=keep", "", "attended"),
+        (
+            "padded on the right",
+            "[pad_id] * (T - len(p)) + p",
+            "p + [pad_id] * (T - len(p))",
+            "otherwise",
+        ),
+        (
+            "all on the right",
+            "[pad_id] * (T - len(p)) + p for p in prompts])\n"
+            "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p)",
+            "p + [pad_id] * (T - len(p)) for p in prompts])\n"
+            "    keep = torch.tensor([[True] * len(p) + [False] * (T - len(p))",
+            "pad on the left",
+        ),
+        (
+            "mask upside down",
+            "[[False] * (T - len(p)) + [True] * len(p)",
+            "[[True] * (T - len(p)) + [False] * len(p)",
+            "otherwise",
+        ),
+        (
+            "mask from the padding's id",
+            "keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])",
+            "keep = token_ids != pad_id",
+            "by its place",
+        ),
+        (
+            "with prompts",
+            "out[:, T:].tolist()",
+            "[o[T - len(p):].tolist() for o, p in zip(out, prompts)]",
+            "without their prompts",
+        ),
+        ("with padding", "out[:, T:]", "out", "without prompt and padding"),
+        (
+            "from the prompt's length on",
+            "out[:, T:].tolist()",
+            "[o[len(p):].tolist() for o, p in zip(out, prompts)]",
+            "starts at column T",
+        ),
+        (
+            "sorted by length",
+            "    T = max",
+            "    prompts = sorted(prompts, key=len)\n    T = max",
+            "in the order",
+        ),
+        ("the end token kept", "r.index(end_id)]", "r.index(end_id) + 1]", "no part"),
+        (
+            "goes on after the end",
+            CUT,
+            "return rows",
+            "after its end token",
+        ),
+        (
+            "the last one dropped",
+            CUT,
+            "return [r[: r.index(end_id)] if end_id in r else r[:-1] for r in rows]",
+            "otherwise",
+        ),
+        (
+            "cut at the last end",
+            "r.index(end_id)]",
+            "len(r) - 1 - r[::-1].index(end_id)]",
+            "after its end token",
+        ),
+        ("tensors", "return [r[", "return [torch.tensor(r)[", "list of token ids"),
+        ("temperature lost", "temperature=temperature,", "", "temperature is not used"),
+        ("generator lost", "generator=generator, ", "", "generator is not used"),
+        ("top_k lost", "top_k=top_k, ", "", "pass top_k on"),
+        ("top_p lost", "top_p=top_p, ", "", "pass top_p on"),
+        ("min_p lost", "min_p=min_p, ", "", "pass min_p on"),
+        ("one too many", "token_ids, max_new_tokens,", "token_ids, max_new_tokens + 1,", "max_new"),
+        (
+            "one too few",
+            "token_ids, max_new_tokens,",
+            "token_ids, max(1, max_new_tokens - 1),",
+            "otherwise",
+        ),
+        ("empty prompts", "if not all(prompts)", "if False", "nothing to read"),
+        ("no prompts", "    if not prompts:\n        return []\n", "", "max()"),
+        (
+            "prompts changed",
+            "    T = max",
+            "    [p.append(end_id) for p in prompts]\n    T = max",
+            "otherwise",
+        ),
+    ),
+    Wrong(
+        "generate_batch",
+        "one row at a time",
+        SIGNATURE
+        + """    rows = []
+    for p in prompts:
+        if not p:
+            raise ValueError("an empty prompt")
+        out = generate(
+            model, torch.tensor([p]), max_new_tokens, end_id=end_id, temperature=temperature,
+            top_k=top_k, top_p=top_p, min_p=min_p, generator=generator,
+        )
+        r = out[0, len(p):].tolist()
+        rows.append(r[: r.index(end_id)] if end_id in r else r)
+    return rows
+""",
+        "at once",
+    ),
+    Wrong(
+        "generate_batch",
+        "end tokens taken out",
+        changed(
+            changed(BATCH, "end_id=end_id, temp", "temp"),
+            CUT,
+            "return [[i for i in r if i != end_id] for r in rows]",
+        ),
+        "cut it",
+    ),
+    *variants(
+        "generate_batch",
+        LOOP,
+        (
+            "loop: new tokens at the wrong place",
+            "positions = (keep.cumsum(-1) - 1).clamp(min=0)",
+            "now = torch.arange(token_ids.shape[1]).expand_as(token_ids)\n"
+            "        positions = (keep.cumsum(-1) - 1).clamp(min=0).where(now < T, now)",
+            "positions of new tokens",
+        ),
+        ("loop: no mask", "keep)[:, -1]", "None)[:, -1]", "attended"),
+        ("loop: new tokens hidden", "keep.new_ones", "keep.new_zeros", "otherwise"),
+        ("loop: always greedy", "(logits, temperature,", "(logits, 0.0,", "temperature is not"),
+        (
+            "loop: stops with the first row",
+            "if done.all()",
+            "if done.any()",
+            "responses differ",
+        ),
+        (
+            "loop: looks for the end in the prompt",
+            "    rows = token_ids[:, T:].tolist()\n    " + CUT,
+            "    rows = token_ids.tolist()\n"
+            "    return [(r[: r.index(end_id)] if end_id in r else r)[T:] for r in rows]",
+            "new tokens alone",
+        ),
+    ),
+    *variants(
+        "speculative_decode",
+        SPECULATE,
+        ("always accepts", ACCEPT, "False", "never refused"),
+        ("draws from p", "(p[k] - q).clamp(min=0)", "p[k]", "max(0, p - q)"),
+        ("draws from q", "(p[k] - q).clamp(min=0)", "q", "from the draft again"),
+        ("inverted", "p[k, token] / q[token]", "q[token] / p[k, token]", "not q / p"),
+        ("no ratio", "p[k, token] / q[token]", "p[k, token]", "not p alone"),
+        ("certain", ACCEPT, "p[k, token] < q[token]", "not never"),
+        ("compares with the best", ACCEPT, "token != p[k].argmax()", "for temperature 0"),
+        ("size of the difference", "(p[k] - q).clamp(min=0)", "(p[k] - q).abs()", "|p - q|"),
+        ("too much", "(p[k] - q).clamp(min=0)", "(q - p[k]).clamp(min=0)", "too much of"),
+        (
+            "blind",
+            "draft(ids[None])[0, -1]",
+            "draft(ids[None, :start])[0, -1]",
+            "has to read that one too",
+        ),
+        ("a place too early", "[0, start - 1 :]", "[0, max(0, start - 2) : -1]", "follow"),
+        (
+            "no token of the target where all are kept",
+            "        ids = torch.cat([ids, draw(rest)])\n",
+            "        if len(ids) < start + len(qs) or not qs:\n"
+            "            ids = torch.cat([ids, draw(rest)])\n",
+            "one more",
+        ),
+        (
+            "one pass for each proposal",
+            "            q = shares(draft(ids[None])[0, -1])\n",
+            "            q = shares(draft(ids[None])[0, -1])\n            target(ids[None])\n",
+            "one pass serves",
+        ),
+        ("too many", "min(n_draft, end - start - 1)", "n_draft", "max_new_tokens"),
+        ("passes not counted", "n_passes += 1", "n_passes = 1", "n_target_passes"),
+        (
+            "the target's tokens counted",
+            "n_passes, n_accepted)\n",
+            "n_passes, len(ids) - len(token_ids))\n",
+            "n_accepted",
+        ),
+        (
+            "accepted before the test",
+            "            token = ids[start + k]\n",
+            "            token = ids[start + k]\n            n_accepted += 1\n",
+            "n_accepted",
+        ),
+        (
+            "new tokens alone",
+            "return Speculation(ids, ",
+            "return Speculation(ids[len(token_ids):], ",
+            "begins with the prompt",
+        ),
+        (
+            "ids alone",
+            "return Speculation(ids, n_passes, n_accepted)",
+            "return ids",
+            "return Speculation",
+        ),
+        (
+            "a batch axis",
+            "return Speculation(ids, ",
+            "return Speculation(ids[None], ",
+            "(T + new,)",
+        ),
+        (
+            "counts as tensors",
+            "n_passes = n_accepted = 0",
+            "n_passes = n_accepted = torch.tensor(0)",
+            "of type int",
+        ),
+        (
+            "temperature lost",
+            "(logits / temperature).softmax(-1)",
+            "logits.softmax(-1)",
+            "temperature is not used",
+        ),
+        ("temperature multiplied", "logits / temperature", "logits * temperature", "divide"),
+        (
+            "temperature 0 divides",
+            "if temperature == 0",
+            "if False",
+            "temperature 0",
+        ),
+        (
+            "end token dropped",
+            "return Speculation(ids[: start + k + 1],",
+            "return Speculation(ids[: start + k],",
+            "stays",
+        ),
+        ("end goes on", "if token == end_id", "if False", "stops after"),
+        (
+            "the target's end goes on",
+            "        if ids[-1] == end_id:\n            break\n",
+            "",
+            "stops after",
+        ),
+        (
+            "all proposals kept after the end",
+            "ids[: start + k + 1]",
+            "ids",
+            "stops after",
+        ),
+        (
+            "generator lost in the draw",
+            "multinomial(p, 1, generator=generator)",
+            "multinomial(p, 1)",
+            "generator",
+        ),
+        ("no refusal", "n_draft < 1", "n_draft < 0", "n_draft=0"),
+        ("no new tokens", "max_new_tokens < 1", "max_new_tokens < 0", "max_new_tokens=0"),
+        ("no prompt", "len(token_ids) < 1", "False", "an empty prompt"),
+        ("two axes", "token_ids.dim() != 1", "token_ids.dim() > 2", "(1, T)"),
+        (
+            "one too few",
+            "while len(ids) < end:",
+            "while len(ids) < end - 1:",
+            "came",
+        ),
+    ),
+    Wrong(
+        "speculative_decode",
+        "one number for all",
+        SPECULATE.replace(
+            "        for k, q in enumerate(qs):",
+            "        u = torch.rand((), generator=generator)\n        for k, q in enumerate(qs):",
+        ).replace("torch.rand((), generator=generator) >=", "u >="),
+        "number of its own",
+    ),
+    Wrong(
+        "speculative_decode",
+        "without the draft",
+        SPECULATE.replace("min(n_draft, end - start - 1)", "0"),
+        "once for each token",
+    ),
+    Wrong(
+        "speculative_decode",
+        "goes on after a refusal",
+        SPECULATE.replace(
+            "ids, rest = ids[: start + k], (p[k] - q).clamp(min=0)\n                break\n",
+            "ids[start + k] = draw((p[k] - q).clamp(min=0))[0]\n                continue\n",
+        ),
+        "ends the round",
+    ),
+    *variants(
+        "quantize_int8",
+        QUANTIZE,
+        ("per tensor", ".amax(1, keepdim=True).float()", ".amax().float()", "whole matrix"),
+        (
+            "per tensor, in the right shape",
+            "amax(1, keepdim=True)",
+            "amax().expand(len(weight), 1)",
+            "scale of the whole matrix",
+        ),
+        ("per column", "amax(1, ", "amax(0, ", "each column"),
+        (
+            "no axis kept",
+            "return codes.to(torch.int8), scale",
+            "return codes.to(torch.int8), scale[:, 0]",
+            "keepdim",
+        ),
+        ("no rounding", ".round()", "", "cut off"),
+        ("rounded down", ".round()", ".floor()", "rounded down"),
+        ("rounded up", ".round()", ".ceil()", "rounded up"),
+        ("no magnitude", "weight.abs().amax", "weight.amax", "magnitude"),
+        ("128", "largest / 127", "largest / 128", "128 does not fit"),
+        ("255", "largest / 127", "largest / 255", "half of 255"),
+        ("no division", "largest / 127", "largest", "divided by 127"),
+        ("mean", "amax(1, keepdim=True)", "mean(1, keepdim=True)", "not the mean"),
+        (
+            "std",
+            "weight.abs().amax(1, keepdim=True)",
+            "weight.std(1, keepdim=True, correction=0)",
+            "deviation",
+        ),
+        (
+            "inverse",
+            "return codes.to(torch.int8), scale",
+            "return codes.to(torch.int8), 1 / scale",
+            "1 / scale",
+        ),
+        (
+            "swapped",
+            "return codes.to(torch.int8), scale",
+            "return scale, codes.to(torch.int8)",
+            "codes first",
+        ),
+        ("codes in float", "codes.to(torch.int8)", "codes", "codes are int8"),
+        ("uint8", "codes.to(torch.int8)", "(codes + 128).to(torch.uint8)", "codes are int8"),
+        ("int32", "torch.int8", "torch.int32", "codes are int8"),
+        ("NaN", "torch.where(largest > 0, largest / 127, 1.0)", "largest / 127", "zeros"),
+        ("zero scale", "127, 1.0)", "127, 0.0)", "zeros"),
+        (
+            "a floor under the scale",
+            "torch.where(largest > 0, largest / 127, 1.0)",
+            "(largest / 127).clamp(min=1e-8)",
+            "has the scale 1",
+        ),
+        (
+            "something added",
+            "torch.where(largest > 0, largest / 127, 1.0)",
+            "torch.where(largest > 1e-8, largest / 127, 1.0)",
+            "tiny",
+        ),
+        ("in place", "codes = (weight / scale)", "codes = weight.div_(scale)", "in place"),
+        ("multiplied", "weight / scale", "weight * scale", "steps"),
+        ("past the border", "(weight / scale).round()", "(weight / scale * 2).round()", "steps"),
+        (
+            "scale in float64",
+            "return codes.to(torch.int8), scale",
+            "return codes.to(torch.int8), scale.double()",
+            "float32",
+        ),
+        ("any shape", "if weight.dim() != 2", "if weight.dim() < 2", "three axes"),
+        ("NaN quantised", "not weight.isfinite().all()", "False", "that holds"),
+        ("infinity quantised", "not weight.isfinite().all()", "weight.isnan().any()", "holds inf"),
+        ("one row", "if weight.dim() != 2", "if weight.dim() > 2", "without rows"),
+        (
+            "dequantised",
+            "return codes.to(torch.int8), scale",
+            "return codes * scale, scale",
+            "codes are int8",
+        ),
+    ),
+]
+
+LAST = "of two axes the last is number 1, so 1 and -1 name the same"
+LAST_AXIS = (
+    "`logits.argmax(dim=-1)`",
+    "`logits.shape[-1]`",
+    "`logits.softmax(dim=-1)`",
+    "`ordered.cumsum(dim=-1)`",
+    "`probabilities.amax(dim=-1, keepdim=True)`",
+    "`probabilities.sort(descending=True, dim=-1)`",
+    "`torch.full_like(logits, floa ...  best.indices, best.values)`",
+    "`torch.multinomial(probabilit ... ator=generator).squeeze(-1)`",
+    "`torch.zeros_like(probabilities).scatter(-1, order, ordered)`",
+)
+BORDER = "a row's largest magnitude is 127 steps, so that no code reaches the border"
+EQUIVALENT = {
+    **{("sample_next_token", f"1 -> -1 in {place}"): LAST for place in LAST_AXIS},
+    **{("sample_next_token", f"drop sign of {place}"): LAST for place in LAST_AXIS},
+    ("sample_next_token", "swap arguments of `min(top_k, logits.shape[-1])`"): (
+        "the smaller of two numbers does not depend on their order"
+    ),
+    ("sample_next_token", "zeros_like -> ones_like in `torch.zeros_like`"): (
+        "scatter writes every place, so nothing of the tensor stays"
+    ),
+    ("update_cache", "2 -> -2 in `keys.shape[2]`"): "of four axes 2 and -2 name the third",
+    ("update_cache", "2 -> -2 in `new_keys.shape[2]`"): "of four axes 2 and -2 name the third",
+    ("speculative_decode", "Lt -> LtE in `chance * q[k][token] < p[k][token]`"): (
+        "the two sides are equal once in 2 ** 24 draws"
+    ),
+    ("speculative_decode", "swap arguments of `min(n_draft, last - start - 1)`"): (
+        "the smaller of two numbers does not depend on their order"
+    ),
+    ("quantize_int8", "1 -> -1 in `weight.abs().amax(dim=1, keepdim=True)`"): LAST,
+    ("quantize_int8", "127 -> 128 in `(weight / scales).round().clamp(-127, 127)`"): BORDER,
+    ("quantize_int8", "127 -> 128 in `(weight / scales).round().clamp(-127, 127)` #2"): BORDER,
+}

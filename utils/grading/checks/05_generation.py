@@ -1,0 +1,1171 @@
+"""Checks of lab 05: writing text with a model.
+
+Oracles: NumPy in float64 (filters by sorted lists, rounding by distance), counts of many draws
+against exact shares, a real decoder read row by row without padding or cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from utils.grading.checking import Check, brief, close, collector, hinting, require, resembles, same
+from utils.grading.student import LearnerError
+from utils.grading.values import Seed, SmallModel, TableModel
+from utils.model.config import TransformerConfig
+from utils.model.decoder import Decoder
+
+CHECKS: list[Check] = []
+exercise_check = collector(CHECKS)
+N_DRAWS = 20_000
+
+HINTS = {
+    "sample_next_token": (
+        "Divide the logits by the temperature, take away what each filter leaves out, and draw "
+        "from what is left. A filter leaves tokens out by their probability, so turn scores into "
+        "probabilities first, and renormalise before the next filter looks at them.",
+        "top-k: topk of the logits, all others -inf. Then softmax, (B, V). top-p: sort descending; "
+        "leave out a token where cumsum - its own probability >= top_p; scatter back to the old "
+        "order. min-p: leave out what is below min_p times the row's largest. torch.multinomial "
+        "with the generator gives (B, 1) and does not mind weights that sum to less than one.",
+    ),
+    "update_cache": (
+        "The buffers have room for all tokens there will ever be. Write the new ones behind those "
+        "that are held, and give back the part that is filled now.",
+        "Tokens are the third axis: keys[:, :, length : length + T] = new_keys, and the same for "
+        "values; return keys[:, :, : length + T], values[:, :, : length + T]. First refuse what "
+        "goes beyond keys.shape[2].",
+    ),
+    "generate_batch": (
+        "A model goes on from the last column. So the last column has to hold each row's last "
+        "token, and the padding has to stand where it can be ignored.",
+        "Rows [pad_id] * (T - len(prompt)) + prompt, (B, T); a mask of the same shape that is "
+        "False at padding; generate(...) with that attention_mask and the settings; of each row "
+        "the columns from T on, up to the end token.",
+    ),
+    "speculative_decode": (
+        "The draft proposes a few tokens, one after the other. One pass of the target over all of "
+        "them gives the target's distribution at every place. Keep proposals from the left while "
+        "they are accepted; at the first that is not, draw anew from what the draft had too "
+        "little of; where all were kept, the same pass gives one more token.",
+        "With p of the target and q of the draft at a place, accept token x with probability "
+        "min(1, p[x] / q[x]); after a refusal draw from max(0, p - q) and leave the round. The "
+        "logits at position i are those of token i + 1. At temperature 0 both distributions have "
+        "all mass on their most likely token, and the same rule works.",
+    ),
+    "quantize_int8": (
+        "Each row gets its own step, such that the row's largest number is 127 steps from zero. "
+        "A code is a number of steps, rounded to the nearest.",
+        "scale (N, 1) = largest magnitude of each row / 127, with 1 for a row of zeros; codes = "
+        "(weight / scale).round(), as int8.",
+    ),
+}
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Return a softmax over the last axis in float64."""
+    weights = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def limit(n_free: int) -> float:
+    """Return the chi-square that draws exceed with a chance of about 1e-8.
+
+    Source: Wilson and Hilferty 1931; 5.61 standard deviations of a normal number.
+    """
+    return n_free * (1 - 2 / (9 * n_free) + 5.61 * (2 / (9 * n_free)) ** 0.5) ** 3
+
+
+def fits(counts: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether counts are those of draws from the wanted shares, by chi-square."""
+    expected = counts.sum() * np.asarray(wanted, dtype=np.float64)
+    possible = expected > 0
+    if counts[~possible].any():
+        return False
+    misfit = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
+    return bool(misfit <= limit(max(1, int(possible.sum()) - 1)))
+
+
+def compare_draws(
+    counts: np.ndarray, wanted: np.ndarray, mistakes: Sequence[tuple[np.ndarray, str]], hint: str
+) -> None:
+    """Reject counts that do not fit the wanted shares, with the mistake whose shares they fit."""
+    if fits(counts, wanted):
+        return
+    for shares, words in mistakes:
+        require(fits(wanted * counts.sum(), shares) or not fits(counts, shares), words)
+    got = ", ".join(f"{share:.3f}" for share in counts / counts.sum())
+    require(False, f"{hint} (expected shares {', '.join(f'{w:.3f}' for w in wanted)}; got {got})")
+
+
+def left(
+    p: np.ndarray,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> np.ndarray:
+    """Return the shares of one row's tokens after the filters, one token at a time."""
+    kept = sorted(range(len(p)), key=lambda i: -p[i])[: top_k or len(p)]
+    if top_p is not None:
+        total, mass, nucleus = sum(p[i] for i in kept), 0.0, []
+        for i in kept:
+            if mass >= top_p * total:
+                break
+            nucleus.append(i)
+            mass += p[i]
+        kept = nucleus
+    if min_p is not None:
+        kept = [i for i in kept if p[i] >= min_p * p[kept[0]]]
+    return only(p, kept)
+
+
+def only(p: np.ndarray, kept: Sequence[int]) -> np.ndarray:
+    """Return the shares where just these tokens are kept."""
+    out = np.zeros(len(p))
+    out[list(kept)] = p[list(kept)]
+    return out / (out.sum() or 1.0)
+
+
+def draws(student, rng: np.random.Generator, p: np.ndarray, **settings) -> np.ndarray:
+    """Return how often each token is drawn from many equal rows with these probabilities."""
+    logits = np.log(p).astype(np.float32)
+    seed = Seed(int(rng.integers(1 << 31)))
+    got = student.sample_next_token(np.tile(logits, (N_DRAWS, 1)), generator=seed, **settings)
+    return np.bincount(tokens(got, N_DRAWS, len(p)), minlength=len(p))
+
+
+def tokens(got: object, n_rows: int, n_tokens: int) -> np.ndarray:
+    """Return a result as token ids, or reject what can't be any."""
+    require(isinstance(got, np.ndarray), f"return a tensor, got {type(got).__name__}")
+    require(
+        got.shape == (n_rows,),
+        f"one token for each row: expected shape ({n_rows},), got {got.shape}; a result (B, 1) of "
+        "torch.multinomial needs squeeze(-1)",
+    )
+    require(got.dtype == np.int64, f"token ids are int64, got {got.dtype}")
+    require(
+        ((got >= 0) & (got < n_tokens)).all(),
+        f"token ids are from 0 to {n_tokens - 1}, got {got.min()} to {got.max()}",
+    )
+    return got
+
+
+def mixed(rng: np.random.Generator, *shares: float) -> np.ndarray:
+    """Return shares in another order, the smallest first, so that no place is its token's rank."""
+    first, *others = sorted(shares)
+    p = np.array([first, *rng.permutation(others)])
+    return p / p.sum()
+
+
+def refused(call: Callable, hint: str) -> None:
+    """Reject unless the call raises a ValueError."""
+    try:
+        call()
+    except LearnerError as error:
+        require("ValueError" in str(error), f"{hint}: raise a ValueError that says so, got {error}")
+    else:
+        require(False, f"{hint}: raise a ValueError that says so")
+
+
+@exercise_check("sample_next_token", points=2, title="temperature")
+def _(student, rng):
+    p = mixed(rng, 0.42, 0.27, 0.16, 0.09, 0.06)
+    even, best = np.full(5, 0.2), only(p, [int(p.argmax())])
+    for temperature in (1.0, 0.5, 2.0):
+        hot, cold = left(p ** (1 / temperature)), left(p**temperature)
+        counts = draws(student, rng, p, temperature=temperature)
+        compare_draws(
+            counts,
+            hot,
+            [
+                (best, "that is the most likely token each time: draw, as the shares say"),
+                (even, "all tokens are drawn alike: the softmax runs over tokens, the last axis"),
+                (p, "temperature changes nothing: divide the logits by it before the softmax"),
+                (cold, "logits are multiplied by the temperature: divide them by it"),
+                (left(1 / p), "unlikely tokens are drawn most often: a sign is wrong"),
+            ],
+            f"at temperature {temperature} the shares are softmax(logits / temperature)",
+        )
+    rows = np.full((5, 7), -40.0, np.float32)
+    wanted = rng.integers(0, 7, 5)
+    rows[np.arange(5), wanted] = 500.0
+    with hinting("logits may be large: torch's softmax subtracts the maximum, exp alone does not"):
+        got = student.sample_next_token(rows)
+    same(tokens(got, 5, 7), wanted, "each row is drawn from its own logits")
+
+
+@exercise_check("sample_next_token", points=1, title="temperature 0")
+def _(student, rng):
+    logits = rng.standard_normal((40, 9)).astype(np.float32)
+    best = logits.argmax(-1)
+    for settings in ({}, {"top_k": 3, "top_p": 0.5, "min_p": 0.1}):
+        with hinting("temperature 0 takes the most likely token: dividing by it gives infinities"):
+            got = student.sample_next_token(logits, temperature=0.0, **settings)
+        got = tokens(got, 40, 9)
+        require(not np.array_equal(got, logits.argmin(-1)), "that is the least likely token")
+        same(got, best, "temperature 0 takes the most likely token of each row")
+
+
+@exercise_check("sample_next_token", points=1, title="top-k")
+def _(student, rng):
+    p = mixed(rng, 0.4, 0.25, 0.15, 0.12, 0.08)
+    order = np.argsort(-p)
+    for k in (2, 3):
+        compare_draws(
+            draws(student, rng, p, top_k=k),
+            left(p, top_k=k),
+            [
+                (p, "top_k is not used"),
+                (left(p, top_k=k + 1), f"top_k={k} keeps {k} tokens, not one more"),
+                (left(p, top_k=k - 1), f"top_k={k} keeps {k} tokens, not one less"),
+                (only(p, order[-k:]), "those are the least likely tokens"),
+                (
+                    np.bincount(np.arange(k), left(p, top_k=k)[order[:k]], minlength=5),
+                    "those are places in the sorted row, not token ids: map them back",
+                ),
+                (np.bincount(order[:k], minlength=5) / k, "the k tokens keep their own shares"),
+            ],
+            f"top_k={k}: only the {k} most likely tokens, in their own proportions",
+        )
+    counts = draws(student, rng, mixed(rng, 0.25, 0.25, 0.25, 0.25), top_k=2)
+    require(
+        (counts > 0).sum() == 2,
+        f"of four tokens with equal logits top_k=2 keeps two, got {(counts > 0).sum()}: comparing "
+        "with the k-th largest keeps all its equals",
+    )
+    with hinting("a top_k beyond the vocabulary keeps every token"):
+        counts = draws(student, rng, p, top_k=99)
+    compare_draws(counts, p, [], "a top_k beyond the vocabulary keeps every token")
+
+
+@exercise_check("sample_next_token", points=1, title="top-p")
+def _(student, rng):
+    p = mixed(rng, 0.4, 0.25, 0.15, 0.12, 0.08)
+    order = np.argsort(-p)
+    for top_p, n in ((0.5, 2), (0.7, 3), (0.05, 1), (0.97, 5), (1.0, 5)):
+        hint = f"top_p={top_p} of shares 0.4, 0.25, 0.15, 0.12, 0.08 keeps {n}"
+        with hinting(f"{hint}: the most likely token stays, whatever top_p"):
+            counts = draws(student, rng, p, top_p=top_p)
+        compare_draws(
+            counts,
+            only(p, order[:n]),
+            [
+                (p, "top_p is not used"),
+                (
+                    only(p, order[: max(1, n - 1)]),
+                    f"{hint}: that is one too few; the one with which the sum reaches it stays",
+                ),
+                (only(p, order[: n + 1]), f"{hint}: that is one too many"),
+                (
+                    only(p, [i for i in order if p[p < p[i]].sum() < top_p]),
+                    "the least likely tokens come first: sort descending",
+                ),
+                (left(p, min_p=top_p), "that is min-p: top_p looks at the sum of shares"),
+                (
+                    np.bincount(np.arange(n), only(p, order[:n])[order[:n]], minlength=5),
+                    "those are places in the sorted row, not token ids: map them back",
+                ),
+            ],
+            hint,
+        )
+    # Exact in floating point: shares of 1/4 each.
+    counts = draws(student, rng, mixed(rng, 0.25, 0.25, 0.25, 0.25), top_p=0.5)
+    require(
+        (counts > 0).sum() == 2,
+        "of four equal tokens two have exactly half of the mass: top_p=0.5 needs no third, so "
+        f"leave a token out where the mass before it is >= top_p (got {(counts > 0).sum()})",
+    )
+    rows = np.log(np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.3, 0.6, 0.1]], np.float32))
+    got = student.sample_next_token(rows, top_p=0.5)
+    same(tokens(got, 3, 3), np.array([0, 2, 1]), "each row has an order of its own")
+
+
+@exercise_check("sample_next_token", points=1, title="min-p")
+def _(student, rng):
+    p = mixed(rng, 0.4, 0.25, 0.15, 0.12, 0.08)
+    for min_p in (0.14, 0.33, 0.5):
+        with hinting("the most likely token stays, whatever min_p: leave out what is less likely"):
+            counts = draws(student, rng, p, min_p=min_p)
+        compare_draws(
+            counts,
+            left(p, min_p=min_p),
+            [
+                (p, "min_p is not used"),
+                (
+                    only(p, np.flatnonzero(p >= min_p) if (p >= min_p).any() else [p.argmax()]),
+                    "min_p is a share of the largest probability in the row, not of one",
+                ),
+                (only(p, np.flatnonzero(p < min_p * p.max())), "those are the ones to leave out"),
+                (left(p, top_p=min_p), "that is top-p: min_p looks at each share by itself"),
+            ],
+            f"min_p={min_p} keeps tokens with at least {min_p} times the largest share",
+        )
+    with hinting("min_p=1 keeps what is as likely as the most likely token: >=, not >"):
+        counts = draws(student, rng, only(np.ones(5), [1, 3]) + 1e-9, min_p=1.0)
+    require(
+        (counts > 0).tolist() == [False, True, False, True, False],
+        "min_p=1 keeps all tokens that are as likely as the most likely one",
+    )
+    rows = np.log(np.array([[0.5, 0.3, 0.2], [0.9, 0.06, 0.04]], np.float32))
+    got = student.sample_next_token(np.tile(rows, (400, 1)), min_p=0.3)
+    got = tokens(got, 800, 3).reshape(400, 2)
+    require(
+        (got[:, 1] == 0).all() and len(set(got[:, 0].tolist())) == 3,
+        "the largest share is that of the row itself, not of the whole batch",
+    )
+
+
+@exercise_check("sample_next_token", points=1, title="filters together")
+def _(student, rng):
+    # After top_k=3 the shares are 0.5, 0.3, 0.2: the second crosses top_p=0.7. Of the whole, not.
+    p = mixed(rng, 0.4, 0.24, 0.16, 0.12, 0.08)
+    compare_draws(
+        draws(student, rng, p, top_k=3, top_p=0.7),
+        left(p, top_k=3, top_p=0.7),
+        [
+            (
+                left(p, top_k=3),
+                "top_p looks at what top_k has left, renormalised: top-k comes first",
+            ),
+        ],
+        "first top_k, then top_p on what is left, renormalised",
+    )
+    # At temperature 2 shares are flatter, and each filter keeps more.
+    flat = left(p**0.5)
+    for settings in ({"top_p": 0.6}, {"min_p": 0.5}):
+        sharp = left(p, **settings)
+        late = left(sharp**0.5, top_k=int((sharp > 0).sum()))
+        compare_draws(
+            draws(student, rng, p, temperature=2.0, **settings),
+            left(flat, **settings),
+            [(late, "the filter looks at shares after the temperature: divide first")],
+            f"at temperature 2 with {settings} the shares differ",
+        )
+    # top_p=0.8 keeps 0.4, 0.24, 0.16; of these min_p=0.5 leaves 0.16 out. The other way round
+    # min_p leaves 0.4 and 0.24, of which top_p=0.6 keeps the first alone.
+    compare_draws(
+        draws(student, rng, p, top_p=0.6, min_p=0.5),
+        left(p, top_p=0.6, min_p=0.5),
+        [
+            (left(p, top_p=0.6 * 0.64), "top_p comes before min_p"),
+            (left(p, top_p=0.6), "min_p is not used together with top_p"),
+        ],
+        "first top_p, then min_p",
+    )
+    compare_draws(
+        draws(student, rng, p, top_p=0.9, min_p=0.5),
+        left(p, top_p=0.9, min_p=0.5),
+        [(left(p, top_p=0.9), "min_p is not used together with top_p")],
+        "min_p leaves out what top_p has kept",
+    )
+
+
+@exercise_check("sample_next_token", points=1, title="generator, arguments, refusals")
+def _(student, rng):
+    logits = rng.standard_normal((64, 8)).astype(np.float32)
+    a, b = (int(rng.integers(1 << 30)) * 2 + k for k in (0, 1))
+    first, again, other = (
+        student.sample_next_token(logits, 1.0, None, None, Seed(s)) for s in (a, a, b)
+    )
+    require(
+        np.array_equal(first, again) and not np.array_equal(first, other),
+        "equal generators give equal draws, and others give others: pass the generator to "
+        "torch.multinomial",
+    )
+    student.sample_next_token(logits, 0.5, 4, 0.9, Seed(a), 0.1)
+    require(
+        np.array_equal(student.arguments_after[0], logits),
+        "the logits were changed in place: work on a copy",
+    )
+    for settings, why in (
+        ({"temperature": -0.5}, "a negative temperature"),
+        ({"temperature": float("nan")}, "a temperature of NaN"),
+        ({"top_k": 0}, "top_k=0 keeps no token"),
+        ({"top_p": 0.0}, "top_p=0 keeps no token"),
+        ({"top_p": 1.5}, "top_p above 1"),
+        ({"min_p": -0.1}, "min_p below 0"),
+        ({"min_p": 1.5}, "min_p above 1"),
+        ({"temperature": 0.0, "top_k": 0}, "top_k=0 at temperature 0, where it is not used,"),
+    ):
+        refused(lambda s=settings: student.sample_next_token(logits, **s), f"{why} is refused")
+    refused(lambda: student.sample_next_token(logits[0]), "logits (V,) without rows are refused")
+
+
+def draw_cache(rng: np.random.Generator, held: int, new: int, room: int = 9) -> list:
+    """Return the arguments of update_cache: 2 rows, 3 heads of width 4, buffers full of numbers."""
+    buffers = [rng.standard_normal((2, 3, room, 4)).astype(np.float32) for _ in range(2)]
+    return [*buffers, *(rng.standard_normal((2, 3, new, 4)).astype(np.float32) for _ in "kv"), held]
+
+
+def written(buffer: np.ndarray, new: np.ndarray, at: int) -> np.ndarray:
+    """Return a buffer with the new tokens written at a place, one number at a time."""
+    out = buffer.copy()
+    for row, head, token, channel in np.ndindex(*new.shape):
+        if 0 <= at + token < buffer.shape[2]:
+            out[row, head, at + token, channel] = new[row, head, token, channel]
+    return out
+
+
+@exercise_check("update_cache", points=2, title="what the buffers hold afterwards")
+def _(student, rng):
+    for held, new in ((3, 1), (0, 4), (2, 3), (5, 4)):
+        arguments = draw_cache(rng, held, new)
+        k, v, new_k, new_v, _ = arguments
+        with hinting("axes are (B, H_kv, S, K): tokens are the third"):
+            student.update_cache(*arguments)
+        after_k, after_v, *after_new, _ = student.arguments_after
+        require(
+            not (np.array_equal(after_k, k) and np.array_equal(after_v, v)),
+            "the buffers did not change: write into keys[:, :, ...] itself; torch.cat makes a copy",
+        )
+        require(not np.array_equal(after_k, written(k, new_v, held)), "keys and values are swapped")
+        for name, after, before, fresh in (
+            ("keys", after_k, k, new_k),
+            ("values", after_v, v, new_v),
+        ):
+            require(not np.array_equal(after, before), f"{name} were not written")
+            for at, hint in (
+                (0, "the new tokens overwrite the first ones: write them at `length`"),
+                (held + 1, "one place is left empty: the first free one is `length`, from 0"),
+                (held - 1, "the last token that was held is overwritten: write at `length`"),
+                (9 - new, "the new tokens stand at the end of the room: write them at `length`"),
+            ):
+                wrong = written(before, fresh, at)
+                require(at == held or not np.array_equal(after, wrong), f"{name}: {hint}")
+            cleared = written(before, fresh, held)
+            cleared[:, :, held + new :] = 0
+            require(
+                held + new == 9 or not np.array_equal(after, cleared),
+                f"{name}: what is not filled yet stays as it is",
+            )
+            same(after, written(before, fresh, held), f"{name} of {new} tokens at {held}")
+        same(after_new[0], new_k, "new_keys were changed")
+        same(after_new[1], new_v, "new_values were changed")
+
+
+@exercise_check("update_cache", points=1, title="what comes back")
+def _(student, rng):
+    for held, new in ((3, 1), (0, 2), (4, 5)):
+        arguments = draw_cache(rng, held, new)
+        k, v, new_k, new_v, _ = arguments
+        with hinting("axes are (B, H_kv, S, K): tokens are the third"):
+            pair = student.update_cache(*arguments)
+        require(
+            isinstance(pair, tuple | list) and len(pair) == 2,
+            "return two tensors: the keys and the values that are held now",
+        )
+        wanted = [written(b, n, held)[:, :, : held + new] for b, n in ((k, new_k), (v, new_v))]
+        require(not resembles(pair[0], wanted[1]), "the order is keys first, then values")
+        for got, want, fresh, name in zip(
+            pair, wanted, (new_k, new_v), ("keys", "values"), strict=True
+        ):
+            shape = getattr(got, "shape", None)
+            require(
+                held + new == 9 or shape != k.shape,
+                f"{name}: that is the whole buffer, with places that nothing was written to",
+            )
+            require(
+                held == 0 or shape != fresh.shape,
+                f"{name}: those are the new tokens alone: the earlier ones are held as well",
+            )
+            require(
+                held == 0 or shape != want[:, :, :held].shape,
+                f"{name}: the new tokens are missing: return what is held after them",
+            )
+            same(got, want, f"{name}: all {held + new} tokens that are held now, oldest first")
+        require(
+            student.shared_memory == [0, 1],
+            "return views of the buffers: a copy moves the whole past at each token",
+        )
+
+
+@exercise_check("update_cache", points=1, title="no room left")
+def _(student, rng):
+    for held, new in ((9, 1), (8, 2), (0, 10), (7, 4)):
+        refused(
+            lambda h=held, n=new: student.update_cache(*draw_cache(rng, h, n)),
+            f"{held} tokens held and {new} new ones need more than room for 9",
+        )
+    student.update_cache(*draw_cache(rng, 8, 1))  # exactly full
+
+
+CONFIG = {
+    "vocab_size": 24,
+    "context_length": 40,
+    "d_model": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "d_ff": 32,
+}
+PAD = 5
+
+
+def small_model(rng: np.random.Generator) -> tuple[SmallModel, Decoder]:
+    """Return a small decoder with large random weights, to send and to read here."""
+    model = Decoder(TransformerConfig(**CONFIG)).eval()
+    weights = {}
+    for name, value in model.state_dict().items():
+        drawn = rng.standard_normal(tuple(value.shape)) * (0.7 if value.dim() > 1 else 0.2)
+        weights[name] = (drawn + (value.dim() == 1)).astype(np.float32)
+    if "unembedding.weight" in weights:  # one tensor by two names
+        weights["unembedding.weight"] = weights["embedding.weight"]
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return SmallModel(CONFIG, weights), model
+
+
+@torch.inference_mode()
+def written_alone(model: Decoder, prompt: list[int], n: int) -> tuple[list[int], float]:
+    """Return n greedy tokens after a prompt, and the smallest lead of a chosen token."""
+    row, lead = list(prompt), float("inf")
+    for _ in range(n):
+        best, second = model(torch.tensor([row]))[0, -1].topk(2).values.tolist()
+        row.append(int(model(torch.tensor([row]))[0, -1].argmax()))
+        lead = min(lead, best - second)
+    return row[len(prompt) :], lead
+
+
+@torch.inference_mode()
+def written_padded(
+    model: Decoder, prompts: list[list[int]], n: int, side: str, masked: bool, shift: str
+) -> list[list[int]]:
+    """Return what mistakes in padding lead to, the whole batch read anew for each token.
+
+    Args:
+        model: the decoder.
+        prompts: of several lengths.
+        n: tokens to write.
+        side: where padding stands, "left" or "right".
+        masked: hide padding.
+        shift: whose positions count from a row's first token: "all", "prompt" or "none".
+    """
+    T = max(map(len, prompts))
+    gaps = [[PAD] * (T - len(p)) for p in prompts]
+    rows = [g + p if side == "left" else p + g for g, p in zip(gaps, prompts, strict=True)]
+    token_ids = torch.tensor(rows)
+    keep = torch.tensor(
+        [
+            [side == "right"] * len(g if side == "left" else p)
+            + [side == "left"] * len(p if side == "left" else g)
+            for g, p in zip(gaps, prompts, strict=True)
+        ]
+    )
+    for _ in range(n):
+        counted = (keep.cumsum(-1) - 1).clamp(min=0)
+        plain = torch.arange(token_ids.shape[1]).expand_as(counted)
+        is_new = plain >= T
+        positions = {"all": counted, "none": plain, "prompt": torch.where(is_new, plain, counted)}
+        logits = model(
+            token_ids, positions=positions[shift], attention_mask=keep if masked else None
+        )
+        token_ids = torch.cat([token_ids, logits[:, -1:].argmax(-1)], dim=1)
+        keep = torch.cat([keep, keep.new_ones(len(rows), 1)], dim=1)
+    return token_ids[:, T:].tolist()
+
+
+def draw_batch(rng: np.random.Generator, n: int) -> tuple[SmallModel, Decoder, list, list]:
+    """Return a model, prompts of several lengths, and what it writes after each of them alone.
+
+    Drawn again until no choice is close and the rows differ, so that rounding decides nothing.
+    """
+    while True:
+        sent, model = small_model(rng)
+        lengths = [(4, 1, 9, 6), (6, 9, 1, 4), (1, 9, 4, 6)][int(rng.integers(3))]  # not sorted
+        prompts = [[int(i) for i in rng.integers(6, 24, length)] for length in lengths]
+        rows, leads = zip(*(written_alone(model, p, n) for p in prompts), strict=True)
+        if min(leads) > 0.01 and len({tuple(r) for r in rows}) == len(rows):
+            return sent, model, prompts, list(rows)
+
+
+def unused(rows: list[list[int]]) -> int:
+    """Return a token id that stands in none of the rows."""
+    return next(i for i in range(23, 0, -1) if all(i not in row for row in rows))
+
+
+def responses(got: object, prompts: list) -> list[list[int]]:
+    """Return a result as responses, or reject its form."""
+    require(isinstance(got, list | tuple), f"return a list of lists, got {type(got).__name__}")
+    require(len(got) == len(prompts), f"{len(prompts)} prompts, but {len(got)} responses")
+    for r in got:
+        require(
+            type(r) is list and all(type(i) is int for i in r),
+            "a response is a list of token ids of type int, which .tolist() makes; got "
+            f"{type(r).__name__} {brief(r, 60)}",
+        )
+    return list(got)
+
+
+@exercise_check("generate_batch", points=2, title="each row as if alone")
+def _(student, rng):
+    n = 8
+    sent, model, prompts, rows = draw_batch(rng, n)
+    end_id = unused([*rows, *prompts])
+    got = student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=end_id)
+    got = responses(got, prompts)
+    with_prompt = [p + r for p, r in zip(prompts, rows, strict=True)]
+    T = max(map(len, prompts))
+    padded = [[PAD] * (T - len(p)) + p + r for p, r in zip(prompts, rows, strict=True)]
+    by_length = [r for _, r in sorted(zip(map(len, prompts), rows, strict=True))]
+    for wrong, hint in (
+        (with_prompt, "return the responses without their prompts"),
+        (padded, "return the responses without prompt and padding"),
+        (
+            [row[len(p) :] for row, p in zip(padded, prompts, strict=True)],
+            "rows are padded to one length T, so every response starts at column T",
+        ),
+        (by_length, "responses are in the order of their prompts"),
+        (by_length[::-1], "responses are in the order of their prompts"),
+        (
+            written_padded(model, prompts, n, "left", False, "none"),
+            "padding is attended to: give attention_mask, False at padding",
+        ),
+        (
+            written_padded(model, prompts, n, "left", False, "all"),
+            "padding is attended to: give attention_mask, False at padding",
+        ),
+        (
+            written_padded(model, prompts, n, "right", True, "all"),
+            "padded on the right, the last column of a short row is padding: pad on the left",
+        ),
+        (
+            written_padded(model, prompts, n, "right", False, "none"),
+            "padded on the right, the last column of a short row is padding: pad on the left",
+        ),
+        (
+            written_padded(model, prompts, n, "left", True, "prompt"),
+            "the positions of new tokens do not follow those of their prompt",
+        ),
+    ):
+        require(got != wrong, hint)
+    longest = len(prompts[int(np.argmax([len(p) for p in prompts]))])
+    for prompt, response, want in zip(prompts, got, rows, strict=True):
+        require(
+            len(response) <= n, f"max_new_tokens={n}, but a response has {len(response)} tokens"
+        )
+        why = "padding changes it" if len(prompt) < longest else "even the longest, unpadded"
+        same(response, want, f"a prompt of {len(prompt)} tokens is answered otherwise; {why}")
+    require(student.arguments_after[1] == prompts, "the prompts were changed in place")
+
+
+@exercise_check("generate_batch", points=1, title="one pass for all rows")
+def _(student, rng):
+    n = 6
+    sent, _, prompts, rows = draw_batch(rng, n)
+    student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=unused([*rows, *prompts]))
+    shapes = student.arguments_after[0]
+    require(
+        all(shape[0] == len(prompts) for shape in shapes) and len(shapes) <= n,
+        f"{n} tokens for {len(prompts)} prompts need at most {n} passes over all rows at once, got "
+        f"{len(shapes)} passes of {sorted({shape[0] for shape in shapes})} rows",
+    )
+    require(
+        not student.generate_batch(sent, [], n, pad_id=PAD, end_id=0),
+        "no prompts give no responses: an empty list",
+    )
+
+
+@exercise_check("generate_batch", points=2, title="the end token")
+def _(student, rng):
+    n = 9
+    leads = [0.0]
+    while min(leads) < 0.01:
+        sent, model, prompts, rows = draw_batch(rng, n)
+        ends = [e for e in range(6, 24) if any(e in r[1:-1] for r in rows)]
+        ends = [e for e in ends if not all(e in r for r in rows)]
+        ends = [e for e in ends if not any(e in p for p in prompts)]
+        if ends:
+            end_id = ends[int(rng.integers(len(ends)))]
+            held = [p[:-1] + [end_id] + p[-1:] for p in prompts]
+            free, leads = zip(*(written_alone(model, p, 3) for p in held), strict=True)
+    cut = [r[: r.index(end_id)] if end_id in r else r for r in rows]
+    got = responses(student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=end_id), prompts)
+    require(
+        got != [r[: r.index(end_id) + 1] if end_id in r else r for r in rows],
+        "the end token itself is no part of a response",
+    )
+    require(
+        not any(end_id in r for r in got),
+        "a response goes on after its end token: cut it at the first one",
+    )
+    require(
+        got != [[i for i in r if i != end_id] for r in rows],
+        "a response goes on after its end token: cut it there",
+    )
+    require(
+        got != [r[: r.index(end_id)] if end_id in r else r[:-1] for r in rows],
+        "a response without an end token keeps its last token",
+    )
+    same(got, cut, f"cut at end token {end_id}, responses differ")
+    # Tokenizers often pad with the end token, and a prompt may hold it.
+    alone = [r[: r.index(end_id)] if end_id in r else r for r in free]
+    got = responses(student.generate_batch(sent, held, 3, pad_id=end_id, end_id=end_id), held)
+    same(
+        got,
+        alone,
+        "with pad_id equal to end_id, and end tokens in prompts: look for it in new tokens alone, "
+        "and tell padding by its place, not by its number",
+    )
+
+
+@exercise_check("generate_batch", points=1, title="settings and refusals")
+def _(student, rng):
+    n = 6
+    sent, _, prompts, rows = draw_batch(rng, n)
+    end_id = unused([*rows, *prompts])
+    ids = {"pad_id": PAD, "end_id": end_id}
+
+    def write(**settings):
+        return responses(student.generate_batch(sent, prompts, n, **ids, **settings), prompts)
+
+    a = int(rng.integers(1 << 30)) * 2
+    first, again, other = (write(temperature=50.0, generator=Seed(k)) for k in (a, a, a + 1))
+    require(
+        first != rows,
+        "temperature is not used: pass it on; at temperature 50 almost any token may come",
+    )
+    require(
+        first == again and first != other,
+        "the generator is not used: pass it on, so that equal ones give equal responses",
+    )
+    for name, value in (("top_k", 1), ("top_p", 1e-6), ("min_p", 1.0)):
+        got = write(temperature=5.0, generator=Seed(int(rng.integers(1 << 30))), **{name: value})
+        same(got, rows, f"{name}={value} leaves the most likely token alone: pass {name} on")
+    refused(
+        lambda: student.generate_batch(sent, [prompts[0], []], n, **ids),
+        "an empty prompt gives the model nothing to read",
+    )
+    refused(
+        lambda: student.generate_batch(sent, prompts, 40, **ids),
+        "prompt and 40 new tokens exceed the context of 40",
+    )
+
+
+def chain(rng: np.random.Generator, sharp: float = 1.4, V: int = 5) -> np.ndarray:
+    """Return a table of logits: row i holds those of the token after i; no share is tiny."""
+    return np.clip(rng.standard_normal((V, V)) * sharp, -1.5, 1.5).astype(np.float32)
+
+
+def steps(got: Sequence[int], V: int) -> np.ndarray:
+    """Return how often each token follows each in a text, (V, V)."""
+    counts = np.zeros((V, V), dtype=np.int64)
+    np.add.at(counts, (np.asarray(got[:-1]), np.asarray(got[1:])), 1)
+    return counts
+
+
+def distance(counts: np.ndarray, shares: np.ndarray) -> float:
+    """Return the chi-square of counts of steps against the shares after each token."""
+    expected = counts.sum(-1, keepdims=True) * shares
+    return float(((counts - expected) ** 2 / np.maximum(expected, 1e-3)).sum())
+
+
+def same_chain(counts: np.ndarray, shares: np.ndarray) -> bool:
+    """Whether the tokens after each token were drawn from the rows of `shares`; as `fits`."""
+    return distance(counts, shares) <= limit(shares.size - len(shares))
+
+
+def long_run(p: np.ndarray, q: np.ndarray, chance: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return the shares of tokens after each token in a long text with one proposal a round.
+
+    Args:
+        p, q: (V, V) of target and draft.
+        chance: (V, V) that a proposal is accepted, after a token (row) and for a token (column).
+        rest: (V, V) what is drawn from after a refusal.
+    """
+    accepted = q * np.minimum(chance, 1)
+    total = rest.sum(-1, keepdims=True)
+    replaced = (1 - accepted.sum(-1, keepdims=True)) * rest / np.where(total > 0, total, 1)
+    start = np.full(len(p), 1 / len(p))
+    for _ in range(60):  # where rounds begin, in the long run
+        start = start @ (accepted @ p + replaced)
+    seen = start[:, None] * (accepted + replaced) + (start @ accepted)[:, None] * p
+    return seen / np.maximum(seen.sum(-1, keepdims=True), 1e-9)
+
+
+def mistaken(p: np.ndarray, q: np.ndarray) -> list[tuple[np.ndarray, str]]:
+    """Return what mistakes lead to in a long text with one proposal a round."""
+    right, rest = p / q, np.maximum(p - q, 0)
+    best = (p == p.max(-1, keepdims=True)).astype(float)
+    return [
+        (long_run(p, q, chance, drawn), hint)
+        for chance, drawn, hint in (
+            (1 + 0 * p, p, "proposals are never refused: the draft's own distribution comes out"),
+            (right, p, "after a refusal draw from max(0, p - q): p counts twice what both like"),
+            (right, q, "after a refusal draw from max(0, p - q), not from the draft again"),
+            (q / p, rest, "the chance to accept is p / q of the token, not q / p"),
+            (p, rest, "the chance to accept is p / q of the token, not p alone"),
+            (0.0 + (p >= q), rest, "where p < q a token is accepted with chance p / q, not never"),
+            (best, rest, "accept by chance p / q; only the most likely one is for temperature 0"),
+            (0.5 + 0 * p, rest, "the chance to accept depends on the token: it is p / q"),
+            (
+                right,
+                np.abs(p - q),
+                "what the draft had too little of is max(0, p - q), not |p - q|",
+            ),
+            (right, np.maximum(q - p, 0), "max(0, q - p) is what the draft had too much of"),
+        )
+    ]
+
+
+def check_chain(
+    student, rng: np.random.Generator, n_draft: int, temperature: float, n_texts: int
+) -> None:
+    """Reject unless long texts follow the target's shares at each step."""
+    target = chain(rng)
+    draft = np.clip(0.5 * chain(rng) - 0.8 * target, -1.5, 1.5)  # often wrong, so mistakes show
+    V, counts = len(target), 0
+    for _ in range(n_texts):
+        got = student.speculative_decode(
+            TableModel(target),
+            TableModel(draft),
+            np.array([1, 0]),
+            160,
+            n_draft=n_draft,
+            generator=Seed(int(rng.integers(1 << 31))),
+            **({} if temperature == 1.0 else {"temperature": temperature}),
+        )
+        counts = counts + steps(parts(got, [1, 0], 160, V)[0][1:], V)
+    p, q = softmax(target / temperature), softmax(draft / temperature)
+    if same_chain(counts, p):
+        return
+    require(not same_chain(counts, softmax(target)), "temperature is not used")
+    require(
+        not same_chain(counts, softmax(target * temperature)), "divide logits by the temperature"
+    )
+    require(not same_chain(counts, q), "the draft's own distribution comes out")
+    if n_draft == 1:
+        shares, hint = min(mistaken(p, q), key=lambda known: distance(counts, known[0]))
+        require(not same_chain(counts, shares), hint)
+    worst = np.abs(counts / counts.sum(-1, keepdims=True).clip(1) - p).max(-1).argmax()
+    several = (
+        "; where one proposal is right, look at the later ones: each has a random number of "
+        "its own and the p and q of its own place, and a refusal ends the round"
+    )
+    require(
+        False,
+        f"with n_draft={n_draft} the text does not follow the target: after token {worst} shares "
+        f"should be {np.round(p[worst], 3).tolist()}, got "
+        f"{np.round(counts[worst] / max(1, counts[worst].sum()), 3).tolist()}"
+        f"{several if n_draft > 1 else ''}",
+    )
+
+
+def parts(
+    got: object, prompt: list[int], n: int, V: int, may_end: bool = False
+) -> tuple[list[int], int, int]:
+    """Return token ids, passes and accepted tokens of a result, or reject its form."""
+    require(
+        isinstance(got, tuple | list) and len(got) == 3,
+        "return Speculation(token_ids, n_target_passes, n_accepted)",
+    )
+    ids, n_passes, n_accepted = got
+    require(
+        isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype == np.int64,
+        f"token_ids is a tensor (T + new,) of int64, got {getattr(ids, 'shape', type(ids))}",
+    )
+    require(
+        type(n_passes) is int and type(n_accepted) is int,
+        "n_target_passes and n_accepted are of type int",
+    )
+    ids = ids.tolist()
+    require(ids[: len(prompt)] == prompt, "token_ids begins with the prompt")
+    require(
+        len(ids) <= len(prompt) + n,
+        f"max_new_tokens={n}, but there are {len(ids) - len(prompt)}: near the end propose fewer",
+    )
+    require(
+        may_end or len(ids) == len(prompt) + n,
+        f"{n} new tokens are asked for, and {len(ids) - len(prompt)} came",
+    )
+    require(all(0 <= i < V for i in ids), "a token id is outside the vocabulary")
+    return ids, n_passes, n_accepted
+
+
+@exercise_check("speculative_decode", points=1, title="the target's distribution, one proposal")
+def _(student, rng):
+    check_chain(student, rng, n_draft=1, temperature=1.0, n_texts=20)
+
+
+@exercise_check("speculative_decode", points=1, title="the target's distribution, four proposals")
+def _(student, rng):
+    check_chain(student, rng, n_draft=4, temperature=1.0, n_texts=24)
+
+
+@exercise_check("speculative_decode", points=1, title="at another temperature")
+def _(student, rng):
+    check_chain(student, rng, n_draft=3, temperature=2.0, n_texts=12)
+
+
+@exercise_check("speculative_decode", points=2, title="temperature 0")
+def _(student, rng):
+    V, n = 12, 17
+    for n_draft in (1, 3, 5):
+        target = rng.standard_normal((V, V)).astype(np.float32)
+        # The draft agrees with the target after most tokens.
+        draft = np.where(rng.random((V, 1)) < 0.7, 2 * target, rng.standard_normal((V, V)))
+        prompt = rng.integers(0, V, 3).tolist()
+        want = list(prompt)
+        for _ in range(n):
+            want.append(int(target[want[-1]].argmax()))
+        with hinting("at temperature 0 nothing is divided: all mass is on the most likely token"):
+            got = student.speculative_decode(
+                TableModel(target),
+                TableModel(draft.astype(np.float32)),
+                np.array(prompt),
+                n,
+                n_draft=n_draft,
+                temperature=0.0,
+            )
+        ids, *_ = parts(got, prompt, n, V)
+        guessed = prompt[-1:]
+        for _ in range(n):
+            guessed.append(int(draft[guessed[-1]].argmax()))
+        require(
+            ids[len(prompt) :] != guessed[1:] or guessed[1:] == want[3:],
+            "that is the draft's text: a proposal that is not the target's choice is replaced",
+        )
+        same(
+            ids,
+            want,
+            f"with n_draft={n_draft} the target's own choices come out, whatever the draft",
+        )
+        same(student.arguments_after[2].tolist(), prompt, "the prompt was changed in place")
+
+
+def without_last(n: int, n_draft: int) -> tuple[int, int]:
+    """Return the passes where no token of the target follows proposals that were all accepted."""
+    passes, to_write = 0, n
+    while to_write > 0:
+        to_write -= max(1, min(n_draft, to_write - 1))
+        passes += 1
+    return passes, -(-n // n_draft)
+
+
+@exercise_check("speculative_decode", points=2, title="passes of the target")
+def _(student, rng):
+    V, n = 6, 30
+    table = chain(rng, V=V)
+    for n_draft in (4, 1, 9):
+        got = student.speculative_decode(
+            TableModel(table),
+            TableModel(table),
+            np.array([2]),
+            n,
+            generator=Seed(int(rng.integers(1 << 31))),
+            **({} if n_draft == 4 else {"n_draft": n_draft}),
+        )
+        ids, n_passes, n_accepted = parts(got, [2], n, V)
+        made, drafted = map(len, student.arguments_after[:2])
+        want = n // (n_draft + 1)
+        note = f"a draft equal to the target is always believed: with n_draft={n_draft}"
+        require(made != n, "the target reads once for each token: one pass serves all proposals")
+        require(
+            made not in without_last(n, n_draft) or made == want,
+            f"{note} a pass gives {n_draft + 1} tokens: where all proposals are accepted, the "
+            "target's last logits give one more",
+        )
+        require(
+            made == want,
+            f"{note} {n} tokens take {want} passes, and {made} were made: each proposal is drawn "
+            "after the one before it, so the draft has to read that one too",
+        )
+        require(
+            drafted <= n_accepted + want and drafted <= n,
+            f"the draft read {drafted} times for {n} tokens: it reads once for each proposal",
+        )
+        same(n_passes, want, f"n_target_passes counts the calls of the target, {made} here")
+        require(
+            n_accepted != n,
+            "n_accepted counts proposals that were kept, not the tokens that the target adds",
+        )
+        same(n_accepted, n - want, f"{note} n_accepted is the {n} tokens less one for each pass")
+    far = np.full((V, V), -30.0, np.float32)
+    unlike = far.copy()
+    far[:, 1], unlike[:, 3] = 0.0, 0.0
+    with hinting("a draft that is always wrong is refused each time"):
+        got = student.speculative_decode(
+            TableModel(far), TableModel(unlike), np.array([2, 4]), 7, n_draft=3
+        )
+    ids, n_passes, n_accepted = parts(got, [2, 4], 7, V)
+    same(ids, [2, 4] + [1] * 7, "a draft that is always wrong changes nothing in the text")
+    same((n_passes, n_accepted), (7, 0), "each refusal costs a pass: (n_target_passes, n_accepted)")
+    for n in (1, 5, 8, 11):
+        got = student.speculative_decode(
+            TableModel(table), TableModel(chain(rng, V=V)), np.array([2]), n, n_draft=3
+        )
+        ids, n_passes, n_accepted = parts(got, [2], n, V)
+        same(n_passes + n_accepted, n, "each pass adds one token beside those accepted")
+
+
+@exercise_check("speculative_decode", points=1, title="end token, generator, refusals")
+def _(student, rng):
+    V = 9
+    ring = np.full((V, V), -30.0, np.float32)
+    ring[np.arange(V), (np.arange(V) + 1) % V] = 0.0
+    for end_id in (3, 4, 5, 6):
+        got = student.speculative_decode(
+            TableModel(ring), TableModel(ring), np.array([7, 0]), 12, n_draft=4, end_id=end_id
+        )
+        ids, *_ = parts(got, [7, 0], 12, V, may_end=True)
+        require(
+            ids != [7, *range(end_id)],
+            "the end token stays, as the last one: the reader can see that the text has ended",
+        )
+        same(ids, [7, *range(end_id + 1)], f"the text stops after end token {end_id}")
+    got = student.speculative_decode(
+        TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=7
+    )
+    same(
+        parts(got, [7, 8], 4, V, may_end=True)[0],
+        [7, 8, 0, 1, 2, 3],
+        "an end token of the prompt ends nothing",
+    )
+    target, draft = TableModel(chain(rng)), TableModel(chain(rng))
+    a = int(rng.integers(1 << 30)) * 2
+    first, again, other = (
+        student.speculative_decode(target, draft, np.array([0]), 40, generator=Seed(s))[0].tolist()
+        for s in (a, a, a + 1)
+    )
+    require(
+        first == again and first != other,
+        "equal generators give equal texts: each draw takes the generator, torch.rand as well",
+    )
+    for change, why in (
+        ({"n_draft": 0}, "n_draft=0"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"token_ids": np.zeros(0, np.int64)}, "an empty prompt"),
+        ({"token_ids": np.array([[1, 2]])}, "token_ids (1, T) in place of (T,)"),
+    ):
+        settings = {"token_ids": np.array([1, 2]), "max_new_tokens": 3} | change
+        refused(
+            lambda s=settings: student.speculative_decode(target, draft, **s), f"{why} is refused"
+        )
+
+
+def draw_weight(rng: np.random.Generator, N: int = 6, M: int = 40) -> np.ndarray:
+    """Return a matrix whose rows differ in size, and whose largest numbers are negative in some."""
+    weight = rng.standard_normal((N, M)) * 10.0 ** rng.integers(-3, 2, (N, 1))
+    weight[0] = -np.abs(weight[0])
+    return weight.astype(np.float32)
+
+
+def codes_and_scale(got: object, N: int, M: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two tensors of a result, or reject its form."""
+    require(
+        isinstance(got, tuple | list)
+        and len(got) == 2
+        and all(isinstance(part, np.ndarray) for part in got),
+        "return two tensors: codes and scale",
+    )
+    codes, scale = got
+    require(scale.dtype != np.int8, "the order is codes first, then the scale")
+    require(
+        codes.dtype == np.int8,
+        f"codes are int8, got {codes.dtype}: numbers of another type save nothing",
+    )
+    require(codes.shape == (N, M), f"codes have the shape of the weight, got {codes.shape}")
+    require(scale.shape != (), "one scale for the whole matrix: each row has its own, (N, 1)")
+    require(scale.shape != (1, M), "one scale for each column: each row has its own, (N, 1)")
+    require(
+        scale.shape == (N, 1),
+        f"scale has shape (N, 1), so that codes * scale works; got {scale.shape} (keepdim=True)",
+    )
+    require(scale.dtype == np.float32, f"scale is float32, got {scale.dtype}")
+    return codes, scale
+
+
+def explain_scale(scale: np.ndarray, weight: np.ndarray) -> None:
+    """Reject scales (N, 1) that a known mistake would give."""
+    wide = weight.astype(np.float64)
+    size = np.abs(wide)
+    largest = size.max(1, keepdims=True)
+    for wrong, hint in (
+        (size.max() / 127 + 0 * largest, "all rows have the scale of the whole matrix"),
+        (wide.max(1, keepdims=True) / 127, "the largest number, not the largest magnitude: abs()"),
+        (largest, "a step is the largest magnitude divided by 127"),
+        (largest / 128, "128 does not fit into int8: the largest magnitude becomes 127"),
+        (largest / 255, "int8 goes from -128 to 127: half of 255 on each side"),
+        (127 / largest, "that is 1 / scale: scale times code = weight"),
+        (size.mean(1, keepdims=True) / 127, "the largest magnitude, not the mean"),
+        (wide.std(1, keepdims=True) / 127, "the largest magnitude, not the standard deviation"),
+    ):
+        is_right = np.allclose(wrong, largest / 127, rtol=1e-3, atol=0)
+        require(is_right or not np.allclose(scale, wrong, rtol=1e-3, atol=0), hint)
+
+
+def explain_codes(codes: np.ndarray, steps: np.ndarray) -> None:
+    """Reject codes that are not the nearest to the exact numbers of steps."""
+    off = codes - steps
+    if np.abs(off).max() <= 0.5 + 1e-3:
+        return
+    within = np.abs(off).max() <= 1 + 1e-3
+    require(
+        not (within and (np.abs(codes) <= np.abs(steps) + 1e-3).all()),
+        "the fraction was cut off: round to the nearest before the cast to int8",
+    )
+    require(not (within and (off <= 1e-3).all()), "rounded down: round to the nearest")
+    require(not (within and (off >= -1e-3).all()), "rounded up: round to the nearest")
+    require(False, f"a code is weight / scale, rounded; one is {np.abs(off).max():.2f} steps off")
+
+
+@exercise_check("quantize_int8", points=2, title="scale and codes")
+def _(student, rng):
+    by_hand = np.array([[0.5, -1.27, 0.0, 0.204]], np.float32)
+    codes, scale = codes_and_scale(student.quantize_int8(by_hand), 1, 4)
+    explain_scale(scale, by_hand)
+    close(scale, [[0.01]], "the largest magnitude 1.27 is 127 steps, so a step is 0.01", atol=1e-7)
+    explain_codes(codes, by_hand / 0.01)
+    same(codes.astype(np.int64), np.array([[50, -127, 0, 20]]), "numbers of steps of 0.01")
+    weight = draw_weight(rng)
+    N, M = weight.shape
+    codes, scale = codes_and_scale(student.quantize_int8(weight), N, M)
+    explain_scale(scale, weight)
+    largest = np.abs(weight).max(1, keepdims=True)
+    close(scale, largest / 127, "scale is the row's largest magnitude / 127", atol=0, rtol=1e-5)
+    explain_codes(codes, weight.astype(np.float64) / scale)
+
+
+@exercise_check("quantize_int8", points=1, title="rows of zeros, and borders")
+def _(student, rng):
+    weight = draw_weight(rng)
+    weight[2] = 0.0
+    N, M = weight.shape
+    with hinting("a row of zeros has the largest magnitude 0: divide by something else there"):
+        codes, scale = codes_and_scale(student.quantize_int8(weight), N, M)
+    require(np.isfinite(scale).all(), "a row of zeros gives NaN or infinity: its scale is 1")
+    require((codes[2] == 0).all(), "a row of zeros has codes of zero: 0 / 0 is NaN")
+    close(scale[2], [1.0], "a row of zeros has the scale 1")
+    others = np.arange(N) != 2
+    close(
+        scale[others, 0],
+        np.abs(weight[others]).max(1) / 127,
+        "a row of zeros changes nothing for the others",
+        atol=0,
+        rtol=1e-5,
+    )
+    require(
+        (np.abs(codes.astype(int)).max(1)[others] == 127).all(),
+        "the largest magnitude of a row has the code 127 or -127",
+    )
+    same(student.arguments_after[0], weight, "the weight was changed in place")
+
+
+@exercise_check("quantize_int8", points=1, title="tiny rows, other types, refusals")
+def _(student, rng):
+    weight = draw_weight(rng, 3, 8)
+    weight[1] *= 1e-12 / np.abs(weight[1]).max()
+    codes, scale = codes_and_scale(student.quantize_int8(weight), 3, 8)
+    close(
+        codes[1] * scale[1].astype(np.float64) * 1e12,
+        weight[1] * 1e12,
+        "a row of tiny numbers is not a row of zeros: its scale is tiny as well",
+        atol=5e-3,
+    )
+    double = rng.standard_normal((2, 5))
+    codes, scale = codes_and_scale(student.quantize_int8(double), 2, 5)
+    close(codes * scale, double, "float64 weights", atol=0.02)
+    refused(lambda: student.quantize_int8(weight[0]), "a weight (M,) without rows is refused")
+    refused(lambda: student.quantize_int8(weight[None]), "a weight of three axes is refused")
+    for bad in (np.nan, np.inf, -np.inf):
+        weight[2, 3] = bad
+        refused(lambda: student.quantize_int8(weight), f"a weight that holds {bad} is refused")
