@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+from packaging.requirements import Requirement
 
 from tests.side import nbgrader_python
 from utils import bootstrap
@@ -140,6 +142,13 @@ def test_the_environment_beside_is_made_once_and_a_failure_stops_nothing(
     assert str(tmp_path) in (tmp_path / "course.pth").read_text()
 
 
+def test_the_extra_admits_the_pin():
+    project = tomllib.loads((project_root() / "pyproject.toml").read_text("utf-8"))["project"]
+    (wanted,) = map(Requirement, project["optional-dependencies"]["grading"])
+    pinned = re.search(r"^nbgrader==(\S+)", (project_root() / "constraints.txt").read_text(), re.M)
+    assert wanted.name == "nbgrader" and wanted.specifier.contains(pinned[1])
+
+
 needs_nbgrader = pytest.mark.skipif(
     nbgrader_python() is None,
     reason="nbgrader is not installed: python -m utils.bootstrap grading",
@@ -253,12 +262,15 @@ def test_nbgrader_gives_the_points_of_our_checks_and_leaves_written_answers_to_p
 def test_nbgrader_can_be_cheated_as_the_export_says_and_our_grader_can_not(course, tmp_path):
     from utils.grading import grade, sandbox
 
-    assert points(course)["eve"][0] == sum(check.points for check in run.checks_of(LAB))
-    place = course.root / "submitted" / "eve" / LAB
-    (record,) = grade.grade_class(
-        LAB, [place / f"{LAB}.ipynb"], tmp_path, trusted=bool(sandbox.refusal()), n_jobs=1
+    everything = sum(check.points for check in run.checks_of(LAB))
+    assert points(course)["eve"][0] == everything
+    records = grade.grade_class(
+        LAB, [course.root / "submitted"], tmp_path, trusted=bool(sandbox.refusal()), n_jobs=1
     )
-    assert sum(check["earned"] for check in record["checks"]) == 0
+    found = {r["learner"]: sum(check["earned"] for check in r["checks"]) for r in records}
+    assert found["ada"] == everything and found["eve"] == 0
+    assert found["bob"] == points(course)["bob"][0], "honest work is worth the same in both"
+    assert "I suspect that the mask" in records[0]["written"][0]["text"]
 
 
 @needs_nbgrader

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.hostile import corpus
+from tests.learners import PLACES, defined_here, defined_in
 from utils.grading import grade, kit, sandbox, wire
-from utils.grading.student import LearnerError, LocalStudent, Student
+from utils.grading.student import LearnerError
 from utils.grading.values import File, Once, Weight
 from utils.runtime import project_root
 
@@ -57,26 +58,10 @@ SOURCE = """
 """
 
 
-def local() -> Student:
-    scope: dict = {}
-    cell = corpus.code(SOURCE)
-    exec(cell if isinstance(cell, str) else "\n".join(cell), scope)
-    return LocalStudent(scope)
-
-
-@pytest.fixture(scope="module", params=["notebook", "pipe", "sandbox"])
+@pytest.fixture(scope="module", params=PLACES)
 def student(request, tmp_path_factory):
     """Return the proxy of the same functions in each of the three places."""
-    if request.param == "notebook":
-        yield local()
-        return
-    if request.param == "sandbox" and sandbox.refusal():
-        pytest.skip(sandbox.refusal())
-    folder = kit.make_kit(LAB, tmp_path_factory.mktemp("kit"))
-    job = grade.Job(LAB, "ada", None, 0, str(folder), trusted=request.param == "pipe")
-    worker = grade.Worker(job, (corpus.code(SOURCE),), tmp_path_factory.mktemp("scratch"))
-    yield Student(grade.RemoteBackend(worker))
-    worker.close()
+    yield from defined_in(request.param, LAB, SOURCE, tmp_path_factory)
 
 
 def test_weights_come_back_with_their_gradients(student):
@@ -143,7 +128,7 @@ def test_a_blocked_path_can_not_be_replaced(student):
 
 def test_folders_go_when_a_call_is_over(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    student = local()
+    student = defined_here(SOURCE)
     student.read(File(b"x"))
     for name in ("lost", "read"):
         with contextlib.suppress(LearnerError):
@@ -160,7 +145,7 @@ def test_another_profiler_goes_on_afterwards():
     before = sys.getprofile()
     sys.setprofile(profiler)
     try:
-        local().replaced(File(b"x"))
+        defined_here(SOURCE).replaced(File(b"x"))
         now = sys.getprofile()
     finally:
         sys.setprofile(before)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.hostile import corpus
+from tests.learners import PLACES, defined_in
 from utils.grading import grade, kit, sandbox, wire
-from utils.grading.student import LearnerError, LocalStudent, Student
+from utils.grading.student import LearnerError, Student
 from utils.grading.values import Seed, SmallModel, TableModel, to_learner
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
@@ -46,26 +47,10 @@ def small() -> tuple[SmallModel, Decoder]:
     return SmallModel(CONFIG, weights), model
 
 
-def local() -> Student:
-    scope: dict = {}
-    cell = corpus.code(SOURCE)
-    exec(cell if isinstance(cell, str) else "\n".join(cell), scope)
-    return LocalStudent(scope)
-
-
-@pytest.fixture(scope="module", params=["notebook", "pipe", "sandbox"])
+@pytest.fixture(scope="module", params=PLACES)
 def student(request, tmp_path_factory):
     """Return the proxy of the same functions in each of the three places."""
-    if request.param == "notebook":
-        yield local()
-        return
-    if request.param == "sandbox" and sandbox.refusal():
-        pytest.skip(sandbox.refusal())
-    folder = kit.make_kit(LAB, tmp_path_factory.mktemp("kit"))
-    job = grade.Job(LAB, "ada", None, 0, str(folder), trusted=request.param == "pipe")
-    worker = grade.Worker(job, (corpus.code(SOURCE),), tmp_path_factory.mktemp("scratch"))
-    yield Student(grade.RemoteBackend(worker))
-    worker.close()
+    yield from defined_in(request.param, LAB, SOURCE, tmp_path_factory)
 
 
 def test_a_table_is_looked_up_and_says_what_it_read(student):

@@ -1212,6 +1212,7 @@ from transformers.utils import logging as their_logging
 from utils.model.pretrained import save_hugging_face
 from utils.train.schedules import linear
 
+# %%
 examples = []
 for step in range(20):
     batch = batches(step)
