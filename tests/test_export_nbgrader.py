@@ -200,13 +200,15 @@ def course(tmp_path_factory):
     def solved(cells, _, leave=()):
         for name, cell in cells.items():
             if cell.metadata.nbgrader.solution and name not in leave:
-                cell.source = answers[name].replace("### ", "# ")
+                lines = answers[name].splitlines()
+                cell.source = "\n".join(x for x in lines if "SOLUTION" not in x)
 
     def half(cells, everything):
         solved(cells, everything, leave=["multi_head_attention", "written-1"])
-        warning = 'import warnings\n    warnings.warn("slow")\n    print("here")\n    # BEGIN SOLU'
+        warning = "import warnings\n    warnings.warn('slow')\n    print('here')\n    return "
         mask = cells["causal_mask"]
-        mask.source = mask.source.replace("# BEGIN SOLU", warning)
+        assert mask.source.count("    return ") == 1
+        mask.source = mask.source.replace("return ", warning)
         cells["apply_rope-part-1"].source = "pass  # edited by the learner"
 
     def cheat(cells, everything):

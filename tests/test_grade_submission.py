@@ -109,3 +109,10 @@ def test_notebooks_of_the_course_are_read():
             found = submission.read_submission(path)
             cells = json.loads(path.read_text("utf-8"))["cells"]
             assert len(found.code) + len(found.text) == len(cells)
+
+
+def test_headings_of_the_learners_own_do_not_cut_a_written_answer():
+    lab = ("## 7. Written answer (3 points)\n\nWhy?\n\n*Your answer here.*", "## 8. The end")
+    mine = ("## 7. Written answer (3 points)\n\nWhy?\n\n# First\n\nBecause.\n\n## Second\n\nSo.",)
+    ((points, text),) = submission.written_answers((*mine, "## 8. The end\n\nmore"), lab)
+    assert points == 3 and text == "# First\n\nBecause.\n\n## Second\n\nSo."

@@ -20,6 +20,7 @@ MAX_CELLS = 2000
 MAX_SOURCE = 1 << 20
 CELL_MAGICS_WITH_CODE = ("%%time", "%%timeit", "%%capture", "%%prun")
 MAGIC_LINE = re.compile(r"^\s*(?:[\w, ]+=\s*)?[%!](?!=)|^\s*\??[\w.]+\?{1,2}\s*$|^\s*\?{1,2}[\w.]+")
+HEADING = re.compile(r"^##? .*$", re.M)
 WRITTEN = re.compile(r"^#+\s.*written answer \((\d+) points?\)", re.I | re.M)
 
 
@@ -202,18 +203,25 @@ def written_answers(texts: tuple[str, ...], lab_texts: tuple[str, ...]) -> list[
     answers = []
     for points, _ in sections(lab_texts):
         answers.append([points, ""])
-    for k, (_, section) in enumerate(sections(texts)[: len(answers)]):
+    headings = {line for line in asked if HEADING.match(line)}
+    for k, (_, section) in enumerate(sections(texts, headings)[: len(answers)]):
         own = [line for line in section.splitlines() if line.strip() not in asked or not line]
         answers[k][1] = "\n".join(own).strip()[:20_000]
     return [(points, text) for points, text in answers]
 
 
-def sections(texts: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Return (points, text up to the next heading) after each heading of a written answer."""
+def sections(texts: tuple[str, ...], ends: set[str] | None = None) -> list[tuple[int, str]]:
+    """Return (points, text up to the next heading) after each heading of a written answer.
+
+    Args:
+        texts: text cells.
+        ends: headings that end a section, since learners write headings of their own; None for all.
+    """
     whole = "\n\n".join(texts)
     found = []
     for match in WRITTEN.finditer(whole):
         rest = whole[match.end() :]
-        end = re.search(r"^##? ", rest, re.M)
-        found.append((int(match.group(1)[:4]), rest[: end.start()] if end else rest))
+        headings = [m for m in HEADING.finditer(rest) if ends is None or m.group().strip() in ends]
+        text = rest[: headings[0].start()] if headings else rest
+        found.append((int(match.group(1)[:4]), text))
     return found
