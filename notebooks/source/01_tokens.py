@@ -668,6 +668,34 @@ worst_tie = max(float(row[-1]) for row in ties if row[0] == 2048)
 # over, so their tokenizer needs about twice the tokens on other English, while
 # the reference uses more of English and carries over better.
 #
+# Real medical text is a domain of its own. Where the setting `COURSE_DATA_DIR` names
+# a folder with `medquad.jsonl.gz`, the next cell measures it on articles of MedQuAD:
+# bits per byte of the model that knows shares alone, with tokenizer and shares from
+# the language reference, and from other articles. Otherwise it says what is missing.
+
+# %% tags=["nbval-ignore-output"]
+from utils.text.corpora import HubUnreachable, hub_texts
+
+try:
+    articles = hub_texts("medquad", "Answer")[:1000]
+except HubUnreachable as error:
+    print(str(error)[:300])
+else:
+    test, others = articles[::5], [a for k, a in enumerate(articles) if k % 5]
+    n_bytes = sum(len(text.encode()) for text in test)
+    own = bpe.train_bpe(bpe.count_words(others), 2048)
+    for name, merges, known in (
+        ("language reference", largest[: 2048 - 256], read),
+        ("other articles", own, others),
+    ):
+        ids = encode_all(test, merges)
+        loss = share_model_loss(encode_all(known, merges), ids, 2048)
+        bits_of = bits_per_byte(loss, len(ids), n_bytes)
+        print(
+            f"{name:20} {len(ids) / n_bytes:.2f} tokens, {bits_of:.2f} bits a byte"
+        )
+
+# %% [markdown]
 # A model that is fine-tuned on a new domain keeps its old tokenizer. The new
 # domain then pays the price abroad for as long as the model lives.
 #
