@@ -394,9 +394,11 @@ def _(student, rng):
 @exercise_check("train_bpe", points=1, title="many words, without recounting them")
 def _(student, rng):
     words = random_words(rng, 1000, 60, 6)  # a merge changes a few words of the thousand
-    begin = time.perf_counter()
-    want = train_by_strings(words, 12)
-    recounting = (time.perf_counter() - begin) / 12 * 150
+    recounting = float("inf")
+    for _ in range(3):  # the least of three, since a busy machine would make any trainer look fast
+        begin = time.perf_counter()
+        want = train_by_strings(words, 12)
+        recounting = min(recounting, (time.perf_counter() - begin) / 12 * 150)
     fastest = float("inf")
     for attempt in range(4):  # a busy machine may slow a try
         begin = time.perf_counter()
