@@ -291,8 +291,9 @@ plots.loss_curve({"loss": records}, title="The loss falls fast, then slowly")
 plt.show()
 
 # %% [markdown]
-# *Figure 2. One falling line: the loss in nats per token against the step. It
-# starts near seven, drops below two within the first quarter, and creeps on.*
+# *Figure 2. One falling line: the loss, a measure of the model's surprise at the
+# next token, against the step. It starts near seven, drops below two within the
+# first quarter, and creeps on. Unit 01 says what its unit, the nat, means.*
 
 # %% tags=["nbval-ignore-output"]
 asked = questions(world, "trained", 50, seed=4, about=("person", "drug"))

@@ -74,7 +74,9 @@ def effective_number(weights):
 # %% [markdown]
 # How spread out shares are is measured by their **entropy**, the mean of
 # -log(share). Its exponential is a number of tokens: 64 for equal shares, 1 if one
-# token has everything. Here are 500 queries, each with 64 keys of its own.
+# token has everything. Here are 500 queries, each with 64 keys of its own. The string
+# `"nk,nsk->ns"` names the axes for `torch.einsum`: multiply along those with the same
+# letter, and sum over the letter that is missing on the right, here `k`.
 
 # %%
 q, k = random_vectors(500, 64), random_vectors(500, 64, 64, seed=1)

@@ -601,7 +601,8 @@ assert heads[1].max() > 2 * heads[0].max()
 # Two small mistakes. The first transformers normalised *after* the sum, so that
 # the norm sits in the stream. And somebody starts with weights ten times too
 # large. Both models have the same parts and the same number of weights as ours.
-# Nobody warms up: the learning rate is at its peak from the first step.
+# Nobody warms up: the **learning rate**, which says how far a step of training
+# moves the weights and is the subject of unit 04, is at its peak from the first step.
 
 
 # %%

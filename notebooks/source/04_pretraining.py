@@ -2,7 +2,7 @@
 # # 04 Pretraining
 #
 # **110 minutes** · before this: unit 03 · after this: `work/04_pretraining.ipynb`,
-# a lab of 130 minutes · the machine needs about four minutes
+# a lab of 130 minutes · the machine needs about three minutes
 #
 # A model is what it read. You take a heap of raw documents, throw out what
 # would spoil it, and watch what happens if you don't. Then comes the training
@@ -117,9 +117,9 @@ for i in wrong[:3]:
 #
 # ## Near-copies, without comparing all pairs
 #
-# Exact copies are easy: hash each page and keep one for each hash. A page with
-# another line at its foot has another hash. How alike are two texts? Cut each
-# into **shingles**, all runs of five words, and compare the two sets: what they
+# Exact copies are easy: give each page a **hash**, a short number computed from
+# all its bytes, and keep one page for each hash. A page with another line at its
+# foot has another hash. How alike are two texts? Cut each into **shingles**, all runs of five words, and compare the two sets: what they
 # share, divided by what they hold together. This is the **Jaccard similarity**,
 # 1 for equal sets and 0 for sets with nothing in common.
 
