@@ -16,7 +16,7 @@ lab: env         ## set everything up and open the course in JupyterLab
 	@$(PY) -m utils.cli lab
 
 test: env        ## set everything up and run all that CI runs
-	@$(PYTHON) -m utils.bootstrap grading
+	@$(PYTHON) -m utils.bootstrap cluster grading
 	@$(PY) -m tests
 
 build: env       ## make notebooks, labs and solutions from their sources

@@ -27,7 +27,7 @@ def defined_in(place: str, lab: str, source: str, tmp_path_factory) -> Iterator[
     if place == "sandbox" and sandbox.refusal():
         pytest.skip(sandbox.refusal())
     folder = kit.make_kit(lab, tmp_path_factory.mktemp("kit"))
-    job = grade.Job(lab, "ada", None, 0, str(folder), trusted=place == "pipe")
+    job = grade.Job(lab, "ada", None, 0, kit=str(folder), trusted=place == "pipe")
     worker = grade.Worker(job, (corpus.code(source),), tmp_path_factory.mktemp("scratch"))
     yield Student(grade.RemoteBackend(worker))
     worker.close()

@@ -262,11 +262,11 @@ def test_nbgrader_gives_the_points_of_our_checks_and_leaves_written_answers_to_p
 @needs_nbgrader
 @pytest.mark.slow
 def test_nbgrader_can_be_cheated_as_the_export_says_and_our_grader_can_not(course, tmp_path):
-    from utils.grading import grade, sandbox
+    from utils.grading import classroom, sandbox
 
     everything = sum(check.points for check in run.checks_of(LAB))
     assert points(course)["eve"][0] == everything
-    records = grade.grade_class(
+    records = classroom.grade_class(
         LAB, [course.root / "submitted"], tmp_path, trusted=bool(sandbox.refusal()), n_jobs=1
     )
     found = {r["learner"]: sum(check["earned"] for check in r["checks"]) for r in records}

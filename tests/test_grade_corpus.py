@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.hostile import corpus
-from utils.grading import grade, sandbox
+from utils.grading import classroom, grade, sandbox
 
 LAB = "02_attention"
 FAMILIES = ("inflation", "escape", "exhaustion", "malformed", "honest")
@@ -46,7 +46,7 @@ def graded(tmp_path_factory):
         place = folder / f"{one.family} - {one.name}.ipynb"
         place.write_bytes(one.content)
     begin = time.monotonic()
-    records = grade.grade_class(
+    records = classroom.grade_class(
         LAB,
         [folder],
         tmp_path_factory.mktemp("out"),

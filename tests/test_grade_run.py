@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile import corpus
 from utils.cli import main
-from utils.grading import grade, kit, run, sandbox
+from utils.grading import classroom, grade, kit, records, run, sandbox
 from utils.grading.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import project_root
 
@@ -51,7 +51,7 @@ CELLS = corpus.code(
 def learner(tmp_path_factory):
     """Return a worker with the functions above, outside a sandbox."""
     folder = kit.make_kit(LAB, tmp_path_factory.mktemp("kit"))
-    job = grade.Job(LAB, "ada", None, 0, str(folder), trusted=True)
+    job = grade.Job(LAB, "ada", None, 0, kit=str(folder), trusted=True)
     worker = grade.Worker(job, (CELLS,), tmp_path_factory.mktemp("scratch"))
     yield worker, Student(grade.RemoteBackend(worker))
     worker.close()
@@ -102,13 +102,13 @@ def test_a_crash_costs_a_call_and_state_does_not_outlive_a_group(learner):
 
 
 def test_the_seed_depends_on_secret_and_lab_alone(tmp_path):
-    secret = grade.secret_of(tmp_path, None)
-    assert grade.secret_of(tmp_path, None) == secret and len(secret) == 64
-    assert grade.class_seed(secret, "01_tokens") != grade.class_seed(secret, LAB)
+    secret = classroom.secret_of(tmp_path, None)
+    assert classroom.secret_of(tmp_path, None) == secret and len(secret) == 64
+    assert classroom.class_seed(secret, "01_tokens") != classroom.class_seed(secret, LAB)
     short = tmp_path / "short"
     short.write_text("abc")
     with pytest.raises(ValueError, match="16"):
-        grade.secret_of(tmp_path, short)
+        classroom.secret_of(tmp_path, short)
 
 
 def test_submissions_are_found_in_files_folders_and_folders_of_learners(tmp_path):
@@ -116,18 +116,18 @@ def test_submissions_are_found_in_files_folders_and_folders_of_learners(tmp_path
                  "two/a.ipynb", "two/b.ipynb", "none/read.me", ".hidden.ipynb"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = grade.find_submissions(LAB, [tmp_path, tmp_path / "eve.ipynb"])
+    found = classroom.find_submissions(LAB, [tmp_path, tmp_path / "eve.ipynb"])
     by_name = {name: (path and path.name, problem) for name, path, problem in found}
     assert by_name["ada"][0] == "02_attention.ipynb" and by_name["bob"][0] == "mine.ipynb"
     assert by_name["two"] == (None, "there are 2 notebooks: which one is 02_attention.ipynb?")
     assert by_name["none"][0] is None and "eve (2)" in by_name and len(by_name) == 6
     with pytest.raises(FileNotFoundError, match="no submission"):
-        grade.find_submissions(LAB, [tmp_path / "nothing"])
+        classroom.find_submissions(LAB, [tmp_path / "nothing"])
 
 
 def test_learners_with_strange_names_get_files_of_their_own():
     names = ["ada", "Ada/..", "../ada", "..", "a:b", "a b", "a_b", "é", "x" * 300, ".ada", "\ud800"]
-    files = [grade.record_name(name) for name in names]
+    files = [records.record_name(name) for name in names]
     assert len(set(files)) == len(names)
     assert all(len(f) < 100 and "/" not in f and ":" not in f and f.isascii() for f in files)
 
@@ -153,13 +153,13 @@ def test_a_run_goes_on_where_it_stopped_and_a_change_is_graded_anew(tmp_path, mo
     monkeypatch.setattr(grade, "grade_one", counted)
     options = {"trusted": True, "n_jobs": 1, "only": ["causal_mask"]}
     with pytest.raises(KeyboardInterrupt):
-        grade.grade_class(LAB, [class_folder], tmp_path / "out", **options)
-    first = grade.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+        classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+    first = classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
     assert graded == ["ada", "bob", "bob"]
     assert [sum(c["earned"] for c in r["checks"]) for r in first] == [2, 0]
     (tmp_path / "out/records/ada.json").write_text("{broken")
     submit(class_folder, bob=corpus.RIGHT)
-    second = grade.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+    second = classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
     assert graded[3:] == ["ada", "bob"] and first[0] == second[0]
     assert sum(c["earned"] for c in second[1]["checks"]) == 2
     assert not list((tmp_path / "out").rglob("*.new"))
@@ -173,10 +173,10 @@ def test_a_fault_of_the_grader_costs_one_submission_and_is_not_kept(tmp_path, mo
 
     options = {"trusted": True, "n_jobs": 1, "only": ["causal_mask"]}
     monkeypatch.setattr(grade, "written", broken)
-    records = grade.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+    records = classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
     assert {r["status"] for r in records} == {grade.FAILED} and len(records) == 2
     monkeypatch.undo()
-    records = grade.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+    records = classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
     assert {r["status"] for r in records} == {grade.GRADED}
 
 
@@ -185,7 +185,7 @@ def test_the_check_itself_may_stumble_over_a_result(monkeypatch, tmp_path):
         raise RecursionError
 
     monkeypatch.setattr(run, "run_checks", stumble)
-    job = grade.Job(LAB, "ada", None, 0, str(tmp_path), trusted=True)
+    job = grade.Job(LAB, "ada", None, 0, kit=str(tmp_path), trusted=True)
     worker = grade.Worker(job, (), tmp_path)
     worker.fatal = "not started"
     results = grade.check_exercise(job, worker, "causal_mask")
@@ -221,7 +221,7 @@ def test_the_command_gives_a_solution_all_points_and_the_lab_none(lab, tmp_path,
     assert main(["grade", lab, *map(str, paths), "--out", str(out), "--jobs", "2", *trust]) == 0
     assert "2 graded" in capsys.readouterr().out
     names = [lab, f"{lab} (2)"]
-    files = [out / "records" / f"{grade.record_name(name)}.json" for name in names]
+    files = [out / "records" / f"{records.record_name(name)}.json" for name in names]
     solved, released = (json.loads(file.read_text("utf-8")) for file in files)
     assert all(c["earned"] == c["points"] for c in solved["checks"])
     assert {c["status"] for c in released["checks"]} == {"not started"}
@@ -238,7 +238,7 @@ def test_two_processes_grade_as_one_does(tmp_path):
     for n_jobs in (1, 2):
         out = tmp_path / f"out{n_jobs}"
         options = {"trusted": True, "only": ["causal_mask"], "secret": secret}
-        records = grade.grade_class(LAB, [class_folder], out, n_jobs=n_jobs, **options)
+        records = classroom.grade_class(LAB, [class_folder], out, n_jobs=n_jobs, **options)
         assert [sum(c["earned"] for c in r["checks"]) for r in records] == [2, 0, 0]
         written.append({p.name: p.read_bytes() for p in (out / "records").iterdir()})
     assert written[0] == written[1] and len(written[0]) == 3

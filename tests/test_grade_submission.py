@@ -1,10 +1,11 @@
 import ast
 import json
+import time
 
 import pytest
 
 from tests.hostile import corpus
-from utils.grading import kit, submission
+from utils.grading import kit, submission, worker
 from utils.runtime import project_root
 
 
@@ -116,3 +117,13 @@ def test_headings_of_the_learners_own_do_not_cut_a_written_answer():
     mine = ("## 7. Written answer (3 points)\n\nWhy?\n\n# First\n\nBecause.\n\n## Second\n\nSo.",)
     ((points, text),) = submission.written_answers((*mine, "## 8. The end\n\nmore"), lab)
     assert points == 3 and text == "# First\n\nBecause.\n\n## Second\n\nSo."
+
+
+def test_a_cell_has_a_time_of_its_own_and_what_it_defines_counts_all_the_same():
+    slow = "import time\n" + "\n".join(f"x{k} = time.sleep(0.3)" for k in range(9))
+    begin = time.monotonic()
+    names, problems = worker.load_cells([slow + "\ndef f(): return 7", "y = 3"], False, 0.7)
+    assert time.monotonic() - begin < 2.5
+    assert names["f"]() == 7 and names["y"] == 3
+    assert "x0" in names and "x8" not in names
+    assert problems[-1] == "cell 1 took more than 1 s: its further assignments left out"

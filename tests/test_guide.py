@@ -1,5 +1,6 @@
 """The instructor's guide: every block of commands in it runs, in its order, on a small class."""
 
+import contextlib
 import csv
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests import slurm
 from tests.side import nbgrader_python
 from utils.cli import parser
 from utils.grading import sandbox
@@ -44,8 +46,8 @@ def missing(block):
         return "nbgrader is not installed: python -m utils.bootstrap grading"
     if "course grade" in block and "--trust" not in block and sandbox.refusal():
         return str(sandbox.refusal())
-    if "--engine slurm" in block and shutil.which("sbatch") is None:
-        return "there is no SLURM here (no sbatch)"
+    if "--engine slurm" in block and slurm.missing():
+        return slurm.missing()
     if "--engine ray" in block:
         try:
             import ray  # noqa: F401
@@ -127,6 +129,7 @@ def walked(tmp_path_factory):
     path = os.pathsep.join([str(tools), str(side_bin), os.environ.get("PATH", "")])
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "HOME": str(root)}
     env |= {"COURSE_ARTIFACTS": str(root / "artifacts"), "IPYTHONDIR": str(root / "ipython")}
+    env |= {"RAY_ADDRESS": "local"}
     env |= {"JUPYTER_PATH": str(Path(sys.prefix) / "share/jupyter")}
     said, marked = {}, False
     for number, block in enumerate(BLOCKS):
@@ -139,10 +142,13 @@ def walked(tmp_path_factory):
             mark(root)
             marked = True
         begin = time.monotonic()
-        done = subprocess.run(
-            ["bash", "-e", "-c", block], cwd=root, env=env, text=True, timeout=600,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        needs_cluster = "--engine slurm" in block
+        with slurm.cluster() if needs_cluster else contextlib.nullcontext({}) as found:
+            done = subprocess.run(
+                ["bash", "-e", "-c", block], cwd=root, text=True, timeout=600,
+                env={**env, **{k: v for k, v in found.items() if k == "SLURM_CONF"}},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
         said[number] = (done.returncode, done.stdout)
         print(f"{time.monotonic() - begin:.1f} s: {block.splitlines()[-1]}")
         if marked and "marked" not in said:
@@ -179,6 +185,12 @@ def test_the_class_gets_what_it_earned_and_the_marks_by_hand(walked):
     assert "a good start" in (root / "give-back/ada/ada.html").read_text("utf-8")
     appeal = rows(root / "appeal/grades.csv")[LAB]
     assert appeal["points"] == appeal["of"], "the same file under appeal has the same points"
+    for engine in ("ray", "slurm"):
+        if (root / f"grades-{engine}").exists():
+            graded = rows(root / f"grades-{engine}/grades.csv")
+            assert {name: row["points"] for name, row in graded.items()} == {
+                name: row["points"] for name, row in said["marked"].items()
+            }
     answers = json.loads((root / "grades/records/eve.json").read_text("utf-8"))["written"]
     assert [answer["text"] for answer in answers] == ["The mask is open."]
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.hostile import corpus
 from tests.learners import PLACES, defined_here, defined_in
-from utils.grading import grade, kit, sandbox, wire
+from utils.grading import classroom, grade, kit, sandbox, wire
 from utils.grading.student import LearnerError
 from utils.grading.values import File, Once, Weight
 from utils.runtime import project_root
@@ -172,7 +172,7 @@ def test_a_worker_that_lies_about_a_file_earns_nothing_by_it(tmp_path):
     import utils.grading.student
     utils.grading.student.after_call = lambda *a: "anything at all"
     """
-    job = grade.Job(LAB, "eve", None, 0, str(folder), trusted=True)
+    job = grade.Job(LAB, "eve", None, 0, kit=str(folder), trusted=True)
     worker = grade.Worker(job, (corpus.code(lie),), tmp_path / "scratch")
     try:
         checks = grade.check_exercise(job, worker, "save_checkpoint")
@@ -187,7 +187,7 @@ def test_the_solution_gets_all_points_in_the_sandbox_and_the_lab_none(tmp_path):
     paths: list[Path] = [
         project_root() / folder / f"{LAB}.ipynb" for folder in ("solutions", "labs")
     ]
-    records = grade.grade_class(LAB, paths, tmp_path / "out", n_jobs=1)
+    records = classroom.grade_class(LAB, paths, tmp_path / "out", n_jobs=1)
     solved, released = (record["checks"] for record in records)
     assert all(check["earned"] == check["points"] for check in solved), solved
     assert not any(check["earned"] for check in released)

@@ -8,7 +8,7 @@ import torch
 
 from tests.hostile import corpus
 from tests.learners import PLACES, defined_in
-from utils.grading import grade, kit, sandbox, wire
+from utils.grading import classroom, grade, kit, sandbox, wire
 from utils.grading.student import LearnerError, Student
 from utils.grading.values import Seed, SmallModel, TableModel, to_learner
 from utils.model.config import TransformerConfig
@@ -96,7 +96,7 @@ def test_generate_writes_greedy_text(student):
 def graded(tmp_path_factory):
     """Return the proxy where the course's answers are not there."""
     folder = kit.make_kit(LAB, tmp_path_factory.mktemp("kit"))
-    job = grade.Job(LAB, "ada", None, 0, str(folder), trusted=True)
+    job = grade.Job(LAB, "ada", None, 0, kit=str(folder), trusted=True)
     worker = grade.Worker(job, (corpus.code(SOURCE),), tmp_path_factory.mktemp("scratch"))
     yield Student(grade.RemoteBackend(worker)), folder
     worker.close()
@@ -150,7 +150,7 @@ def test_each_call_gets_a_model_and_a_generator_of_its_own():
 @pytest.mark.skipif(bool(sandbox.refusal()), reason=str(sandbox.refusal()))
 def test_the_solution_gets_all_points_in_the_sandbox_and_the_lab_none(tmp_path):
     paths = [project_root() / folder / f"{LAB}.ipynb" for folder in ("solutions", "labs")]
-    records = grade.grade_class(LAB, paths, tmp_path / "out", n_jobs=1)
+    records = classroom.grade_class(LAB, paths, tmp_path / "out", n_jobs=1)
     solved, released = (record["checks"] for record in records)
     assert all(check["earned"] == check["points"] for check in solved), solved
     assert not any(check["earned"] for check in released)

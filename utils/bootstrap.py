@@ -105,6 +105,23 @@ def add_grading() -> None:
         stamp.write_text(wanted)
 
 
+def add_cluster() -> None:
+    """Add Ray to `.venv`, for the tests that grade on it; without it they skip."""
+    venv = ROOT / ".venv"
+    stamp, wanted = venv / "cluster-stamp.txt", wanted_stamp(find_interpreter())
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    print("Adding Ray for the tests (once; about ten seconds) ...", flush=True)
+    pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet"]
+    pip += ["--disable-pip-version-check", "--constraint", "constraints.txt"]
+    try:
+        run([*pip, "--editable", ".[cluster]"])
+    except SystemExit as error:
+        print(f"{error}\nThe course works without: the tests that need Ray are skipped.")
+    else:
+        stamp.write_text(wanted)
+
+
 def packages_of(venv: Path) -> str:
     """Return the folder of a virtual environment's packages."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -114,5 +131,7 @@ def packages_of(venv: Path) -> str:
 
 if __name__ == "__main__":
     main()
+    if "cluster" in sys.argv[1:]:
+        add_cluster()
     if "grading" in sys.argv[1:]:
         add_grading()

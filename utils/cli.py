@@ -28,7 +28,17 @@ def parser() -> argparse.ArgumentParser:
     )
     grade.add_argument("--out", type=Path, required=True, help="folder for grades and feedback")
     grade.add_argument("--secret", type=Path, help="file with the class's secret (one in OUT)")
-    grade.add_argument("--jobs", type=int, help="submissions at once (one per core but one)")
+    grade.add_argument(
+        "--engine",
+        choices=("local", "ray", "slurm"),
+        default="local",
+        help="this machine (default), a Ray cluster, or an array job of SLURM",
+    )
+    grade.add_argument(
+        "--jobs",
+        type=int,
+        help="submissions at once (one per core but one; Ray: all cores; SLURM: 16 tasks)",
+    )
     grade.add_argument("--seconds", type=float, default=300.0, help="per submission (300)")
     grade.add_argument("--call-seconds", type=float, default=10.0, help="per call (10)")
     grade.add_argument("--memory", type=int, default=3072, help="MB per submission (3072)")
@@ -73,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
             trusted=chosen.trust,
             secret=chosen.secret,
             n_jobs=chosen.jobs,
+            engine=chosen.engine,
         )
     if chosen.command == "export-nbgrader":
         from utils.build.export import main as export

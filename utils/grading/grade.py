@@ -1,11 +1,9 @@
-"""`course grade LAB SUBMISSIONS... --out DIR`: points for notebooks whose authors are not trusted.
+"""Points for a notebook whose author is not trusted: `grade_one`.
 
 This process draws the inputs, compares, and gives points; a learner's code runs in a `worker` in a
 `sandbox`, and only plain data comes back. Inputs are drawn from a secret of the class and the lab:
-the same for all learners, reproducible, and unknown to them.
-
-Each submission has a record, written whole; a run that was stopped goes on where it stopped, and a
-submission that breaks costs itself only.
+the same for all learners, reproducible, and unknown to them. A submission that breaks costs itself
+only. `classroom` grades a whole class, on one of the `engines`.
 """
 
 from __future__ import annotations
@@ -13,34 +11,24 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import hashlib
-import hmac
-import json
-import multiprocessing
 import os
 import re
-import secrets
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
-from utils.grading import kit, run, sandbox, submission, wire
+from utils.grading import run, sandbox, submission, wire
 from utils.grading.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
-from utils.runtime import progress, project_root
+from utils.runtime import project_root
 
 WATCH_SECONDS = 0.05
 WEIGH_SECONDS = 0.2
-GRADERS = ("utils.grading.grade", "utils.grading.worker")
 MAX_RESTARTS = 6
-MAX_POOLS = 4
 SPARE_MEMORY = 512 << 20  # the machine itself must keep
 NO_MEMORY = "the machine ran out of memory meanwhile: grade again, with fewer --jobs"
 GRADED, UNREADABLE, FAILED = "graded", "unreadable", "failed"
@@ -60,11 +48,11 @@ class Job:
     learner: str
     path: str | None
     seed: int
-    kit: str
     limits: sandbox.Limits = field(default_factory=sandbox.Limits)
     trusted: bool = False
     problem: str = ""  # why there is no file
     only: tuple[str, ...] = ()  # exercises to grade; none for all
+    kit: str = ""  # folder with the `utils` that the submission may import
 
     def exercises(self) -> list[str]:
         """Return the exercises to grade, in the order of the lab."""
@@ -298,15 +286,6 @@ def clean(text: str, limit: int = 2000) -> str:
     return CONTROL.sub("", text[:limit]).encode("utf-8", "replace").decode("utf-8")
 
 
-def class_seed(secret: bytes, lab: str) -> int:
-    """Return the seed of a lab's inputs: HMAC-SHA256 of the lab's name, keyed with the secret.
-
-    >>> class_seed(b"a", "01_tokens") == class_seed(b"b", "01_tokens")
-    False
-    """
-    return int.from_bytes(hmac.digest(secret, lab.encode(), "sha256")[:8], "big")
-
-
 def grade_one(job: Job) -> dict:
     """Grade one submission and return its record; never raises for what is in the submission."""
     record = {"lab": job.lab, "learner": job.learner, "status": GRADED, "note": ""}
@@ -365,195 +344,3 @@ def written(lab: str, found: submission.Submission) -> list[dict]:
     given = submission.read_submission(project_root() / "labs" / f"{lab}.ipynb")
     answers = submission.written_answers(found.text, given.text)
     return [{"points": points, "text": clean(text, 20_000)} for points, text in answers]
-
-
-def find_submissions(lab: str, paths: Iterable[Path]) -> list[tuple[str, Path | None, str]]:
-    """Return (learner, notebook, why there is none) for files, and folders with one per learner.
-
-    Raises:
-        FileNotFoundError: for a path that does not exist.
-    """
-    found: list[tuple[str, Path | None, str]] = []
-    for path in map(Path, paths):
-        if path.is_file() or path.is_symlink():
-            found.append((path.stem, path, ""))
-            continue
-        if not path.is_dir():
-            raise FileNotFoundError(f"there is no submission {str(path)!r}")
-        for entry in sorted(path.iterdir()):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                found.append((entry.name, *notebook_in(entry, lab)))
-            elif entry.suffix == ".ipynb":
-                found.append((entry.stem, entry, ""))
-    names: dict[str, int] = {}
-    result = []
-    for learner, path, problem in found:
-        names[learner] = names.get(learner, 0) + 1
-        unique = learner if names[learner] == 1 else f"{learner} ({names[learner]})"
-        result.append((unique, path, problem))
-    return result
-
-
-def notebook_in(folder: Path, lab: str) -> tuple[Path | None, str]:
-    """Return the notebook of a learner's folder: the one with the lab's name, or the only one."""
-    notebooks = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-    named = [p for p in notebooks if p.name == f"{lab}.ipynb"]
-    for candidates in (named, notebooks):
-        if len(candidates) == 1:
-            return candidates[0], ""
-    if not notebooks:
-        return None, "there is no notebook in the learner's folder"
-    return None, f"there are {len(notebooks)} notebooks: which one is {lab}.ipynb?"
-
-
-def record_name(learner: str) -> str:
-    """Return a file name for a learner, on any system, distinct for distinct learners.
-
-    >>> record_name("ada"), record_name("../ada")
-    ('ada', '.._ada-60088279')
-    """
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner)[:80]
-    if plain == learner and not learner.startswith("."):
-        return plain
-    return f"{plain}-{hashlib.sha256(learner.encode('utf-8', 'replace')).hexdigest()[:8]}"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under a new name, then give it its own."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        new.write_text(text, encoding="utf-8", newline="")
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def secret_of(out: Path, file: Path | None) -> bytes:
-    """Return the class's secret, from a file or from one that is made in the output folder."""
-    path = file or out / "secret"
-    if file is None and not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as new:
-            new.write(secrets.token_hex(32) + "\n")
-    secret = path.read_bytes().strip()
-    if len(secret) < 16:
-        raise ValueError(
-            f"the secret in {path} is shorter than 16 letters: delete it or lengthen it"
-        )
-    return secret
-
-
-def fingerprint(job: Job) -> str:
-    """Return what a record depends on: the submission, the checks, the seed, the limits."""
-    digest = hashlib.sha256(
-        json.dumps([asdict(job.limits), job.only]).encode() + str(job.seed).encode()
-    )
-    for name in sorted(kit.closure({f"utils.grading.checks.{job.lab}", *GRADERS})):
-        digest.update(kit.module_file(name).read_bytes())
-    if job.path is None:
-        digest.update(job.problem.encode())
-    else:
-        try:
-            digest.update(submission.read_bytes(Path(job.path)))
-        except submission.Unreadable as error:
-            digest.update(str(error).encode())
-    return digest.hexdigest()
-
-
-def load_record(path: Path, key: str) -> dict | None:
-    """Return a record that was written for the same submission, checks and seed, or None."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record if record["key"] == key and record["status"] != FAILED else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def grade_class(
-    lab: str,
-    paths: Iterable[Path],
-    out: Path,
-    *,
-    secret: Path | None = None,
-    limits: sandbox.Limits | None = None,
-    trusted: bool = False,
-    n_jobs: int | None = None,
-    only: Iterable[str] = (),
-) -> list[dict]:
-    """Grade submissions to a lab, write records, and return them in the order of the learners.
-
-    Args:
-        lab: name such as "01_tokens".
-        paths: notebooks, or folders with a notebook or a folder per learner.
-        out: folder for records and the class's secret.
-        secret: file that holds the class's secret; None for one in `out`.
-        limits: what a submission may use.
-        trusted: run without a sandbox.
-        n_jobs: submissions at once; None for one per core but one.
-        only: exercises to grade; none for all.
-
-    Raises:
-        NoSandbox: where there is none on this machine.
-        ValueError: for a lab without checks.
-    """
-    only = tuple(only)
-    if unknown := set(only) - set(run.exercises_of(lab)):
-        raise ValueError(f"lab {lab} has no exercise {', '.join(sorted(unknown))}")
-    if not trusted and (why_not := sandbox.refusal()):
-        raise sandbox.NoSandbox(why_not)
-    found = find_submissions(lab, paths)
-    records = out / "records"
-    records.mkdir(parents=True, exist_ok=True)
-    seed = class_seed(secret_of(out, secret), lab)
-    limits = limits or sandbox.Limits()
-    done: dict[str, dict] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = kit.make_kit(lab, Path(folder))
-        waiting = {}
-        for learner, path, problem in found:
-            place = None if path is None else str(path.absolute())
-            job = Job(lab, learner, place, seed, str(prepared), limits, trusted, problem, only)
-            key = fingerprint(job)
-            record = load_record(records / f"{record_name(learner)}.json", key)
-            if record is None:
-                waiting[learner] = (job, key)
-            else:
-                done[learner] = record
-        n_jobs = n_jobs or max(1, (os.cpu_count() or 2) - 1)
-        bar = progress(total=len(found), description=f"grade {lab}", unit="notebook")
-        bar.update(len(done))
-        for learner, record in graded({k: job for k, (job, _) in waiting.items()}, n_jobs):
-            record["key"] = waiting[learner][1]
-            text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-            write_whole(records / f"{record_name(learner)}.json", text)
-            done[learner] = record
-            bar.update(1)
-        bar.close()
-    return [done[learner] for learner, *_ in found]
-
-
-def graded(jobs: dict[str, Job], n_jobs: int) -> Iterable[tuple[str, dict]]:
-    """Yield (learner, record) as they are done; a grading process that dies is replaced."""
-    if n_jobs == 1 or len(jobs) <= 1:
-        for learner, job in jobs.items():
-            yield learner, grade_one(job)
-        return
-    waiting = dict(jobs)
-    for _ in range(MAX_POOLS):
-        if not waiting:
-            return
-        context = multiprocessing.get_context("spawn")
-        try:
-            with ProcessPoolExecutor(min(n_jobs, len(waiting)), mp_context=context) as pool:
-                futures = {pool.submit(grade_one, job): name for name, job in waiting.items()}
-                for future in as_completed(futures):
-                    record = future.result()
-                    del waiting[futures[future]]
-                    yield futures[future], record
-        except BrokenProcessPool:
-            continue
-    for learner, job in waiting.items():
-        lost = Job(job.lab, job.learner, None, 0, "", problem="the grader itself was stopped")
-        yield learner, grade_one(lost) | {"status": FAILED}

@@ -12,7 +12,10 @@ import io
 import sys
 from pathlib import Path
 
-from utils.grading.grade import GRADED, clean, grade_class, record_name, write_whole
+from utils.grading.classroom import grade_class
+from utils.grading.engines import Refused
+from utils.grading.grade import GRADED, clean
+from utils.grading.records import record_name, write_whole
 from utils.grading.sandbox import Limits, NoSandbox
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -227,6 +230,7 @@ def grade_and_report(
     trusted: bool = False,
     secret: Path | None = None,
     n_jobs: int | None = None,
+    engine: str = "local",
 ) -> int:
     """Grade a class, write the gradebook, print where it is; return the exit status.
 
@@ -237,17 +241,25 @@ def grade_and_report(
         limits: what a submission may use.
         trusted: run without a sandbox.
         secret: file with the class's secret; None for one in `out`.
-        n_jobs: submissions at once; None for one per core but one.
+        n_jobs: submissions at once; None for what the engine finds fit.
+        engine: one of `engines.ENGINES`.
     """
     lab = Path(lab).name.removesuffix(".ipynb")
     try:
         out.mkdir(parents=True, exist_ok=True)
         read_sheet(out / "written.csv")  # a slip in it is better known before the work
         records = grade_class(
-            lab, paths, out, limits=limits, trusted=trusted, secret=secret, n_jobs=n_jobs
+            lab,
+            paths,
+            out,
+            limits=limits,
+            trusted=trusted,
+            secret=secret,
+            n_jobs=n_jobs,
+            engine=engine,
         )
         written = write_gradebook(lab, records, out)
-    except (NoSandbox, ValueError, OSError) as error:
+    except (NoSandbox, Refused, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     for status in sorted({record["status"] for record in records}):

@@ -19,6 +19,7 @@ import linecache
 import os
 import signal
 import sys
+import time
 import types
 
 from utils.grading import wire
@@ -26,6 +27,7 @@ from utils.grading.student import LearnerError, LocalBackend, NotStarted, Undefi
 from utils.grading.submission import definitions, is_stub
 
 MAX_PROBLEMS = 40
+MIN_SECONDS = 0.5  # for a definition in a cell whose time is up
 REPLIES = {NotStarted: "not started", Undefined: "undefined", LearnerError: "error"}
 
 
@@ -120,7 +122,7 @@ def load_cells(
     Args:
         cells: sources of the code cells.
         only_definitions: leave assignments out, after one of them ended or held up the process.
-        seconds: that a statement may take.
+        seconds: that a cell may take; assignments that come later in it are left out.
     """
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
@@ -136,13 +138,19 @@ def load_cells(
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             problems.append(f"cell {k} is no Python and was left out: {error}"[:300])
             continue
+        end = time.monotonic() + seconds
         for statement in statements:
             name = getattr(statement, "name", None)
             if name in answered and is_stub(statement):
                 continue
-            if only_definitions and type(statement).__name__.endswith("Assign"):
+            left = end - time.monotonic()
+            if type(statement).__name__.endswith("Assign") and (only_definitions or left < 0):
+                late = f"cell {k} took more than {seconds:.0f} s: its further assignments left out"
+                if left < 0 and late not in problems:
+                    problems.append(late)
                 continue
-            if run_statement(statement, file, names, problems, k, seconds) and name:
+            left = max(left, MIN_SECONDS)
+            if run_statement(statement, file, names, problems, k, left) and name:
                 answered.add(name)
     return names, problems[:MAX_PROBLEMS]
 
