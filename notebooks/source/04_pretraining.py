@@ -119,8 +119,9 @@ for i in wrong[:3]:
 #
 # Exact copies are easy: give each page a **hash**, a short number computed from
 # all its bytes, and keep one page for each hash. A page with another line at its
-# foot has another hash. How alike are two texts? Cut each into **shingles**, all runs of five words, and compare the two sets: what they
-# share, divided by what they hold together. This is the **Jaccard similarity**,
+# foot has another hash. How alike are two texts? Cut each into **shingles**, all
+# runs of five words, and compare the two sets: what they share, divided by what
+# they hold together. This is the **Jaccard similarity**,
 # 1 for equal sets and 0 for sets with nothing in common.
 
 # %%
