@@ -308,6 +308,14 @@ def exhaustion() -> list[Hostile]:
                     time.sleep(60)
             time.sleep(60)
     """
+    nobodys = """
+        import mmap
+        def causal_mask(n):
+            kept = []
+            while True:
+                kept.append(mmap.mmap(-1, 64 << 20))
+                kept[-1].write(b"x" * (64 << 20))
+    """
     disk = """
         def fill():
             for folder in ("/tmp", "/dev/shm"):
@@ -344,6 +352,7 @@ def exhaustion() -> list[Hostile]:
         one("thread bomb", threads),
         one("memory", "def causal_mask(n): return torch.ones(10 ** 10)"),
         one("memory in many processes", shared),
+        one("memory that processes share", nobodys),
         one("disk", disk, 2),
         one("flood of output", "def causal_mask(n):\n    while True: os.write(1, b'x' * 9999)"),
         one("flood of the pipe", protocol),

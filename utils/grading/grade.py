@@ -29,6 +29,7 @@ from utils.runtime import project_root
 WATCH_SECONDS = 0.05
 WEIGH_SECONDS = 0.2
 MAX_RESTARTS = 6
+LOADED_MB = 64  # that a notebook may have imported and assigned
 SPARE_MEMORY = 512 << 20  # the machine itself must keep
 NO_MEMORY = "the machine ran out of memory meanwhile: grade again, with fewer --jobs"
 GRADED, UNREADABLE, FAILED = "graded", "unreadable", "failed"
@@ -71,12 +72,13 @@ class Worker:
         self.end = time.monotonic() + job.limits.submission_seconds
         self.deadline = self.end
         self.verdict = ""
+        self.limit = job.limits.memory_mb * sandbox.MB
+        self.base_data = self.base_memory = 0  # of the process, before it saw a learner's code
         self.over = threading.Event()
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self) -> None:
         """End the process when it is over time or memory; runs in a thread of its own."""
-        limit = self.job.limits.memory_mb * sandbox.MB
         weighed = 0.0
         while not self.over.wait(WATCH_SECONDS):
             process = self.process
@@ -86,8 +88,10 @@ class Worker:
                 self.verdict = "your code took too long, and did not stop when told to"
             elif time.monotonic() < weighed + WEIGH_SECONDS:
                 continue
-            elif sandbox.memory_of(process.pid) > limit:
-                self.verdict = f"your code used more than {self.job.limits.memory_mb} MB of memory"
+            elif sandbox.memory_of(process.pid) > self.limit:
+                self.verdict = "your code used more memory than is allowed here"
+                if self.limit == self.job.limits.memory_mb * sandbox.MB:
+                    self.verdict = f"your code used more than {self.limit >> 20} MB of memory"
             elif psutil.virtual_memory().available < SPARE_MEMORY:
                 self.verdict = NO_MEMORY
             weighed = time.monotonic()
@@ -111,6 +115,23 @@ class Worker:
         preload = {"do": "preload", "modules": used}
         if self.exchange(preload, job.limits.load_seconds).get("ready") is not True:
             self.lose("the worker did not start")
+        self.base_data = sandbox.data_of(self.process.pid)
+        self.base_memory = sandbox.memory_of(self.process.pid)
+
+    def tighten(self, megabytes: int) -> None:
+        """Let what runs now, until the process is ended, hold little more than it did at first."""
+        if not self.opened:
+            self.fresh()
+        room = (LOADED_MB + megabytes) * sandbox.MB
+        self.limit = 2 * self.base_memory + room  # counted for the worker and for its child
+        sandbox.limit_data(self.process.pid, self.base_data + room)
+
+    def retire(self) -> None:
+        """End the process, and with it the limits that were set; the next call starts another."""
+        process, self.process, self.opened = self.process, None, False
+        if process is not None:
+            sandbox.stop(process)
+        self.limit = self.job.limits.memory_mb * sandbox.MB
 
     def lose(self, why: str) -> None:
         """End the process and blame the learner's code."""
@@ -237,9 +258,15 @@ class RemoteBackend:
     def __init__(self, worker: Worker):
         self.worker = worker
 
-    def call(self, *args, **kwargs) -> dict:
-        """Call a function of the learner's."""
-        return replied(self.worker.request("call", *args, **kwargs))
+    def call(self, *args, megabytes: int | None = None, **kwargs) -> dict:
+        """Call a function of the learner's; with `megabytes`, in a process that can't hold more."""
+        if megabytes is None:
+            return replied(self.worker.request("call", *args, **kwargs))
+        self.worker.tighten(megabytes)
+        try:
+            return replied(self.worker.request("call", *args, megabytes=megabytes, **kwargs))
+        finally:
+            self.worker.retire()
 
     def make(self, *args, **kwargs) -> int:
         """Construct a class of the learner's; return the number of the object."""

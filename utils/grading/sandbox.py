@@ -6,8 +6,9 @@ all processes die with the grader. Started by root, the code runs as a user with
 second bubblewrap that allows no further namespaces. Limits here are per process; `grade` watches
 time and the memory of all processes together.
 
-Not covered: faults of the kernel; what a machine leaks by its speed or load; `largest_tensor`,
-which is measured next to the learner's code and can be forged by it.
+Not covered: faults of the kernel; what a machine leaks by its speed or load; what is measured next
+to the learner's code and can be forged by it: `largest_tensor` (`within` can't), and the calls that
+a `File` notes.
 """
 
 from __future__ import annotations
@@ -307,10 +308,32 @@ def family(number: int) -> list[psutil.Process]:
 
 
 def memory_of(number: int) -> int:
-    """Return the bytes that the family of a process holds for itself, shared pages left out."""
+    """Return the bytes that the family of a process holds, files that it has mapped left out.
+
+    Memory that processes share is counted for each of them.
+    """
+    return sum(status_bytes(member, "RssAnon", "RssShmem") for member in family(number))
+
+
+def data_of(number: int) -> int:
+    """Return the bytes of the largest process of a family that RLIMIT_DATA would count."""
+    return max([status_bytes(member, "VmData") for member in family(number)], default=0)
+
+
+def status_bytes(member: psutil.Process, *names: str) -> int:
+    """Return the sum of some lines of a process's status; 0 for one that is gone."""
     total = 0
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{member.pid}/status").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name in names:
+                total += int(value.split()[0]) << 10
+    return total
+
+
+def limit_data(number: int, n_bytes: int) -> None:
+    """Let no process of a family grow beyond so many bytes, or write more than a page of a file."""
     for member in family(number):
         with contextlib.suppress(psutil.Error):
-            memory = member.memory_info()
-            total += memory.rss - getattr(memory, "shared", 0)
-    return total
+            member.rlimit(psutil.RLIMIT_DATA, (n_bytes, n_bytes))
+            member.rlimit(psutil.RLIMIT_FSIZE, (4096, 4096))

@@ -15,6 +15,7 @@ import signal
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,16 @@ class Student:
         """Return how many numbers the largest tensor holds that a call makes on its way."""
         return self._backend.call(name, args, {}, with_sizes=True)["largest"]
 
+    def within(self, megabytes: int, name: str, *args) -> object:
+        """Return what a call returns that may hold so much memory at a time.
+
+        In a notebook the tensors that torch makes are counted; a grader limits the process.
+
+        Raises:
+            LearnerError: where it takes more.
+        """
+        return self._backend.call(name, args, {}, megabytes=megabytes)["result"]
+
     def make(self, name: str, *args, **kwargs) -> Handle:
         """Construct one of the learner's classes and return a handle to it."""
         return Handle(self._backend, self._backend.make(name, args, kwargs))
@@ -140,12 +151,19 @@ class LocalBackend:
         return found
 
     def call(
-        self, name, args, kwargs, upstream=None, with_gradients=False, with_sizes=False
+        self,
+        name,
+        args,
+        kwargs,
+        upstream=None,
+        with_gradients=False,
+        with_sizes=False,
+        megabytes=None,
     ) -> dict:
         """Call a function; return its result, the arguments afterwards, and what else is asked."""
         function = self.find(name)
         sizes = Sizes()
-        if with_sizes:
+        if with_sizes or megabytes is not None:
             target = function
 
             def function(*a, **k):
@@ -153,6 +171,11 @@ class LocalBackend:
                     return target(*a, **k)
 
         reply = self._run(function, name, args, kwargs, upstream, with_gradients)
+        if megabytes is not None and sizes.peak > megabytes << 20:
+            raise LearnerError(
+                f"`{name}` held {sizes.peak >> 20} MB of tensors at one time, "
+                f"of {megabytes} allowed"
+            )
         return reply | {"largest": sizes.largest}
 
     def make(self, name, args, kwargs) -> int:
@@ -235,11 +258,16 @@ def gradients_of(name: str, result: object, leaves: list, upstream: object) -> l
 
 
 class Sizes(TorchDispatchMode):
-    """Notes the largest tensor that torch makes while it is active."""
+    """Notes what torch makes while it is active.
+
+    `largest` is how many numbers the largest tensor has, `peak` how many bytes all of them held at
+    one time.
+    """
 
     def __init__(self):
         super().__init__()
-        self.largest = 0
+        self.largest = self.peak = self.held = 0
+        self.alive: set[int] = set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -250,10 +278,19 @@ class Sizes(TorchDispatchMode):
         result = function(*args, **(kwargs or {}))
         for item in result if isinstance(result, tuple | list) else [result]:
             if isinstance(item, torch.Tensor):
-                # Storage, since a view may show much and hold little.
-                held = item.untyped_storage().nbytes() // max(1, item.element_size())
-                self.largest = max(self.largest, held)
+                storage = item.untyped_storage()  # a view may show much and hold little
+                self.largest = max(self.largest, storage.nbytes() // max(1, item.element_size()))
+                if id(storage) not in self.alive:
+                    self.alive.add(id(storage))
+                    self.held += storage.nbytes()
+                    self.peak = max(self.peak, self.held)
+                    weakref.finalize(storage, self.freed, id(storage), storage.nbytes())
         return result
+
+    def freed(self, number: int, n_bytes: int) -> None:
+        """Note that a tensor's memory was given back."""
+        self.alive.discard(number)
+        self.held -= n_bytes
 
 
 def LocalStudent(namespace: dict, seconds: float = CALL_SECONDS) -> Student:  # noqa: N802

@@ -568,3 +568,16 @@ def _(student, rng):
         f"a tensor of {largest:,} numbers is made for {T} tokens in blocks of 20: keep to one "
         f"block of scores, {T * 20:,} numbers, at a time",
     )
+    T = 8000
+    q, k, v = normal(rng, T, 4), normal(rng, T, 4), normal(rng, T, 2)
+    hint = (
+        "the memory grows with the number of blocks: keep the running sums alone, not a list of "
+        "blocks; what a block made is let go before the next one"
+    )
+    with hinting(hint):
+        out = student.within(48, "streaming_attention", q, k, v, 64)
+    require(np.shape(out) == (T, 2), "for 8,000 tokens the result has another shape")
+    rows = rng.integers(0, T, 3)
+    for row in rows:
+        want = attend(q[row : row + 1], k[: row + 1], v[: row + 1])
+        close(np.asarray(out)[row : row + 1], want, "for 8,000 tokens the values differ", atol=1e-4)
