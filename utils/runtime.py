@@ -157,6 +157,22 @@ def environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside: in small products threads wait longer than they work.
+
+    >>> with one_thread():
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def has_display() -> bool:
     """Return whether this machine has a screen that a browser could open on."""
     if not sys.platform.startswith("linux"):

@@ -6,17 +6,16 @@ anything that the learner did.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import zlib
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-import torch
 
 from utils.grading.checking import Check, Rejected
 from utils.grading.student import LearnerError, NotStarted, Student, Undefined
+from utils.runtime import one_thread
 
 PASSED, FAILED, ERROR, NOT_STARTED, UNDEFINED = (
     "passed",
@@ -94,22 +93,11 @@ def run_checks(
     return results
 
 
-@contextlib.contextmanager
-def one_thread():
-    """Let torch use one thread: cases are tiny, and threads that wait for each other cost more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckResult:
     """Run one check and say what became of it."""
     status, hint = PASSED, ""
     try:
-        with one_thread():
+        with one_thread():  # cases are tiny
             check.run(student, rng)
     except Rejected as error:
         status, hint = FAILED, str(error)
