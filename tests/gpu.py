@@ -29,8 +29,15 @@ from utils.doctor import examine, report
 from utils.runtime import artifacts_dir, environment, project_root
 
 CELL_SECONDS = 900
-MEMORY_CELL = """import torch
-print(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)"""
+MEMORY_CELL = """import psutil, torch
+gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+memory = psutil.Process().memory_info()
+try:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+except ImportError:
+    peak = memory.peak_wset
+print(gpu, peak)"""
 
 
 def notebooks(only: Sequence[str] = ()) -> list[Path]:
@@ -57,11 +64,17 @@ def run_notebook(path: Path, folder: Path) -> dict:
         kernel_name="python3",
         resources={"metadata": {"path": str(place)}},
     )
-    found = {"notebook": f"{path.parent.name}/{path.name}", "fault": None, "gpu_bytes": 0}
+    found = {
+        "notebook": f"{path.parent.name}/{path.name}",
+        "fault": None,
+        "gpu_bytes": 0,
+        "host_bytes": 0,
+    }
     start = time.perf_counter()
     try:
         client.execute()
-        found["gpu_bytes"] = int(notebook.cells[-1].outputs[0]["text"])
+        said = notebook.cells[-1].outputs[0]["text"].split()
+        found["gpu_bytes"], found["host_bytes"] = map(int, said)
     except CellExecutionError as error:
         found["fault"] = str(error)[-2000:]
     except Exception as error:  # a kernel that died, a cell that took too long
@@ -129,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 fault = found[-1]["fault"]
                 print(
                     f"{found[-1]['notebook']:34} {found[-1]['seconds']:7.1f} s "
-                    f"{found[-1]['gpu_bytes'] / 1e9:6.2f} GB  {'FAILED' if fault else 'ok'}",
+                    f"{found[-1]['gpu_bytes'] / 1e9:6.2f} GB on the device "
+                    f"{found[-1]['host_bytes'] / 1e9:6.2f} GB  {'FAILED' if fault else 'ok'}",
                     flush=True,
                 )
                 if fault:
