@@ -89,6 +89,34 @@ def test_stubs_are_not_started(lab):
     assert {r.status for r in verdicts(lab, {}, None, [0])} == {"undefined"}
 
 
+def raises(error):
+    def answer(*args, **kwargs):
+        raise error("no")
+
+    return answer
+
+
+TRIVIAL = {
+    **{kind.__name__: raises(kind) for kind in (ValueError, TypeError, OSError, IndexError)},
+    "nothing": lambda *args, **kwargs: None,
+    "the first argument": lambda *args, **kwargs: (*args, *kwargs.values(), None)[0],
+    "the last argument": lambda *args, **kwargs: (None, *args, *kwargs.values())[-1],
+    "zero": lambda *args, **kwargs: 0,
+    "one": lambda *args, **kwargs: 1.0,
+    "yes": lambda *args, **kwargs: True,
+    "an empty list": lambda *args, **kwargs: [],
+    "an empty text": lambda *args, **kwargs: "",
+    "an empty dictionary": lambda *args, **kwargs: {},
+}
+
+
+@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize("answer", TRIVIAL)
+def test_an_answer_without_any_work_earns_no_point(lab, answer):
+    namespace = dict.fromkeys(namespace_of(lab), TRIVIAL[answer])
+    assert not [r for r in verdicts(lab, namespace, None, [0, 1]) if r.status == "passed"]
+
+
 @pytest.mark.parametrize("lab", LABS)
 def test_every_exercise_has_three_wrong_answers_of_its_own(lab):
     wrong = wrong_answers(lab).WRONG

@@ -232,6 +232,7 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=1, title="a query that may see nothing")
 def _(student, rng):
     q = normal(rng, 2, 4)
+    close(student.scaled_dot_product_attention(q, q, q), attend(q, q, q), "without a mask")
     try:
         out = student.scaled_dot_product_attention(q, q, q, np.array([[True, False], [False] * 2]))
     except LearnerError as error:
@@ -317,7 +318,9 @@ def _(student, rng):
 
 @exercise_check("apply_rope", points=1, title="wrong shapes are refused")
 def _(student, rng):
-    _, cos, sin = table(4, 8)
+    angles, cos, sin = table(4, 8)
+    x = normal(rng, 4, 8)
+    close(student.apply_rope(x, cos, sin), turned(x, angles), "with shapes that fit")
     try:
         student.apply_rope(normal(rng, 1, 8), cos, sin)
     except LearnerError as error:
@@ -443,6 +446,7 @@ def _(student, rng):
     B, T, D, H, K = 1, 7, 8, 2, 4
     x, w = normal(rng, B, T, D), weights(rng, D, H, H, K)
     before = student.multi_head_attention(x, *w, H, H)
+    require(not resembles(before, x), "x comes out as it went in: tokens are to be mixed")
     changed = x.copy()
     changed[:, 4:] += 1.0
     after = student.multi_head_attention(changed, *w, H, H)

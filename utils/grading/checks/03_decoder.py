@@ -278,7 +278,8 @@ def _(student, rng):
         "with w_o and w_down zero nothing is added, and x must come out as it went in: add to the "
         "stream, and normalise only what the parts read",
     )
-    student.decoder_block(*block)
+    out = student.decoder_block(*block)
+    require(not resembles(out, block[0]), "nothing is added to the stream")
     require(
         np.array_equal(student.arguments_after[0], block[0]),
         "x was changed in place: write x = x + y, not x += y",

@@ -223,6 +223,8 @@ def _(student, rng):
 @exercise_check("near_duplicates", points=2, title="only bands at the same place meet")
 def _(student, rng):
     a = [int(x) for x in rng.choice(1000, 8, replace=False)]
+    both = as_pairs(student.near_duplicates([a, list(a)], 0.5, 4))
+    same(both, [(0, 1)], "two equal signatures make a pair")
     spoiled = [x if k % 2 else -x - 1 for k, x in enumerate(a)]  # half equal, no band of 2 equal
     got = as_pairs(student.near_duplicates([a, spoiled], 0.5, 4))
     require(
@@ -728,6 +730,9 @@ def _(student, rng):
 def _(student, rng):
     tensors = draw_tensors(rng)
     before = file_of(tensors, {"step": 1})
+    with hinting("saving fails where nothing is in its way"):
+        student.save_checkpoint(File(before), tensors, {"step": 2})
+    require(student.arguments_after[0]["content"] != before, "a new save leaves the old file there")
     hint = "info that is no JSON must raise, not be written in some other form"
     rejects(student, "save_checkpoint", File(before), tensors, {"step": b"no JSON"}, hint=hint)
     after = student.arguments_after[0]

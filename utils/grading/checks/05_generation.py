@@ -652,7 +652,11 @@ def _(student, rng):
 def _(student, rng):
     n = 6
     sent, _, prompts, rows = draw_batch(rng, n)
-    student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=unused([*rows, *prompts]))
+    got = student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=unused([*rows, *prompts]))
+    require(
+        isinstance(got, list) and [len(response) for response in got] == [n] * len(prompts),
+        f"{n} tokens for each of {len(prompts)} prompts",
+    )
     shapes = student.arguments_after[0]
     require(
         all(shape[0] == len(prompts) for shape in shapes) and len(shapes) <= n,
