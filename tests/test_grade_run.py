@@ -280,3 +280,24 @@ def test_a_killed_run_leaves_no_process_and_goes_on(tmp_path):
     assert record.stat().st_mtime_ns == written
     points = json.loads((out / "records/bob.json").read_text("utf-8"))["checks"]
     assert sum(check["earned"] for check in points) == 2
+
+
+@pytest.mark.slow
+def test_what_reaches_out_is_listed_before_any_of_it_runs(tmp_path):
+    hides = """
+        import gc
+        def hide():
+            from utils.grading import worker
+            worker.reaches = lambda cells: []
+            return True
+        hidden = hide()
+    """
+    cells = {"ada": corpus.RIGHT, "eve": corpus.code(hides) + "\n" + corpus.RIGHT}
+    class_folder = submit(tmp_path / "in", **cells, deep="x = " + "-" * 200_000 + "1")
+    options = {"trusted": True, "n_jobs": 1, "only": ["causal_mask"]}
+    ada, deep, eve = classroom.grade_class(LAB, [class_folder], tmp_path / "out", **options)
+    assert ada["look at"] == [] and deep["status"] == grade.GRADED
+    assert eve["look at"][:2] == [
+        "cell 2, line 1: imports gc",
+        "cell 2, line 3: imports from utils.grading",
+    ]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.hostile import corpus
-from utils.grading import kit, submission, worker
+from tests.hostile import corpus, kinds
+from utils.grading import kit, reaches, submission, worker
 from utils.runtime import project_root
 
 
@@ -127,3 +127,21 @@ def test_a_cell_has_a_time_of_its_own_and_what_it_defines_counts_all_the_same():
     assert names["f"]() == 7 and names["y"] == 3
     assert "x0" in names and "x8" not in names
     assert problems[-1] == "cell 1 took more than 1 s: its further assignments left out"
+
+
+def test_every_attack_is_python_and_most_are_listed_for_a_person_to_look_at():
+    listed = {}
+    everyone = [*corpus.inflation(), *corpus.honest()]
+    everyone += [one for lab in kinds.KINDS for one in kinds.of_lab(lab)]
+    for one in everyone + corpus.escape("/x", 1):
+        cells = [cell["source"] for cell in json.loads(one.content)["cells"]]
+        for cell in cells:
+            submission.definitions(cell)
+        listed.setdefault(one.family, []).append(bool(reaches.reaches(cells)))
+    assert sum(listed["inflation"]) > len(listed["inflation"]) / 2
+    assert sum(listed["escape"]) > 0.9 * len(listed["escape"])
+    assert sum(listed["honest"]) <= 5  # sys, os: a person sees at a glance that they are harmless
+    assert reaches.reaches(["x = (", "import gc"]) == ["cell 2, line 1: imports gc"]
+    assert reaches.reaches([f"eval('{k}')\nx = eval('1')" for k in range(99)])[19:] == [
+        "cell 20, line 2: uses eval"
+    ]

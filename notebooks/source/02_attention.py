@@ -269,8 +269,8 @@ show(attention.multi_head_attention)
 #
 # ## Is it right?
 #
-# Two oracles, both independent of ours: torch's own kernel, and the Llama
-# attention of `transformers`, with our weights in it. All three kinds of
+# Two oracles, both independent of ours: torch's own function, and the
+# Llama attention of `transformers`, with our weights in it. All three kinds of
 # sharing, with and without a mask, odd lengths.
 
 # %%
@@ -629,9 +629,9 @@ claims.add(
 # ## The bridge
 #
 # At work you will call `F.scaled_dot_product_attention`. It chooses a **back
-# end**: plain mathematics, FlashAttention, or another fused kernel, depending on
-# device, dtype and mask. All give the same answer up to rounding; memory and
-# speed differ. You can insist on one:
+# end**: plain mathematics, or a **kernel**, one program that does the whole formula
+# in one go, such as FlashAttention; which one depends on device, dtype and mask. All
+# give the same answer up to rounding; memory and speed differ. You can insist on one:
 
 # %%
 q, k, v = (random_vectors(1, 4, 65, 16, seed=s) for s in range(3))

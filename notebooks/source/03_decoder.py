@@ -404,7 +404,7 @@ budget = 6 * count_parameters(**sizes_of(MODELS["Llama 3.1 405B"])) * 15.6e12
 print(
     f"{budget:.1e} operations; {budget / 4e14 / 3600 / 1e6:.0f} million hours"
 )
-print("of one accelerator that does 4e14 a second")
+print("of one GPU that does 4e14 a second")
 
 # %% [markdown]
 # ## Mixture of experts

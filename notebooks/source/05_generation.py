@@ -469,6 +469,7 @@ def seconds(write, *arguments):
     return min(found)
 
 
+# %% tags=["nbval-ignore-output"]
 lengths = [32, 64, 128, 256]
 without, with_cache = (
     [seconds(write, long, prompt, n) for n in lengths]
@@ -532,7 +533,7 @@ print(f"you guessed {my_gigabytes} GB, it is {chat:.0f} GB")
 print(f"with 64 key-value heads instead of 8: {alone:.0f} GB")
 
 # %% [markdown]
-# Half of a large accelerator, for one user. That is why keys and values are
+# Half of what a large GPU holds, for one user. That is why keys and values are
 # shared among heads (unit 02), and why long contexts cost more than short ones.
 #
 # ## Many at once
@@ -921,6 +922,8 @@ print(f"four proposals of the draft: {seconds(propose) / one:.1f}")
 # becomes whole numbers from -127 to 127 and one scale, the largest absolute value
 # of the row over 127. (Our `Int8Linear` turns them back into floats for the
 # product, so it saves memory alone; the time is saved by kernels that read bytes.)
+# What it costs is read off the **perplexity**, the exponential of the loss: the
+# number of equally likely tokens among which the model in effect chooses.
 
 # %%
 from utils.model.int8 import dequantize_int8, quantize_int8, quantize_model

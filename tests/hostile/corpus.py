@@ -155,7 +155,7 @@ def inflation() -> list[Hostile]:
             WRONG,
             "check = done = lambda *a: True\npoints = score = earned = max_points = 1000",
         ),
-        one("patched comparisons", patched, WRONG),
+        one("patched comparisons", code(patched), WRONG),
         one("patched compiler", "import ast, builtins\nast.parse = builtins.compile = None", WRONG),
         one("always equal", code(always)),
         one("always equal tensor", code(tensor_subclass)),

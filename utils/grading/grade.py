@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from utils.grading import run, sandbox, submission, wire
+from utils.grading.reaches import reaches
 from utils.grading.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
 from utils.runtime import project_root
 
@@ -202,6 +203,19 @@ class Worker:
             self.only_definitions = True
             self.fresh()
 
+    def look(self) -> list[str]:
+        """Return what in the submission's code reaches further than an exercise needs."""
+        try:
+            self.start()
+            reply = self.exchange({"do": "look", "cells": self.cells}, self.job.limits.load_seconds)
+            if "closed" in reply or "closed" not in self.exchange(
+                None, self.job.limits.grace_seconds
+            ):
+                self.lose("reading it ended the process")
+            return [clean(str(line), 200) for line in reply["reaches"]]
+        except (LearnerError, KeyError, TypeError) as error:
+            return [f"the code can't be read: {clean(str(error), 200)}"]
+
     def open(self) -> None:
         """Load the notebook."""
         if self.process is None:
@@ -297,6 +311,13 @@ def preloads(lab: str) -> list[str]:
     return sorted(name for name in found if name.split(".")[0] != "utils")
 
 
+@functools.cache
+def given_reaches(lab: str) -> frozenset[str]:
+    """Return what the cells of a lab itself reach for, less the places."""
+    given = submission.read_submission(project_root() / "labs" / f"{lab}.ipynb")
+    return frozenset(line.partition(": ")[2] for line in reaches(given.code))
+
+
 def replied(reply: object) -> dict:
     """Return a reply that has the parts that `Student` reads."""
     if not isinstance(reply, dict) or not PARTS <= set(reply):
@@ -325,6 +346,11 @@ def grade_one(job: Job) -> dict:
         with tempfile.TemporaryDirectory() as scratch:
             worker = Worker(job, found.code, Path(scratch))
             try:
+                record["look at"] = [
+                    line
+                    for line in worker.look()
+                    if line.partition(": ")[2] not in given_reaches(job.lab)
+                ]
                 with time_limit(job.limits.submission_seconds + 60):
                     for exercise in job.exercises():
                         checks += check_exercise(job, worker, exercise)

@@ -153,13 +153,14 @@ def totals(record: dict, marks: dict) -> tuple[int, int, float, int, bool]:
 def grades_text(records: list[dict], marks: dict) -> str:
     """Return the table of the class: one row for each submission."""
     parts = [f"{c['exercise']}: {c['title']}" for c in records[0]["checks"]] if records else []
-    head = ["learner", "status", "points", "of", "written points", "written of", "note", *parts]
-    rows: list[list] = [head]
+    head = ["learner", "status", "points", "of", "written points", "written of", "note", "look at"]
+    rows: list[list] = [head + parts]
     for record in records:
         earned, possible, by_hand, of, marked = totals(record, marks)
         shown = f"{by_hand:g}" if marked else "to be marked"
         rows.append([record["learner"], record["status"], earned, possible, shown, of])
-        rows[-1] += [record["note"], *[c["earned"] for c in record["checks"]]]
+        rows[-1] += [record["note"], "; ".join(record.get("look at", []))]
+        rows[-1] += [c["earned"] for c in record["checks"]]
     return table_text(rows)
 
 

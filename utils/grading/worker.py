@@ -23,6 +23,7 @@ import time
 import types
 
 from utils.grading import wire
+from utils.grading.reaches import reaches
 from utils.grading.student import LearnerError, LocalBackend, NotStarted, Undefined, time_limit
 from utils.grading.submission import definitions, is_stub
 
@@ -189,7 +190,10 @@ def serve(pipe: Pipe, backend: LocalBackend) -> None:
 
 
 def open_and_serve(pipe: Pipe, request: dict) -> None:
-    """Load the notebook and answer calls."""
+    """Load the notebook and answer calls; or read it only, before any of it runs."""
+    if request["do"] == "look":
+        pipe.write({"reaches": reaches(request["cells"])})
+        return
     names, problems = load_cells(request["cells"], request["only_definitions"], request["seconds"])
     pipe.write({"opened": True, "problems": problems})
     serve(pipe, LocalBackend(names, request["seconds"]))
@@ -216,7 +220,7 @@ def main() -> None:
             for name in request["modules"]:
                 importlib.import_module(name)
             pipe.write({"ready": True})
-        if request["do"] != "open":
+        if request["do"] not in ("open", "look"):
             continue
         if not hasattr(os, "fork"):
             open_and_serve(pipe, request)
