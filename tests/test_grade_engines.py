@@ -179,6 +179,23 @@ def test_a_node_with_another_version_refuses(engine, class_folder, tmp_path, mon
 
 @pytest.mark.slow
 @needs_slurm
+def test_a_refusal_is_forgotten_and_the_seed_is_nobodys(
+    class_folder, tmp_path, monkeypatch, capsys
+):
+    arguments = ["grade", LAB, str(class_folder / "ada.ipynb"), "--out", str(tmp_path)]
+    arguments += ["--engine", "slurm", "--trust"]
+    real = classroom.fingerprint
+    with at_hand("slurm", monkeypatch):
+        monkeypatch.setattr(classroom, "fingerprint", lambda job: "0" * 64)
+        assert main(arguments) == 2
+        assert (tmp_path / "slurm").stat().st_mode & 0o077 == 0
+        (tmp_path / "slurm" / "9.log").write_text("refused: long ago")
+        monkeypatch.setattr(classroom, "fingerprint", real)
+        assert main(arguments) == 0
+
+
+@pytest.mark.slow
+@needs_slurm
 def test_slurm_says_why_it_does_not_take_a_job(class_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
     arguments = ["grade", LAB, str(class_folder / "ada.ipynb"), "--out", str(tmp_path / "out")]

@@ -148,6 +148,19 @@ def test_memory_is_limited_from_outside_so_that_no_forged_measure_helps(tmp_path
         assert "memory" in hint or "Memory" in hint, (name, hint)
 
 
+@pytest.mark.slow
+def test_without_a_sandbox_the_worker_counts_for_itself(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, source in (("honest", reference()), ("list", HOSTILE["list of blocks"])):
+        (folder / f"{name}.ipynb").write_bytes(corpus.notebook(IMPORTS, source))
+    options = {"trusted": True, "n_jobs": 1, "only": [EXERCISE]}
+    honest, listed = classroom.grade_class(LAB, [folder], tmp_path / "out", **options)
+    assert [check["status"] for check in honest["checks"]] == [run.PASSED] * 4
+    assert [check["status"] for check in listed["checks"]] == [run.PASSED] * 3 + [run.ERROR]
+    assert "of 48 allowed" in listed["checks"][-1]["hint"]
+
+
 def test_a_notebook_counts_what_is_held_at_one_time():
     names = {}
     exec(code(IMPORTS, LIST), names)

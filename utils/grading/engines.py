@@ -153,10 +153,11 @@ def on_ray(waiting: Jobs, n_jobs: int | None, out: Path) -> Iterator[tuple[str, 
         with environment(RAY_USAGE_STATS_ENABLED="0"):  # nothing is reported to anybody
             ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
     task = ray.remote(num_cpus=1, max_retries=MAX_TRIES - 1)(grade_content)
+    at_once = n_jobs or 2 * int(ray.cluster_resources().get("CPU", 1))  # each holds its file
     queue, running = list(waiting.items()), {}
     try:
         while queue or running:
-            while queue and (n_jobs is None or len(running) < n_jobs):
+            while queue and len(running) < at_once:
                 learner, (job, key) = queue.pop(0)
                 try:
                     content = submission.read_bytes(Path(job.path or ""))
@@ -191,6 +192,7 @@ def on_slurm(waiting: Jobs, n_jobs: int | None, out: Path) -> Iterator[tuple[str
     folder = (out / "slurm").absolute()
     done = folder / "done"
     done.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # the jobs hold the seed of the class
     left = dict(waiting)
     for learner, (_, key) in waiting.items():  # what an earlier run left, killed on this side
         record = load_record(done, learner, key)
@@ -226,6 +228,8 @@ def run_array(left: Jobs, n_tasks: int, folder: Path) -> Iterator[tuple[str, dic
     task = [sys.executable, "-m", "utils.grading.engines", str(folder / "jobs.json")]
     command.append(f"exec {shlex.join(task)} $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    for log in folder.glob("*.log"):  # of an earlier round
+        log.unlink()
     over = False
     with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         number = process.stdout.readline().strip().split(";")[0]
