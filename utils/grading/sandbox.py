@@ -83,6 +83,7 @@ def refusal() -> str | None:
                 capture_output=True,
                 timeout=60,
                 stdin=subprocess.DEVNULL,
+                env=environment(),
                 pass_fds=[] if file is None else [file],
             )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -167,7 +168,13 @@ def arguments(kit: Path, limits: Limits, number: int, filtered: int | None) -> l
         filtered: open file with the kernel's filter.
     """
     root = os.geteuid() == 0
-    command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    command = [
+        shutil.which("bwrap") or "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+    ]
     command += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
     command += ["--hostname", "grading"]
     if filtered is not None:
@@ -282,6 +289,7 @@ def start(kit: Path, limits: Limits, number: int, trusted: bool, scratch: Path) 
             [*arguments(kit, limits, number, file), *command],
             **pipes,
             cwd="/",
+            env=environment(),  # bubblewrap's own can be read from inside, as that of process 1
             start_new_session=True,
             pass_fds=[] if file is None else [file],
             preexec_fn=functools.partial(set_limits, limits, threads_of_user()),
