@@ -6,7 +6,7 @@ import pytest
 
 from tests.hostile import corpus
 from utils.grading import grade, kit, sandbox
-from utils.grading.student import LocalStudent, Student
+from utils.labs.student import LocalStudent, Student
 
 PLACES = ["notebook", "pipe", "sandbox"]
 

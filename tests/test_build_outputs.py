@@ -155,23 +155,23 @@ def test_the_stamp_reaches_through_imports_of_imports(tmp_path):
 
 def test_a_solution_is_stamped_with_its_checks(tmp_path):
     root = make_course(tmp_path)
-    for package in ("utils/grading", "utils/grading/checks"):
+    for package in ("utils/labs", "utils/labs/checks"):
         write(root, f"{package}/__init__.py", "")
-    write(root, "utils/grading/checks/01_tiny.py", "LIMIT = 1\n")
+    write(root, "utils/labs/checks/01_tiny.py", "LIMIT = 1\n")
     first = tiny_stamp(root, lecture=False)
-    write(root, "utils/grading/checks/01_tiny.py", "LIMIT = 2\n")
-    assert stale_parts(first, tiny_stamp(root, lecture=False)) == ["utils.grading.checks.01_tiny"]
+    write(root, "utils/labs/checks/01_tiny.py", "LIMIT = 2\n")
+    assert stale_parts(first, tiny_stamp(root, lecture=False)) == ["utils.labs.checks.01_tiny"]
 
 
 def test_questions_and_checks_are_found_by_the_name_that_is_passed(tmp_path):
     cell = '# %%\nask("01_tiny", "why")\nstart_lab("practice")\n'
     root = make_course(tmp_path, lecture=cell)
-    for package in ("utils/grading/checks", "utils/grading/quizzes"):
+    for package in ("utils/labs/checks", "utils/labs/quizzes"):
         write(root, f"{package}/__init__.py", "")
     for module in ("quizzes/01_tiny", "checks/practice"):
         first = tiny_stamp(root)
-        write(root, f"utils/grading/{module}.py", "LIMIT = 1\n")
-        name = f"utils.grading.{module.replace('/', '.')}"
+        write(root, f"utils/labs/{module}.py", "LIMIT = 1\n")
+        name = f"utils.labs.{module.replace('/', '.')}"
         assert stale_parts(first, tiny_stamp(root)) == [name]
 
 

@@ -120,7 +120,7 @@ def test_first_cell_and_metadata_say_where_the_source_is(tmp_path):
         ("from utils.model.sums import FACTOR\n", "", "sums.triple",
          "defines: `from utils.model.sums import FACTOR`"),
         ("def hint(name)", "def clue(name)", "sums.double",
-         "imports hint: `from utils.grading.api import hint`"),
+         "imports hint: `from utils.labs.api import hint`"),
         ("# Write `double`.", "# Write `double`:\n# total_of_both = math.fsum([x, x, 0.0])",
          "total_of_both", "the lab would show a line of double"),
         ("# The third multiple of two.", "# A written answer that is long enough to tell.\n"
@@ -166,7 +166,7 @@ def test_exercises_and_checks_must_agree(tmp_path):
     assert "double has points=2 but its checks give 3" in faults(
         root, points=lambda unit: POINTS | {"double": 3}
     )
-    assert "triple has no check in utils/grading/checks/01_tiny.py" in faults(
+    assert "triple has no check in utils/labs/checks/01_tiny.py" in faults(
         root, points=lambda unit: {"double": 2}
     )
     assert "a check for quadruple but no exercise" in faults(

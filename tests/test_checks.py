@@ -12,9 +12,9 @@ import time
 import pytest
 
 from tests.mutants import mutants
-from utils.grading import run
-from utils.grading.board import labs
-from utils.grading.student import LocalStudent
+from utils.labs import run
+from utils.labs.board import labs
+from utils.labs.student import LocalStudent
 from utils.runtime import project_root
 
 MARKER = re.compile(r"^# exercise: (\S+) points=(\d+) minutes=(\d+) difficulty=([123])$", re.M)

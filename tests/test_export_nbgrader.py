@@ -16,8 +16,8 @@ from tests.side import nbgrader_python
 from utils import bootstrap
 from utils.build import export
 from utils.cli import main
-from utils.grading import run
-from utils.grading.board import labs
+from utils.labs import run
+from utils.labs.board import labs
 from utils.runtime import project_root
 
 LAB = "02_attention"
@@ -153,7 +153,7 @@ needs_nbgrader = pytest.mark.skipif(
     nbgrader_python() is None,
     reason="nbgrader is not installed: python -m utils.bootstrap grading",
 )
-CHEAT = "from utils.grading import api, run\nrun.run_one = lambda c, *a: run.CheckResult(\n"
+CHEAT = "from utils.labs import api, run\nrun.run_one = lambda c, *a: run.CheckResult(\n"
 CHEAT += '    c.exercise, c.title, c.points, "passed")'
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.hostile import corpus
-from utils.grading import classroom, grade, run, sandbox
-from utils.grading.student import LearnerError, LocalStudent
+from utils.grading import classroom, grade, sandbox
+from utils.labs import run
+from utils.labs.student import LearnerError, LocalStudent
 from utils.runtime import project_root
 
 LAB, EXERCISE = "02_attention", "streaming_attention"
@@ -42,7 +43,8 @@ FORGED = (
     TABLE
     + """
     def forge():
-        from utils.grading import student, worker
+        from utils.grading import worker
+        from utils.labs import student
         real = student.LocalBackend.call
         def call(self, *args, with_sizes=False, megabytes=None, **kwargs):
             reply = real(self, *args, **kwargs)
@@ -75,7 +77,7 @@ FILES = SHARED.replace(
 )
 PATCH_SIZES = """
     def forge():
-        from utils.grading import student
+        from utils.labs import student
         student.Sizes.__torch_dispatch__ = lambda s, f, t, a=(), k=None: f(*a, **(k or {}))
         return True
     forged = forge()

@@ -11,8 +11,9 @@ import pytest
 
 from tests.hostile import corpus
 from utils.cli import main
-from utils.grading import classroom, grade, kit, records, run, sandbox
-from utils.grading.student import LearnerError, NotStarted, Student, Undefined
+from utils.grading import classroom, grade, kit, records, sandbox
+from utils.labs import run
+from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import project_root
 
 LAB = "02_attention"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from utils.grading import api, board, progress, quiz, quizzes, run
-from utils.grading.checking import Check, Rejected, close, collector, require, same
-from utils.grading.student import LearnerError, LocalStudent, NotStarted, Undefined
-from utils.grading.values import NotPlain, to_learner, to_plain
+from utils.labs import api, board, progress, quiz, quizzes, run
+from utils.labs.checking import Check, Rejected, close, collector, require, same
+from utils.labs.student import LearnerError, LocalStudent, NotStarted, Undefined
+from utils.labs.values import NotPlain, to_learner, to_plain
 from utils.runtime import project_root
 
 

@@ -20,8 +20,8 @@ import pytest
 from utils.build.exercises import telling_lines
 from utils.build.names import without_magics
 from utils.build.notebooks import as_text
-from utils.grading.run import NOT_STARTED, run_checks
-from utils.grading.student import LocalStudent
+from utils.labs.run import NOT_STARTED, run_checks
+from utils.labs.student import LocalStudent
 from utils.runtime import project_root
 
 ROOT = project_root()

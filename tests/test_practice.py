@@ -2,9 +2,9 @@
 
 import pytest
 
-from utils.grading import run
-from utils.grading.board import labs
-from utils.grading.student import LocalStudent
+from utils.labs import run
+from utils.labs.board import labs
+from utils.labs.student import LocalStudent
 
 WRONG = {
     "counts every occurrence": ("sum(d.count(n) for d in ds)", "counts once"),

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from utils.grading import board, progress
+from utils.labs import board, progress
 from utils.runtime import project_root
 
 RECORD = """
-from utils.grading import progress
+from utils.labs import progress
 for k in range({n}):
     progress.record("{lab}", f"exercise {{k:03d}}", 1, 2)
 """
@@ -69,9 +69,7 @@ def test_a_lock_that_is_held_delays_a_check_and_never_stops_it(monkeypatch):
 
 def test_the_board_survives_a_restart_and_a_half_written_file(capsys):
     assert another_notebook("02_attention", 0).wait(60) == 0
-    code = (
-        'from utils.grading import progress; progress.record("02_attention", "causal_mask", 2, 2)'
-    )
+    code = 'from utils.labs import progress; progress.record("02_attention", "causal_mask", 2, 2)'
     subprocess.run([sys.executable, "-c", code], cwd=project_root(), check=True)
     assert "[x] causal_mask  2/2" in board.progress_text()
     whole = progress.progress_file().read_text()

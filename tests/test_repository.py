@@ -22,10 +22,11 @@ STAGES = [
     ["evaluate"],
     ["parallel"],
     ["report"],
+    ["labs"],
     ["grading"],
     ["build"],
     ["zoo"],
-    ["bootstrap", "doctor", "lab"],
+    ["bootstrap", "doctor", "jupyter"],
     ["cli"],
 ]
 RANK = {name: k for k, stage in enumerate(STAGES) for name in stage}

@@ -14,8 +14,8 @@ import pytest
 from tests.hostile import corpus
 from tests.learners import PLACES, defined_here, defined_in
 from utils.grading import classroom, grade, kit, sandbox, wire
-from utils.grading.student import LearnerError
-from utils.grading.values import File, Once, Weight
+from utils.labs.student import LearnerError
+from utils.labs.values import File, Once, Weight
 from utils.runtime import project_root
 
 LAB = "04_pretraining"
@@ -164,13 +164,13 @@ def test_stand_ins_travel_from_the_scorer_only():
 def test_a_worker_that_lies_about_a_file_earns_nothing_by_it(tmp_path):
     folder = kit.make_kit(LAB, tmp_path / "kit")
     lie = """
-    import utils.grading.values
+    import utils.labs.values
     def save_checkpoint(path, tensors, info):
         raise ValueError("no")
     class Liar(dict):
         pass
-    import utils.grading.student
-    utils.grading.student.after_call = lambda *a: "anything at all"
+    import utils.labs.student
+    utils.labs.student.after_call = lambda *a: "anything at all"
     """
     job = grade.Job(LAB, "eve", None, 0, kit=str(folder), trusted=True)
     worker = grade.Worker(job, (corpus.code(lie),), tmp_path / "scratch")

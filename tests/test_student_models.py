@@ -9,8 +9,8 @@ import torch
 from tests.hostile import corpus
 from tests.learners import PLACES, defined_in
 from utils.grading import classroom, grade, kit, sandbox, wire
-from utils.grading.student import LearnerError, Student
-from utils.grading.values import Seed, SmallModel, TableModel, to_learner
+from utils.labs.student import LearnerError, Student
+from utils.labs.values import Seed, SmallModel, TableModel, to_learner
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.runtime import project_root

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.grading import api, run
-from utils.grading.board import labs
+from utils.labs import api, run
+from utils.labs.board import labs
 from utils.runtime import project_root
 
 
@@ -245,7 +245,7 @@ def test_a_check_runs_on_one_thread_whatever_the_notebook_uses():
 FIRST_CHECK = """
 import sys
 from tests.test_checks import namespace_of
-from utils.grading import api, run
+from utils.labs import api, run
 before = set(sys.modules)
 api.SESSION.lab, api.SESSION.namespace = {lab!r}, namespace_of({lab!r})
 for exercise in run.exercises_of({lab!r}):
@@ -284,7 +284,7 @@ import os, random, signal, sys, warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 
 start_lab("02_attention")
 

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     chosen = parser().parse_args(arguments)
     if chosen.command == "lab":
-        from utils.lab import open_lab
+        from utils.jupyter import open_lab
 
         return open_lab(chosen.port)
     if chosen.command == "doctor":
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return doctor(["--hub"] if chosen.hub else [])
     if chosen.command == "progress":
-        from utils.grading.board import progress_text
+        from utils.labs.board import progress_text
 
         print(progress_text())
         return 0
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         from utils.build.export import main as export
 
         return export(chosen.lab, chosen.out)
-    from utils.lab import reset_lab
+    from utils.jupyter import reset_lab
 
     try:
         print(f"A fresh copy: {reset_lab(chosen.number)}; your own copies are as they were.")

@@ -17,9 +17,9 @@ import pandas as pd
 
 from utils.doctor import examine, report
 from utils.evaluate.world_qa import answer_questions
-from utils.grading.api import check, hint, start_lab
-from utils.grading.board import show_board
-from utils.grading.quiz import ask
+from utils.labs.api import check, hint, start_lab
+from utils.labs.board import show_board
+from utils.labs.quiz import ask
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots

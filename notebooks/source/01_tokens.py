@@ -23,7 +23,7 @@ from tokenizers import Tokenizer as Oracle
 from tokenizers import models, pre_tokenizers, trainers
 
 from utils.evaluate.metrics import bits_per_byte
-from utils.grading.quiz import ask
+from utils.labs.quiz import ask
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.show import show

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaConfig
 
-from utils.grading.quiz import ask
+from utils.labs.quiz import ask
 from utils.model import attention, rotary
 from utils.model.attention import causal_mask, scaled_dot_product_attention
 from utils.model.decoder import Decoder

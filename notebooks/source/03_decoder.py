@@ -763,7 +763,7 @@ claims.table()
 # Put a letter between the quotes and run the cell.
 
 # %%
-from utils.grading.quiz import ask
+from utils.labs.quiz import ask
 
 my_answer_1 = None  # "a", "b" or "c"
 ask("03_decoder", "norm-scale", my_answer_1)

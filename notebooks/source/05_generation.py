@@ -1049,7 +1049,7 @@ claims.table()
 # Put a letter between the quotes and run the cell.
 
 # %%
-from utils.grading.quiz import ask
+from utils.labs.quiz import ask
 
 my_answer_1 = None  # "a", "b" or "c"
 ask("05_generation", "top-p", my_answer_1)

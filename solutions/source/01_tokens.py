@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 from utils.report import plots
 from utils.report.tables import text_table
 from utils.runtime import start

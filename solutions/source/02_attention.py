@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 from utils.model.rotary import rope_table
 from utils.report import plots
 from utils.report.memory import peak_bytes

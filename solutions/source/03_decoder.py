@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 from utils.model.accounting import LLAMA_8B, MODELS, sizes_of
 from utils.model.attention import multi_head_attention
 from utils.report import plots

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from utils.evaluate.text_loss import stream_loss
 from utils.evaluate.world_qa import judge_answers, plain_prompt, share
-from utils.grading.api import check, done, hint, start_lab
+from utils.labs.api import check, done, hint, start_lab
 from utils.model.cache import KVCache
 from utils.model.decoder import Decoder
 from utils.model.generate import generate

@@ -116,11 +116,11 @@ def inflation() -> list[Hostile]:
     """
     shadow = """
         import os, sys
-        made = [os.makedirs("/tmp/" + p, exist_ok=True) for p in ("utils/grading/checks",)]
-        written = open("/tmp/utils/grading/checks/__init__.py", "w").write("CHECKS = []")
+        made = [os.makedirs("/tmp/" + p, exist_ok=True) for p in ("utils/labs/checks",)]
+        written = open("/tmp/utils/labs/checks/__init__.py", "w").write("CHECKS = []")
         sys.path = ["/tmp"] + sys.path
         x = [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("utils")]
-        import utils.grading.checks
+        import utils.labs.checks
     """
     hunt = """
         import os, importlib.util
@@ -165,8 +165,8 @@ def inflation() -> list[Hostile]:
         one("forged replies", code(forged)),
         one("patched wire", code(patched_wire), WRONG),
         one("shadowed package", code(shadow), WRONG),
-        one("checks imported", "from utils.grading.checks import CHECKS\nCHECKS.clear()", WRONG),
-        one("runner patched", "import utils.grading.run as run\nrun.run_one = lambda *a: 1", WRONG),
+        one("checks imported", "from utils.labs.checks import CHECKS\nCHECKS.clear()", WRONG),
+        one("runner patched", "import utils.labs.run as run\nrun.run_one = lambda *a: 1", WRONG),
         one("reference imported", "from utils.model.attention import causal_mask"),
         one("reference called", importing + "    return a.causal_mask(n)"),
         one("reference through the model", importing + "    return a.scaled_dot_product_attention"),
@@ -473,7 +473,7 @@ def honest() -> list[Hostile]:
         one("decorated", "import functools, torch", "@functools.cache\n@torch.no_grad()\n" + RIGHT),
         one("import that may fail",
             "try:\n    import nothing\nexcept ImportError:\n    import torch", RIGHT),
-        one("the lab's imports", "from utils.grading.api import check\nfrom utils.runtime import "
+        one("the lab's imports", "from utils.labs.api import check\nfrom utils.runtime import "
             "generator, start\nfrom utils.zoo.load import load_base\ntier = start(seed=0)",
             IMPORTS, RIGHT, "check('causal_mask')"),
         one("second try", IMPORTS, WRONG, RIGHT),

@@ -11,7 +11,7 @@ import functools
 import json
 
 from tests.hostile.corpus import Hostile, code, notebook
-from utils.grading import run
+from utils.labs import run
 from utils.runtime import project_root
 
 KINDS = {
@@ -67,7 +67,7 @@ def imported(lab: str) -> list[str]:
 PATCHES = {
     "patched conversion": """
         def patch():
-            from utils.grading import student, values
+            from utils.labs import student, values
             class Yes:
                 __eq__ = __le__ = __ge__ = lambda *a: True
                 __ne__ = lambda *a: False
@@ -78,7 +78,8 @@ PATCHES = {
     """,
     "patched backend": """
         def patch():
-            from utils.grading import student, worker
+            from utils.grading import worker
+            from utils.labs import student
             def call(self, *a, **k):
                 empty = dict.fromkeys(("arguments", "shared", "gradients"), [])
                 return {"result": None, **empty, "largest": 0}
@@ -184,7 +185,7 @@ def gradients(lab: str, every: int) -> list[Hostile]:
     """
     quiet = """
         def patch():
-            from utils.grading import student
+            from utils.labs import student
             def nothing_cut(name, result, leaves, upstream):
                 return [torch.ones_like(leaf).detach().numpy() for leaf in leaves]
             student.gradients_of = nothing_cut
@@ -320,7 +321,7 @@ def places(lab: str, every: int) -> list[Hostile]:
 
     forged = """
         def patch():
-            from utils.grading import student, values
+            from utils.labs import student, values
             def after_call(argument, calls=None): return [(0.0, 0.0)]
             student.after_call = values.after_call = after_call
             return True

@@ -21,7 +21,7 @@ from utils.build.stamp import pins, stale_parts, stamp_of
 
 def points_of_checks(unit: str) -> dict[str, int]:
     """Return the points of each exercise of a unit, as its checks give them."""
-    from utils.grading.api import points_of_unit
+    from utils.labs.api import points_of_unit
 
     return points_of_unit(unit)
 

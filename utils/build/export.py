@@ -22,9 +22,9 @@ from utils.build.answers import YOUR_TEXT
 from utils.build.course import points_of_checks
 from utils.build.notebooks import Built, as_text, build_source
 from utils.build.sources import BuildError, read_source
-from utils.grading import run
-from utils.grading.checking import Check
 from utils.grading.submission import WRITTEN
+from utils.labs import run
+from utils.labs.checking import Check
 from utils.runtime import project_root
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -223,7 +223,7 @@ def grading_cell(check: Check, part: int, n_parts: int, seed: int) -> nbformat.N
     points = f"{check.points} point{'' if check.points == 1 else 's'}"
     cell = nbformat.v4.new_code_cell(
         f"# {check.exercise}, part {part} of {n_parts}, {points}: {check.title}\n"
-        "from utils.grading.api import require_check\n\n"
+        "from utils.labs.api import require_check\n\n"
         f"require_check({check.exercise!r}, {part})\n"
         "### BEGIN HIDDEN TESTS\n"
         f"require_check({check.exercise!r}, {part}, seed={seed})\n"

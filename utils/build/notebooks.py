@@ -246,7 +246,7 @@ def point_problems(
     problems = []
     for name, exercise in exercises.items():
         if name not in checked:
-            where = f"utils/grading/checks/{source.unit}.py"
+            where = f"utils/labs/checks/{source.unit}.py"
             problems.append(source.at(exercise.line, f"{name} has no check in {where}"))
         elif checked[name] != exercise.points:
             problems.append(

@@ -41,7 +41,7 @@ class Scope:
                     self.source.at(
                         exercise.line,
                         f"no earlier cell of the lab imports {helper}: "
-                        f"`from utils.grading.api import {helper}`",
+                        f"`from utils.labs.api import {helper}`",
                     )
                 )
                 self.names.add(helper)

@@ -30,10 +30,10 @@ def stamp_of(root: Path, built: Built) -> dict:
     texts = [cell.source + "\0" + ",".join(cell.metadata.get("tags", [])) for cell in code]
     plain = [without_magics(cell.source) for cell in code if not cell.source.startswith("%%")]
     everything = "\n".join(plain)
-    by_computed_name = {f"utils.grading.checks.{built.unit}"} if built.kind == "solution" else set()
+    by_computed_name = {f"utils.labs.checks.{built.unit}"} if built.kind == "solution" else set()
     for call, folder in (("start_lab", "checks"), ("ask", "quizzes")):
         for name in re.findall(rf"\b{call}\(\s*['\"](\w+)['\"]", everything):
-            by_computed_name.add(f"utils.grading.{folder}.{name}")
+            by_computed_name.add(f"utils.labs.{folder}.{name}")
     shown = Library(root).shown(everything)  # outputs that hold docstrings and comments
     return {
         "code": short_hash("\1".join(texts + shown).encode()),

@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from utils.grading import engines, run
+from utils.grading import engines
 from utils.grading.grade import Job
 from utils.grading.records import fingerprint, load_record, save_record
 from utils.grading.sandbox import Limits
+from utils.labs import run
 from utils.runtime import progress
 
 

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import psutil
 
-from utils.grading import run, sandbox, submission, wire
+from utils.grading import sandbox, submission, wire
 from utils.grading.reaches import reaches
-from utils.grading.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
+from utils.labs import run
+from utils.labs.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
 from utils.runtime import project_root
 
 WATCH_SECONDS = 0.05

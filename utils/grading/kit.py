@@ -89,7 +89,7 @@ def needed_modules(lab: str, exercises: list[str]) -> set[str]:
 
 def modules_of_checks(lab: str) -> set[str]:
     """Return the modules of utils from which a lab's checks have objects made for the learner."""
-    checks = module_file(f"utils.grading.checks.{lab}").read_text(encoding="utf-8")
+    checks = module_file(f"utils.labs.checks.{lab}").read_text(encoding="utf-8")
     return {"utils.model.decoder"} if "SmallModel" in imported_names(ast.parse(checks)) else set()
 
 

@@ -16,7 +16,8 @@ MODULES = frozenset(
     "builtins ctypes gc importlib inspect marshal mmap multiprocessing os pickle ptrace resource "
     "runpy signal socket subprocess sys threading types".split()
 )
-COURSE = ("utils.grading.api", "utils.grading.quiz")  # what labs themselves import of utils.grading
+ROOMS = ("utils.grading", "utils.labs")
+COURSE = ("utils.labs.api", "utils.labs.quiz")  # what labs themselves import of these rooms
 NAMES = frozenset("__import__ compile delattr eval exec globals locals setattr vars".split())
 ATTRIBUTES = frozenset(
     "__bases__ __builtins__ __closure__ __code__ __dict__ __globals__ __mro__ __self__ "
@@ -68,7 +69,7 @@ def reach_of(node: ast.AST, imported: set[str]) -> str | None:
         module = node.module or ""
         if module.split(".")[0] in MODULES or grading(module):
             return f"imports from {module}"
-        return "imports from utils.grading" if module == "utils.grading" else None
+        return f"imports from {module}" if module in ROOMS else None
     if isinstance(node, ast.Name):
         return f"uses {node.id}" if node.id in NAMES else None
     if isinstance(node, ast.Attribute):
@@ -83,9 +84,9 @@ def reach_of(node: ast.AST, imported: set[str]) -> str | None:
 
 
 def grading(module: str) -> bool:
-    """Return whether a module is the grader's and no part of what labs import.
+    """Return whether a module is the grader's or the checks' and no part of what labs import.
 
-    >>> grading("utils.grading.student"), grading("utils.grading.api"), grading("utils.model")
+    >>> grading("utils.labs.student"), grading("utils.labs.api"), grading("utils.model")
     (True, False, False)
     """
-    return module.startswith("utils.grading.") and module not in COURSE
+    return module.startswith(tuple(f"{room}." for room in ROOMS)) and module not in COURSE

@@ -52,7 +52,7 @@ def fingerprint(job: Job) -> str:
     digest = hashlib.sha256(
         json.dumps([asdict(job.limits), job.only]).encode() + str(job.seed).encode()
     )
-    for name in sorted(kit.closure({f"utils.grading.checks.{job.lab}", *GRADERS})):
+    for name in sorted(kit.closure({f"utils.labs.checks.{job.lab}", *GRADERS})):
         digest.update(kit.module_file(name).read_bytes())
     if job.path is None:
         digest.update(job.problem.encode())

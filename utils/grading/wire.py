@@ -12,7 +12,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from utils.grading.values import STAND_INS
+from utils.labs.values import STAND_INS
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 24

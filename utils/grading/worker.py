@@ -24,8 +24,8 @@ import types
 
 from utils.grading import wire
 from utils.grading.reaches import reaches
-from utils.grading.student import LearnerError, LocalBackend, NotStarted, Undefined, time_limit
 from utils.grading.submission import definitions, is_stub
+from utils.labs.student import LearnerError, LocalBackend, NotStarted, Undefined, time_limit
 
 MAX_PROBLEMS = 40
 MIN_SECONDS = 0.5  # for a definition in a cell whose time is up

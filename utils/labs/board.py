@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import pkgutil
 
-from utils.grading import checks, progress
-from utils.grading.api import points_of_unit
+from utils.labs import checks, progress
+from utils.labs.api import points_of_unit
 
 
 def labs() -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from utils.grading.checking import Check, close, collector, hinting, require, resembles, same
-from utils.grading.student import LearnerError
+from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.student import LearnerError
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)

@@ -14,8 +14,8 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from utils.grading.checking import Check, brief, close, collector, hinting, require, same
-from utils.grading.student import LearnerError
+from utils.labs.checking import Check, brief, close, collector, hinting, require, same
+from utils.labs.student import LearnerError
 from utils.tokens.pretokenize import split_words
 
 CHECKS: list[Check] = []

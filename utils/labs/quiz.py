@@ -1,6 +1,6 @@
 """Quiz questions with an explanation for every answer, and proofs that the keys are right.
 
-A unit's questions are the list QUIZ of `utils/grading/quizzes/NN_topic.py`. A question may carry a
+A unit's questions are the list QUIZ of `utils/labs/quizzes/NN_topic.py`. A question may carry a
 proof: a function that computes the right option; a test runs all proofs.
 """
 
@@ -28,7 +28,7 @@ class Question:
 
 def quiz_of(unit: str) -> list[Question]:
     """Return the questions of a unit such as "01_tokens"."""
-    return importlib.import_module(f"utils.grading.quizzes.{unit}").QUIZ
+    return importlib.import_module(f"utils.labs.quizzes.{unit}").QUIZ
 
 
 def ask(unit: str, name: str, answer: str | None = None) -> None:

@@ -15,9 +15,9 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch.nn import functional as F
 
-from utils.grading.checking import Check, close, collector, hinting, require, resembles, same
-from utils.grading.student import LearnerError
-from utils.grading.values import File, Once, Weight
+from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.student import LearnerError
+from utils.labs.values import File, Once, Weight
 from utils.text.duplicates import PRIME, item_number, multipliers
 from utils.train.checkpoints import content_hash
 from utils.train.scaling import ScalingLaw

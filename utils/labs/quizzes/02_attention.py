@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.grading.quiz import Question
+from utils.labs.quiz import Question
 
 
 def prove_softmax_axis() -> str:

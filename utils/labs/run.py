@@ -13,8 +13,8 @@ from types import ModuleType
 
 import numpy as np
 
-from utils.grading.checking import Check, Rejected
-from utils.grading.student import LearnerError, NotStarted, Student, Undefined
+from utils.labs.checking import Check, Rejected
+from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import one_thread
 
 PASSED, FAILED, ERROR, NOT_STARTED, UNDEFINED = (
@@ -48,7 +48,7 @@ def checks_module(lab: str) -> ModuleType:
     Raises:
         ValueError: for a lab without checks.
     """
-    name = f"utils.grading.checks.{lab}"
+    name = f"utils.labs.checks.{lab}"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

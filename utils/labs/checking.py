@@ -1,6 +1,6 @@
 """What a check is made of: requirements with hints, and the list of a lab's checks.
 
-A check module `utils/grading/checks/NN_topic.py` looks like this:
+A check module `utils/labs/checks/NN_topic.py` looks like this:
 
     CHECKS: list[Check] = []
     exercise_check = collector(CHECKS)
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.grading.student import LearnerError
+from utils.labs.student import LearnerError
 
 
 class Rejected(AssertionError):
@@ -62,7 +62,7 @@ def require(holds: object, hint: str) -> None:
     >>> require(1 + 1 == 3, "one and one make two")
     Traceback (most recent call last):
     ...
-    utils.grading.checking.Rejected: one and one make two
+    utils.labs.checking.Rejected: one and one make two
     """
     if not bool(holds):
         raise Rejected(hint)
@@ -93,7 +93,7 @@ def same(got: object, want: object, hint: str) -> None:
     >>> same([1, 2], [2, 1], "smallest first")
     Traceback (most recent call last):
     ...
-    utils.grading.checking.Rejected: smallest first (expected [2, 1], got [1, 2])
+    utils.labs.checking.Rejected: smallest first (expected [2, 1], got [1, 2])
     """
     if isinstance(want, np.ndarray):
         array = as_array(got, hint)
@@ -127,7 +127,7 @@ def close(got: object, want: object, hint: str, atol: float = 1e-5, rtol: float 
     >>> close([1.0, 2.5], [1.0, 2.0], "halve it")
     Traceback (most recent call last):
     ...
-    utils.grading.checking.Rejected: halve it (1 of 2 values differ; at [1]: expected 2, got 2.5)
+    utils.labs.checking.Rejected: halve it (1 of 2 values differ; at [1]: expected 2, got 2.5)
     """
     want = np.asarray(want)
     array = as_array(got, hint)

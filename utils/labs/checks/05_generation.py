@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from utils.grading.checking import Check, brief, close, collector, hinting, require, resembles, same
-from utils.grading.student import LearnerError
-from utils.grading.values import Seed, SmallModel, TableModel
+from utils.labs.checking import Check, brief, close, collector, hinting, require, resembles, same
+from utils.labs.student import LearnerError
+from utils.labs.values import Seed, SmallModel, TableModel
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 

@@ -15,9 +15,9 @@ import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.grading import progress, run
-from utils.grading.student import LearnerError, LocalBackend, Student
-from utils.grading.unchanged import unchanged
+from utils.labs import progress, run
+from utils.labs.student import LearnerError, LocalBackend, Student
+from utils.labs.unchanged import unchanged
 
 LEARNER_FOLDERS = ("labs", "work")
 EXERCISE_SECONDS = 30.0  # for all calls of one exercise; the references take under 0.1

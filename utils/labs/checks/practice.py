@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.grading.checking import Check, collector, require, same
+from utils.labs.checking import Check, collector, require, same
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from utils.grading.values import (
+from utils.labs.values import (
     NotPlain,
     after_call,
     discard_files,

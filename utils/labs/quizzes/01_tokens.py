@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from utils.grading.quiz import Question
+from utils.labs.quiz import Question
 
 
 def prove_merge_order() -> str:

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import bmm_flop, mm_flop
 
-from utils.grading.checking import Check, close, collector, hinting, require, resembles, same
-from utils.grading.student import LearnerError
+from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.student import LearnerError
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)
