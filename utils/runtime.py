@@ -32,7 +32,8 @@ class Tier:
     """One setting of the course's dial for cost.
 
     Sizes are read by notebooks (`tier.n_steps`), so that no cell asks which device it is on.
-    `device` is where models go; `dtype` is the dtype of matrix work (float32 on the CPU).
+    `device` is where models go; `dtype` is the dtype of matrix work (float32 on the CPU). On a Mac
+    whose torch has it, tier gpu means Apple's device `mps`, in float32: written, never run by CI.
     """
 
     name: str
@@ -93,6 +94,8 @@ def pick_tier(name: str | None = None) -> Tier:
             "or leave it unset for cpu"
         )
     tier = TIERS[name]
+    if name == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return replace(tier, device="mps", dtype=torch.float32)  # Apple's GPU; not tried by CI
     if tier.device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
             f"tier {name!r} needs a CUDA GPU and torch {torch.__version__} finds none: "
@@ -171,6 +174,13 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def notebook_path() -> Path | None:
+    """Return the file of the notebook that is running, where Jupyter's server tells it."""
+    told = os.environ.get("JPY_SESSION_NAME")
+    path = Path(told) if told else None
+    return path if path is not None and path.suffix == ".ipynb" and path.is_file() else None
 
 
 def has_display() -> bool:

@@ -23,6 +23,8 @@ from utils.build.scope import Scope
 from utils.build.sources import BuildError, Cell, Source
 
 FOLDERS = {"lecture": "notebooks", "lab": "labs", "solution": "solutions"}
+REVEALS = "reveals"  # a cell that tells a number asked for above: shipped collapsed
+WRITTEN = re.compile(r"^#+\s.*written answer \(\d+ points?\)", re.I | re.M)
 MIN_TEXT = 40  # a shorter line of a written answer gives nothing away
 PointsOf = Callable[[str], dict[str, int]]  # unit -> exercise -> points of its checks
 
@@ -49,7 +51,10 @@ class Built:
         """
         make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
         cell = make(text)
-        cell.metadata = nbformat.from_dict({"tags": sorted(tags)} if tags else {})
+        metadata: dict = {"tags": sorted(tags)} if tags else {}
+        if REVEALS in tags:
+            metadata["jupyter"] = {"outputs_hidden": True}
+        cell.metadata = nbformat.from_dict(metadata)
         cell["id"] = self.fresh_id(anchor or digest(self.unit, kind, text))
         self.cells.append(cell)
         n_lines = text.count("\n") + 1
@@ -200,8 +205,22 @@ def add_cell(
         built.add(cell.kind, wrapped.text, wrapped.lines, anchor=anchor, tags=tags)
     if cell.kind == "code":
         scope.check_cell(cell, opened)
+    elif opened.answers and WRITTEN.search(cell.text):
+        add_self_assessment(cell, lab, solution)
     where = f"the answer at {source.path}:{cell.line}"
     return [(line, where) for line in telling(cell.kind, opened.answers)]
+
+
+def add_self_assessment(cell: Cell, lab: Built, solution: Built) -> None:
+    """Append the cell that opens rubric and model answer once the learner has written something."""
+    number = 1 + sum("written_answer(" in one.source for one in lab.cells)
+    code = (
+        "from utils.labs.written import written_answer\n\n"
+        "# Opens the rubric and the model answer once yours is written and saved.\n"
+        f"written_answer({number})"
+    )
+    for built in (lab, solution):
+        built.add("code", code, cell.line, anchor=f"written-{number}-check")
 
 
 def add_exercise(built: Built, exercise: Exercise, code: str, number: int) -> None:

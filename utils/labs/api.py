@@ -1,4 +1,4 @@
-"""What a lab's notebook calls: `check`, `done`, `hint`, after `start_lab` in its first cell.
+"""What a lab's notebook calls: `check`, `done`, `hint`, `borrow`, after `start_lab` in its first cell.
 
 They report and never raise, so that an unsolved lab runs from top to bottom. Output is plain text
 without times, the same on every machine; so inputs are those of seed 0 here and drawn afresh only
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.labs import progress, run
+from utils.labs.exercises import body_of, exercises_in_source, is_lab, is_the_courses_own, reference
 from utils.labs.student import LearnerError, LocalBackend, Student
 from utils.labs.unchanged import unchanged
 
 LEARNER_FOLDERS = ("labs", "work")
 EXERCISE_SECONDS = 30.0  # for all calls of one exercise; the references take under 0.1
+TRIES_BEFORE_THE_ANSWER = 3  # different ones, each checked
 
 
 @dataclass
@@ -29,8 +31,11 @@ class Session:
 
     lab: str | None = None
     namespace: dict | None = None
-    known: dict = field(default_factory=dict)  # (exercise, fingerprint) -> passed
+    known: dict = field(default_factory=dict)  # (exercise, fingerprint) -> its core passed
     hints_shown: dict = field(default_factory=dict)
+    tries: dict = field(default_factory=dict)  # exercise -> fingerprints of answers that failed
+    last_failure: dict = field(default_factory=dict)  # exercise -> result that failed last
+    helped: set = field(default_factory=set)  # exercises whose answer was opened
 
 
 SESSION = Session()
@@ -50,7 +55,8 @@ def start_lab(lab: str, namespace: dict | None = None) -> None:
     if namespace is None:
         namespace = notebook_namespace()
     SESSION.lab, SESSION.namespace = lab, namespace
-    SESSION.known, SESSION.hints_shown = {}, {}
+    SESSION.known, SESSION.hints_shown, SESSION.tries = {}, {}, {}
+    SESSION.last_failure, SESSION.helped = {}, set()
 
 
 def notebook_namespace() -> dict:
@@ -110,24 +116,120 @@ def tried(exercise: str, seed: int = 0, title: str | None = None) -> list[run.Ch
 
 def check(exercise: str) -> None:
     """Try the learner's function and print what holds, what doesn't, and what to do next."""
+    if is_borrowed(exercise):
+        print(f"{exercise}: this is the course's own function, which earns nothing. Write yours.")
+        return
     results = results_of(exercise)
     if results is None:
         return
     earned, points = sum(r.earned for r in results), sum(r.points for r in results)
     passed = all(r.status == run.PASSED for r in results)
-    SESSION.known[exercise, fingerprint(SESSION.namespace)] = passed
+    SESSION.known[exercise, fingerprint(SESSION.namespace)] = core_passed(results)
     if all(r.status == run.NOT_STARTED for r in results):
         print(f"{exercise}: not started. Replace `raise NotImplementedError(...)` with your code.")
         return
     print(f"{exercise}: {earned} of {points} points")
+    print_results(results)
+    if not passed:
+        note_failure(exercise, results)
+        for line in faults_below(exercise):
+            print(f"  {line}")
+        print(f'  Stuck? hint("{exercise}") gives an idea; call it again for the next step.')
+    if is_learner_notebook():
+        progress.record(SESSION.lab, exercise, earned, points, exercise in SESSION.helped)
+
+
+def print_results(results: list[run.CheckResult]) -> None:
+    """Print a line for each part; a fault that two parts share is told once."""
+    told: dict[str, str] = {}
     for result in results:
         print(f"  {result.status:<11}  {result.title}")
-        if result.hint:
+        if result.hint in told:
+            print(f"               the same as for {told[result.hint]!r}")
+        elif result.hint:
+            told[result.hint] = result.title
             print(f"               {result.hint}")
-    if not passed:
-        print(f'  Stuck? hint("{exercise}") gives an idea; call it again for the outline.')
-    if is_learner_notebook():
-        progress.record(SESSION.lab, exercise, earned, points)
+
+
+def core_passed(results: list[run.CheckResult]) -> bool:
+    """Return whether an exercise works well enough for the experiments that use it."""
+    return all(r.status == run.PASSED for r in results if r.is_core)
+
+
+def is_borrowed(exercise: str) -> bool:
+    """Return whether the notebook has the course's own function under an exercise's name."""
+    if SESSION.lab is None or SESSION.namespace is None:
+        return False
+    return is_the_courses_own(SESSION.namespace.get(exercise), SESSION.lab, exercise)
+
+
+def note_failure(exercise: str, results: list[run.CheckResult]) -> None:
+    """Remember a try that failed, and why, for the hints."""
+    first = next(r for r in results if r.status != run.PASSED)
+    SESSION.last_failure[exercise] = first
+    digest = hashlib.sha256()
+    function = SESSION.namespace.get(exercise)
+    if isinstance(function, types.FunctionType):
+        add_function(digest, function)
+    SESSION.tries.setdefault(exercise, set()).add(digest.hexdigest())
+
+
+def faults_below(exercise: str) -> list[str]:
+    """Return, for an answer that failed, which other exercises it calls that fail as well."""
+    lines = []
+    for other in called_by(exercise):
+        if is_borrowed(other):
+            continue
+        results = tried(other)
+        if core_passed(results):
+            continue
+        state = "is not written yet" if results[0].status == run.NOT_STARTED else "fails its check"
+        lines.append(
+            f"`{other}`, which your `{exercise}` calls, {state}. Mend it first, or put the "
+            f'course\'s in its place for now: borrow("{other}").'
+        )
+    return lines
+
+
+def called_by(exercise: str) -> list[str]:
+    """Return the other exercises of the lab that the learner's function refers to by name."""
+    found, waiting = set(), [exercise]
+    others = [name for name in run.exercises_of(SESSION.lab) if name != exercise]
+    while waiting:
+        function = SESSION.namespace.get(waiting.pop())
+        if isinstance(function, type):
+            parts = [part for part in vars(function).values()]
+        else:
+            parts = [function]
+        names = {n for p in parts if isinstance(p, types.FunctionType) for n in names_in(p.__code__)}
+        waiting += [name for name in others if name in names and name not in found]
+        found |= names & set(others)
+    return [name for name in others if name in found]
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """Return the names that a piece of code looks up, those of functions inside it included."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*(names_in(one) for one in inner))
+
+
+def borrow(exercise: str) -> None:
+    """Put the course's own function in the place of an unsolved exercise, so that others can go on.
+
+    It earns nothing, and when the lab is graded the learner's own function stands there.
+    """
+    if SESSION.lab is None or SESSION.namespace is None:
+        print('Run the first cell of the lab: it holds start_lab("...").')
+        return
+    own = reference(SESSION.lab, exercise)
+    if own is None:
+        print(f"There is no exercise {exercise!r} in this lab.")
+        return
+    SESSION.namespace[exercise] = own
+    print(
+        f"{exercise} is now the course's own, in this notebook alone, until you run your cell "
+        "again. It earns no points; when the lab is graded, yours stands in its place."
+    )
 
 
 class CheckFailed(AssertionError):
@@ -171,7 +273,7 @@ def done(*exercises: str) -> bool:
             results = results_of(exercise)
             if results is None:
                 return False
-            SESSION.known[key] = all(r.status == run.PASSED for r in results)
+            SESSION.known[key] = core_passed(results)
         if not SESSION.known[key]:
             missing.append(exercise)
     if missing:
@@ -179,18 +281,62 @@ def done(*exercises: str) -> bool:
     return not missing
 
 
-def hint(exercise: str) -> None:
-    """Print the next hint for an exercise: first the idea, then the outline."""
-    if SESSION.lab is None:
+def hint(exercise: str, reveal: bool = False) -> None:
+    """Print the next hint for an exercise: idea, a step that fits the last try, outline, answer.
+
+    Args:
+        exercise: name of the learner's function.
+        reveal: open the answer now. Otherwise it opens after three different tries; either way the
+            board then says "with help".
+    """
+    if SESSION.lab is None or SESSION.namespace is None:
         print('Run the first cell of the lab: it holds start_lab("...").')
         return
     ladder = run.checks_module(SESSION.lab).HINTS.get(exercise)
     if ladder is None:
         print(f"There is no exercise {exercise!r} in this lab.")
         return
-    rung = min(SESSION.hints_shown.get(exercise, 0), len(ladder) - 1)
+    if reveal:
+        show_answer(exercise)
+        return
+    idea, *steps = ladder
+    rungs = [idea, middle_rung(exercise, steps), steps[-1]]
+    rung = SESSION.hints_shown.get(exercise, 0)
     SESSION.hints_shown[exercise] = rung + 1
-    print(f"Hint {rung + 1} of {len(ladder)}: {ladder[rung]}")
+    if rung < len(rungs):
+        print(f"Hint {rung + 1} of {len(rungs)}: {rungs[rung]}")
+    elif len(SESSION.tries.get(exercise, ())) >= TRIES_BEFORE_THE_ANSWER:
+        show_answer(exercise)
+    else:
+        print(f"Hint {len(rungs)} of {len(rungs)}: {rungs[-1]}")
+        n_tries = len(SESSION.tries.get(exercise, ()))
+        print(
+            f"The answer opens after {TRIES_BEFORE_THE_ANSWER} different tries that you have "
+            f'checked ({n_tries} so far), or at once with hint("{exercise}", reveal=True).'
+        )
+
+
+def middle_rung(exercise: str, steps: list[str]) -> str:
+    """Return the hint between idea and outline: what the last try lacked, and how to look at it."""
+    failed = SESSION.last_failure.get(exercise)
+    if failed is None:
+        return steps[0] if len(steps) > 1 else f'Write a first try and run check("{exercise}").'
+    look = steps[0] if len(steps) > 1 else "Work that case out by hand, line by line of your code."
+    return f"Your last try, in {failed.title!r}: {failed.hint}\n{look}"
+
+
+def show_answer(exercise: str) -> None:
+    """Print the course's answer to an exercise; the board says so from now on."""
+    if not is_lab(SESSION.lab):
+        print("This exercise is for practice; its answer is not kept.")
+        return
+    SESSION.helped.add(exercise)
+    if is_learner_notebook():
+        points = points_of_unit(SESSION.lab)[exercise]
+        progress.record(SESSION.lab, exercise, 0, points, with_help=True)
+    (dotted,) = (d for d in exercises_in_source(SESSION.lab) if d.endswith(f".{exercise}"))
+    print(f"The course's answer, from {dotted.rpartition('.')[0]}. Read it, close it, write yours:")
+    print(body_of(SESSION.lab, exercise))
 
 
 def fingerprint(namespace: dict) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import pkgutil
+from dataclasses import dataclass
 
 from utils.labs import checks, progress
 from utils.labs.api import points_of_unit
+from utils.labs.exercises import model_answers
 
 
 def labs() -> list[str]:
@@ -14,24 +16,45 @@ def labs() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(checks.__path__) if m.name[:2].isdigit())
 
 
-def rows() -> list[tuple[str, str, int, int]]:
-    """Return (lab, exercise, points earned, points) for every exercise of the course."""
-    earned = progress.load_to_show()
-    return [
-        (lab, exercise, min(points, earned.get(lab, {}).get(exercise, [0])[0]), points)
-        for lab in labs()
-        for exercise, points in points_of_unit(lab).items()
-    ]
+@dataclass(frozen=True)
+class Row:
+    """One line of the board."""
+
+    lab: str
+    name: str
+    earned: int
+    points: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What is said behind the points, in brackets."""
+        return f" ({', '.join(self.notes)})" if self.notes else ""
+
+
+def rows() -> list[Row]:
+    """Return a row for every exercise and every written answer of the course."""
+    known = progress.load_to_show()
+    found = []
+    for lab in labs():
+        wanted = points_of_unit(lab)
+        wanted |= {f"written {k}": p for k, (p, _) in enumerate(model_answers(lab), 1)}
+        for name, points in wanted.items():
+            earned, _, *notes = known.get(lab, {}).get(name, [0, points])
+            found.append(Row(lab, name, min(points, earned), points, tuple(notes)))
+    return found
 
 
 def progress_text() -> str:
     """Return the board as plain text."""
     lines, everything = [], rows()
     for lab in labs():
-        own = [row for row in everything if row[0] == lab]
-        got, points = sum(row[2] for row in own), sum(row[3] for row in own)
+        own = [row for row in everything if row.lab == lab]
+        got, points = sum(row.earned for row in own), sum(row.points for row in own)
         lines.append(f"{lab}: {got} of {points} points")
-        lines += [f"  [{mark(e, p)}] {name}  {e}/{p}" for _, name, e, p in own]
+        lines += [
+            f"  [{mark(r.earned, r.points)}] {r.name}  {r.earned}/{r.points}{r.remark}" for r in own
+        ]
     return "\n".join(lines) or "There are no labs yet."
 
 
@@ -48,15 +71,15 @@ class Board:
 
     def _repr_html_(self) -> str:
         cells = []
-        for lab, name, earned, points in rows():
-            share = 100 * earned / points
+        for row in rows():
+            share = 100 * row.earned / row.points
             bar = (
                 '<div style="background:#ddd;width:120px;height:10px">'
                 f'<div style="background:#0072B2;width:{share:.0f}%;height:10px"></div></div>'
             )
             cells.append(
-                f"<tr><td>{html.escape(lab)}</td><td>{html.escape(name)}</td><td>{bar}</td>"
-                f"<td>{earned} of {points}</td></tr>"
+                f"<tr><td>{html.escape(row.lab)}</td><td>{html.escape(row.name)}</td><td>{bar}</td>"
+                f"<td>{row.earned} of {row.points}{html.escape(row.remark)}</td></tr>"
             )
         head = "<tr><th>lab</th><th>exercise</th><th></th><th>points</th></tr>"
         return f"<table>{head}{''.join(cells)}</table>"

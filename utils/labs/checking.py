@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.labs.student import LearnerError
+from utils.labs.student import LearnerError, call_of
 
 
 class Rejected(AssertionError):
@@ -39,16 +39,23 @@ class Check:
     title: str
     points: int
     run: Callable
+    is_core: bool = True
 
 
 def collector(checks: list[Check]) -> Callable:
-    """Return the decorator that appends checks to a module's list."""
+    """Return the decorator that appends checks to a module's list.
 
-    def exercise_check(exercise: str, *, points: int, title: str) -> Callable:
+    A part that is not `is_core` (an error that must be raised, an odd size) earns its points, and
+    the experiments of the lab don't wait for it.
+    """
+
+    def exercise_check(
+        exercise: str, *, points: int, title: str, is_core: bool = True
+    ) -> Callable:
         def add(run: Callable) -> Callable:
             if any(c.exercise == exercise and c.title == title for c in checks):
                 raise ValueError(f"{exercise} has two checks titled {title!r}")
-            checks.append(Check(exercise, title, points, run))
+            checks.append(Check(exercise, title, points, run, is_core))
             return run
 
         return add
@@ -69,12 +76,22 @@ def require(holds: object, hint: str) -> None:
 
 
 @contextmanager
-def hinting(hint: str) -> Iterator[None]:
-    """Add a hint to an error that the learner's code raises inside."""
+def in_case(case: str) -> Iterator[None]:
+    """Add to an error that the learner's code raises inside which case it was.
+
+    Args:
+        case: what was tried, true whatever the error is; no guess at its cause.
+
+    >>> with in_case("a batch of one row"):
+    ...     raise LearnerError("IndexError: too many indices")
+    Traceback (most recent call last):
+    ...
+    utils.labs.student.LearnerError: IndexError: too many indices. The case: a batch of one row
+    """
     try:
         yield
     except LearnerError as error:
-        raise LearnerError(f"{hint} ({error})") from None
+        raise LearnerError(f"{error}. The case: {case}", error.arguments) from None
 
 
 def brief(value: object, limit: int = 160) -> str:
@@ -87,6 +104,38 @@ def brief(value: object, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 4] + " ..."
 
 
+def asked(hint: str, got: object) -> str:
+    """Return a hint with the call that gave `got`, where it is known."""
+    call = call_of(got)
+    return f"{hint}; tried {call}" if call else hint
+
+
+def where_they_differ(want: object, got: object, limit: int = 160) -> str:
+    """Return what was expected and what came, cut around the first place that differs.
+
+    >>> where_they_differ([1, 2], [2, 1])
+    'expected [1, 2], got [2, 1]'
+    >>> where_they_differ(list(range(99)), [*range(50), 0, *range(51, 99)])[:46]
+    'from place 47 on expected [47, 48, 49, 50, 51,'
+    """
+    long = max(len(repr(want)), len(repr(got))) > limit
+    if long and isinstance(want, str | bytes | list | tuple) and type(got) is type(want):
+        pairs = enumerate(zip(want, got, strict=False))
+        first = next((k for k, (a, b) in pairs if a != b), min(len(want), len(got)))
+        start = max(0, first - 3)
+        lengths = "" if len(want) == len(got) else f", of {len(want)}, got {len(got)} items"
+        return (
+            f"from place {start} on expected {brief(want[start : first + 8])}, "
+            f"got {brief(got[start : first + 8])}{lengths}"
+        )
+    if long and isinstance(want, dict) and isinstance(got, dict):
+        keys = [key for key in {**want, **got} if key not in got or key not in want]
+        keys += [key for key in want if key in got and want[key] != got[key]]
+        shown = [{k: d[k] for k in keys[:3] if k in d} for d in (want, got)]
+        return f"of {len(want)} entries {len(keys)} differ: expected {shown[0]}, got {shown[1]}"
+    return f"expected {brief(want)}, got {brief(got)}"
+
+
 def same(got: object, want: object, hint: str) -> None:
     """Reject unless two plain values are equal, types of numbers and all.
 
@@ -96,16 +145,20 @@ def same(got: object, want: object, hint: str) -> None:
     utils.labs.checking.Rejected: smallest first (expected [2, 1], got [1, 2])
     """
     if isinstance(want, np.ndarray):
+        hint = asked(hint, got)
         array = as_array(got, hint)
         if array.shape != want.shape:
             raise Rejected(f"{hint} (expected shape {want.shape}, got {array.shape})")
         if array.dtype.kind != want.dtype.kind:
             raise Rejected(f"{hint} (expected {want.dtype}, got {array.dtype})")
-        equal = np.array_equal(array, want)
+        wrong = array != want
+        if wrong.any() and array.size > 12:
+            raise Rejected(f"{hint} ({first_of(wrong, want, array)})")
+        equal = not wrong.any()
     else:
         equal = type(got) is type(want) and got == want
     if not equal:
-        raise Rejected(f"{hint} (expected {brief(want)}, got {brief(got)})")
+        raise Rejected(f"{asked(hint, got)} ({where_they_differ(want, got)})")
 
 
 def as_array(got: object, hint: str) -> np.ndarray:
@@ -129,7 +182,7 @@ def close(got: object, want: object, hint: str, atol: float = 1e-5, rtol: float 
     ...
     utils.labs.checking.Rejected: halve it (1 of 2 values differ; at [1]: expected 2, got 2.5)
     """
-    want = np.asarray(want)
+    want, hint = np.asarray(want), asked(hint, got)
     array = as_array(got, hint)
     if array.shape != want.shape:
         raise Rejected(f"{hint} (expected shape {want.shape}, got {array.shape})")
@@ -137,12 +190,21 @@ def close(got: object, want: object, hint: str, atol: float = 1e-5, rtol: float 
         raise Rejected(f"{hint} (the result holds NaN or infinity)")
     wrong = ~np.isclose(array, want, atol=atol, rtol=rtol, equal_nan=True)
     if wrong.any():
-        first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        place = "".join(f"[{i}]" for i in first) or "the value"
-        raise Rejected(
-            f"{hint} ({int(wrong.sum())} of {wrong.size} values differ; at {place}: "
-            f"expected {float(want[first]):.5g}, got {float(array[first]):.5g})"
-        )
+        raise Rejected(f"{hint} ({first_of(wrong, want, array)})")
+
+
+def first_of(wrong: np.ndarray, want: np.ndarray, got: np.ndarray) -> str:
+    """Return how many values differ, and the first of them.
+
+    >>> first_of(np.array([False, True]), np.array([1, 2]), np.array([1, 3]))
+    '1 of 2 values differ; at [1]: expected 2, got 3'
+    """
+    first = tuple(int(i) for i in np.argwhere(wrong)[0])
+    place = "".join(f"[{i}]" for i in first) or "the value"
+    return (
+        f"{int(wrong.sum())} of {wrong.size} values differ; at {place}: "
+        f"expected {float(want[first]):.5g}, got {float(got[first]):.5g}"
+    )
 
 
 def resembles(got: object, other: object, atol: float = 1e-4) -> bool:

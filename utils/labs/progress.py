@@ -24,15 +24,25 @@ def progress_file() -> Path:
     return artifacts_dir() / "progress.json"
 
 
-def load() -> dict[str, dict[str, list[int]]]:
-    """Return lab -> exercise -> [best points so far, points of the exercise]."""
+WITH_HELP, BY_YOURSELF = "with help", "your own count"  # what the board says beside an entry
+
+
+def load() -> dict[str, dict[str, list]]:
+    """Return lab -> exercise -> [best points so far, points of the exercise, notes ...].
+
+    A note is WITH_HELP where the learner opened the answer before the points were earned, or
+    BY_YOURSELF for a written answer that the learner counted.
+    """
     path = progress_file()
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            lab: {name: [int(earned), int(points)] for name, (earned, points) in entries.items()}
+            lab: {
+                name: [int(earned), int(points), *map(str, notes)]
+                for name, (earned, points, *notes) in entries.items()
+            }
             for lab, entries in content.items()
         }
     except (ValueError, TypeError, AttributeError):
@@ -45,7 +55,7 @@ def load() -> dict[str, dict[str, list[int]]]:
         return {}
 
 
-def load_to_show() -> dict[str, dict[str, list[int]]]:
+def load_to_show() -> dict[str, dict[str, list]]:
     """Return what `load` does, or nothing after saying why the file can't be read."""
     try:
         return load()
@@ -54,13 +64,32 @@ def load_to_show() -> dict[str, dict[str, list[int]]]:
         return {}
 
 
-def record(lab: str, exercise: str, earned: int, points: int) -> None:
-    """Keep the best result of an exercise; a disk that is full costs the record, not the lab."""
+def record(
+    lab: str,
+    exercise: str,
+    earned: int,
+    points: int,
+    with_help: bool = False,
+    note: str | None = None,
+) -> None:
+    """Keep the best result of an exercise; a disk that is full costs the record, not the lab.
+
+    Args:
+        lab: name such as "01_tokens".
+        exercise: name of the exercise.
+        earned: points of this try.
+        points: points of the exercise.
+        with_help: whether the answer was opened. It is kept, unless all points were earned before.
+        note: anything else to say beside the entry.
+    """
     try:
         with locked():
             content = load()
-            best = content.setdefault(lab, {}).get(exercise, [0, points])[0]
-            content[lab][exercise] = [min(points, max(best, earned)), points]
+            best, _, *notes = content.setdefault(lab, {}).get(exercise, [0, points])
+            if with_help and best < points:
+                notes.append(WITH_HELP)
+            notes = sorted({*notes, *([note] if note else [])})
+            content[lab][exercise] = [min(points, max(best, earned)), points, *notes]
             path = progress_file()
             new = path.with_suffix(f".{os.getpid()}.new.json")
             text = json.dumps(content, indent=1, sort_keys=True) + "\n"

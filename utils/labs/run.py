@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from utils.labs.checking import Check, Rejected
+from utils.labs.examples import try_examples
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import one_thread
 
@@ -24,6 +25,7 @@ PASSED, FAILED, ERROR, NOT_STARTED, UNDEFINED = (
     "not started",
     "undefined",
 )
+MAX_HINT = 800  # characters
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class CheckResult:
     points: int
     status: str
     hint: str = ""
+    is_core: bool = True  # whether experiments wait for it
 
     @property
     def earned(self) -> int:
@@ -84,20 +87,42 @@ def run_checks(
         title: of the one check to run.
     """
     results = []
+    first = {}  # the part of each exercise that tries the docstring's examples, too
     for check in checks_of(lab):
+        first.setdefault(check.exercise, check)
         if only not in (None, check.exercise) or title not in (None, check.title):
             continue
         label = f"{lab}/{check.exercise}/{check.title}"
         rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
-        results.append(run_one(check, student, rng))
+        tries_examples = check is first[check.exercise] and check.exercise not in unshown(lab)
+        results.append(run_one(check, student, rng, lab if tries_examples else None))
     return results
 
 
-def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckResult:
-    """Run one check and say what became of it."""
+def unshown(lab: str) -> dict[str, str]:
+    """Return the exercises whose examples can't be tried with plain values, each with the reason.
+
+    A module of checks names them in `EXAMPLES_NOT_TRIED`; its checks try the like instead.
+    """
+    return getattr(checks_module(lab), "EXAMPLES_NOT_TRIED", {})
+
+
+def run_one(
+    check: Check, student: Student, rng: np.random.Generator, examples_of: str | None = None
+) -> CheckResult:
+    """Run one check and say what became of it.
+
+    Args:
+        check: one part of an exercise.
+        student: proxy of the learner's functions.
+        rng: for the inputs.
+        examples_of: lab whose docstring's examples are tried first; None for none.
+    """
     status, hint = PASSED, ""
     try:
         with one_thread():  # cases are tiny
+            if examples_of is not None:
+                try_examples(student, examples_of, check.exercise)
             check.run(student, rng)
     except Rejected as error:
         status, hint = FAILED, str(error)
@@ -112,4 +137,6 @@ def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckRe
         # check itself is sound is proved by its tests, where the reference passes over many seeds.
         status = FAILED
         hint = f"the result has another structure than the docstring says ({error})"
-    return CheckResult(check.exercise, check.title, check.points, status, hint[:800])
+    return CheckResult(
+        check.exercise, check.title, check.points, status, hint[:MAX_HINT], check.is_core
+    )

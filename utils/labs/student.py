@@ -16,9 +16,11 @@ import threading
 import traceback
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,6 +36,8 @@ from utils.labs.values import (
 
 CALL_SECONDS = 10.0
 MAX_PRINTED = 20_000  # characters kept of what a learner's code prints
+# What the last calls returned, and what they were: a message about a result says how it came about.
+CALLS: deque[tuple[object, str]] = deque(maxlen=64)
 
 
 class NotStarted(Exception):
@@ -79,6 +83,7 @@ class Student:
                 raise
             self.arguments_after = reply["arguments"]
             self.shared_memory = reply["shared"]
+            CALLS.append((reply["result"], describe_call(name, args, kwargs)))
             return reply["result"]
 
         return call
@@ -220,7 +225,12 @@ class LocalBackend:
                     "shared": shared_memory(result, ours),
                     "gradients": gradients,
                 }
-            except NotImplementedError:
+            except NotImplementedError as error:
+                other = raised_by(error)
+                if other != name and callable(self.namespace.get(other)):
+                    raise LearnerError(
+                        f"`{other}`, which your `{name}` calls, is not written yet"
+                    ) from None
                 raise NotStarted from None
             except NotPlain as error:
                 raise LearnerError(f"`{name}`: {error}") from None
@@ -237,6 +247,11 @@ class LocalBackend:
             finally:
                 discard_files(ours)
         return reply
+
+
+def raised_by(error: BaseException) -> str:
+    """Return the name of the function in which an error was raised."""
+    return traceback.extract_tb(error.__traceback__)[-1].name
 
 
 def gradients_of(name: str, result: object, leaves: list, upstream: object) -> list:
@@ -380,6 +395,41 @@ def by_other_thread(seconds: float):
     finally:
         over.set()
         watcher.join()
+
+
+def describe_call(name: str, args: tuple, kwargs: dict) -> str:
+    """Return a call as a learner would write it; large arrays by their shape.
+
+    >>> describe_call("merge_pair", ((1, 2), (1, 2), 9), {})
+    'merge_pair((1, 2), (1, 2), 9)'
+    >>> describe_call("rms_norm", (np.zeros((3, 400)),), {"eps": 0.5})
+    'rms_norm(tensor (3, 400), eps=0.5)'
+    """
+    shown = [short(value) for value in args]
+    shown += [f"{key}={short(value)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(shown)})"
+
+
+def short(value: object, limit: int = 60) -> str:
+    """Return a value as text for a message; a long one by its type and size."""
+    if isinstance(value, np.ndarray):
+        text = repr(value.tolist())
+        return text if value.size <= 8 and len(text) <= limit else f"tensor {value.shape}"
+    text = repr(value)
+    if len(text) <= limit:
+        return text
+    if isinstance(value, str | bytes | list | tuple | dict):
+        unit = "characters" if isinstance(value, str) else "items"
+        return f"{type(value).__name__} of {len(value)} {unit}"
+    return type(value).__name__
+
+
+def call_of(result: object) -> str | None:
+    """Return the call that gave this very result, if it was one of the last."""
+    if isinstance(result, bool | int | float | str | None):  # equal ones may be one object
+        given, call = CALLS[-1] if CALLS else (object(), "")
+        return call if given is result else None
+    return next((call for given, call in reversed(CALLS) if given is result), None)
 
 
 def describe_error(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from utils.labs.checking import Check, brief, close, collector, hinting, require, same
+from utils.labs.checking import Check, brief, close, collector, in_case, require, same
 from utils.labs.student import LearnerError
 from utils.tokens.pretokenize import split_words
 
@@ -200,7 +200,7 @@ def _(student, rng):
     same(got, {(7, 7): 2}, "(7, 7, 7) holds (7, 7) twice")
     same(student.count_pairs({}), {}, "without words there are no pairs")
     same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
-    with hinting("ids go on from 256: a word is a tuple of ids, and no bytes"):
+    with in_case("ids go on from 256: a word is a tuple of ids, and no bytes"):
         got = student.count_pairs({(0, 0): 2, (0, 300): 1})
     same(got, {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
 
@@ -271,7 +271,7 @@ def _(student, rng):
     same(student.merge_pair((3, 1), (1, 2), 9), (3, 1), "a left half alone at the end stays")
     same(student.merge_pair((), (1, 2), 9), (), "an empty word stays empty")
     same(student.merge_pair((1,), (1, 1), 9), (1,), "a word of one id holds no pair")
-    with hinting("ids go on from 256: a word is a tuple of ids, and no bytes"):
+    with in_case("ids go on from 256: a word is a tuple of ids, and no bytes"):
         got = student.merge_pair((0, 0, 256), (0, 256), 257)
     same(got, (0, 257), "(0, 0, 256) with (0, 256) -> 257: look at every place")
 
@@ -351,10 +351,10 @@ def _(student, rng):
 def _(student, rng):
     tied = {(99, 100): 2, (97, 98): 2, (98, 97): 2}
     explain_merges(student.train_bpe(tied, 258), tied, 2, "'cd', 'ab' and 'ba' twice each")
-    with hinting("'cd', 'ab' and 'ba': after three merges no pair is left, and training ends"):
+    with in_case("'cd', 'ab' and 'ba': after three merges no pair is left, and training ends"):
         got = student.train_bpe(tied, 400)
     explain_merges(got, tied, 144, "three words of two letters have three merges and no more")
-    with hinting("vocab_size 256 leaves no room for a merge, and is no error"):
+    with in_case("vocab_size 256 leaves no room for a merge, and is no error"):
         got = student.train_bpe(dict(FEVER), 256)
     same(got, [], "vocab_size 256 leaves no room for a merge")
     same(student.train_bpe({}, 300), [], "without words there is nothing to merge")
@@ -528,7 +528,7 @@ def _(student, rng):
 def _(student, rng):
     merges = list(FEW_MERGES)
     ids = [258, 259, 98]
-    with hinting("258 stands for (256, 99), and 256 for a pair again: spell halves to the end"):
+    with in_case("258 stands for (256, 99), and 256 for a pair again: spell halves to the end"):
         got = student.decode(ids, merges)
     require(student.arguments_after == [ids, merges], "your function changed its arguments")
     require(got is not None, "got None: does the function return the text?")
@@ -619,7 +619,7 @@ def _(student, rng):
     got = student.bits_per_byte(9.0, 1, 1)
     require(float(got) != 8.0, "a loss of 9 nats in one byte: got 8, a model can be worse")
     close(got, 9.0 / ln2, "a loss of 9 nats in one byte", atol=1e-9, rtol=1e-6)
-    with hinting("a loss of 0 is a perfect model, and no error"):
+    with in_case("a loss of 0 is a perfect model, and no error"):
         close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
     for _ in range(5):
         loss, n_tokens, n_bytes = rng.uniform(0, 9), int(rng.integers(1, 99)), 0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.checking import Check, close, collector, in_case, require, resembles, same
 from utils.labs.student import LearnerError
 
 CHECKS: list[Check] = []
@@ -124,7 +124,7 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=1, title="shapes")
 def _(student, rng):
     q, k, v = normal(rng, 5, 8), normal(rng, 7, 8), normal(rng, 7, 3)
-    with hinting("without a mask (None) every query sees every key"):
+    with in_case("without a mask (None) every query sees every key"):
         out = student.scaled_dot_product_attention(q, k, v)
     require(isinstance(out, np.ndarray), "return a tensor, the average of the values alone")
     require(
@@ -200,13 +200,13 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=2, title="batches, large scores, arguments")
 def _(student, rng):
     q, k, v = (normal(rng, 2, 3, 5, 4) for _ in range(3))
-    with hinting("axes for batch and heads may stand in front: use the last two axes"):
+    with in_case("axes for batch and heads may stand in front: use the last two axes"):
         out = student.scaled_dot_product_attention(q, k, v, lower(5))
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True)
     close(out, want.numpy(), "with leading axes (B, H) the result differs: use the last two axes")
     padding = np.ones((2, 1, 1, 5), bool)
     padding[1, ..., :2] = False  # the second row of the batch starts with two padding tokens
-    with hinting("a mask may have axes for batch and heads too: it broadcasts to (B, H, T, S)"):
+    with in_case("a mask may have axes for batch and heads too: it broadcasts to (B, H, T, S)"):
         out = student.scaled_dot_product_attention(q, k, v, padding)
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v, padding)))
     close(out, want.numpy(), "with a mask of shape (B, 1, 1, S) the result differs")
@@ -305,11 +305,11 @@ def _(student, rng):
     T, K = int(rng.integers(3, 7)), 6
     angles, cos, sin = table(T, K)
     x = normal(rng, 2, 3, T, K)
-    with hinting("axes for batch and heads may stand in front: use the last axis"):
+    with in_case("axes for batch and heads may stand in front: use the last axis"):
         out = student.apply_rope(x, cos, sin)
     require(np.shape(out) == x.shape, f"x (2, 3, {T}, {K}) keeps its shape, got {np.shape(out)}")
     close(out, turned(x, angles), "with axes for batch and heads in front the result differs")
-    with hinting("cos and sin may have axes in front that broadcast, (1, 1, T, K/2)"):
+    with in_case("cos and sin may have axes in front that broadcast, (1, 1, T, K/2)"):
         again = student.apply_rope(x, cos[None, None], sin[None, None])
     close(again, turned(x, angles), "with cos and sin of shape (1, 1, T, K/2) the result differs")
     lengths = np.linalg.norm(np.asarray(out), axis=-1)
@@ -400,7 +400,7 @@ def _(student, rng):
     B, T, D, H, K = 2, 5, 16, 4, 6
     for n_kv_heads in (2, 1):
         x, w = normal(rng, B, T, D), weights(rng, D, H, n_kv_heads, K)
-        with hinting(f"{H} heads share {n_kv_heads}: repeat keys and values for their groups"):
+        with in_case(f"{H} heads share {n_kv_heads}: repeat keys and values for their groups"):
             out = student.multi_head_attention(x, *w, H, n_kv_heads)
         if n_kv_heads == 2:
             tiled = many_heads(x, *w, H, 2, share=lambda h: h % 2)
@@ -513,7 +513,7 @@ def _(student, rng):
 @exercise_check("streaming_attention", points=2, title="large scores, heads, arguments")
 def _(student, rng):
     q, k, v = (normal(rng, 2, 2, 9, 4) for _ in range(3))
-    with hinting("axes for batch and heads may stand in front: use the last two axes"):
+    with in_case("axes for batch and heads may stand in front: use the last two axes"):
         out = student.streaming_attention(q, k, v, 4)
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True)
     close(out, want.numpy(), "with leading axes (B, H) the result differs: use the last two axes")
@@ -578,7 +578,7 @@ def _(student, rng):
         "the memory grows with the number of blocks: keep the running sums alone, not a list of "
         "blocks; what a block made is let go before the next one"
     )
-    with hinting(hint):
+    with in_case(hint):
         out = student.within(48, "streaming_attention", q, k, v, 64)
     require(np.shape(out) == (T, 2), "for 8,000 tokens the result has another shape")
     rows = rng.integers(0, T, 3)

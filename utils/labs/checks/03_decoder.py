@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import bmm_flop, mm_flop
 
-from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.checking import Check, close, collector, in_case, require, resembles, same
 from utils.labs.student import LearnerError
 
 CHECKS: list[Check] = []
@@ -98,7 +98,7 @@ def _(student, rng):
 @exercise_check("rms_norm", points=2, title="shapes, gain and eps")
 def _(student, rng):
     x, weight = normal(rng, 3, 4, 6, scale=2.0) + 1, normal(rng, 6)
-    with hinting("any number of axes may stand before the last"):
+    with in_case("any number of axes may stand before the last"):
         out = student.rms_norm(x, weight, 0.5)
     square = (x.astype(np.float64) ** 2).mean(-1, keepdims=True)
     require(not resembles(out, x / np.sqrt(square + 0.5)), "the gain, weight, is not used")
@@ -184,7 +184,7 @@ def _(student, rng):
     x, gate, up, down = (normal(rng, *n) for n in ((2, 3, 6), (9, 6), (9, 6), (6, 9)))
     x_t, gate_t, up_t, down_t = map(torch.from_numpy, (x, gate, up, down))
     a, b = x_t @ gate_t.T, x_t @ up_t.T
-    with hinting("weights are (outputs, inputs), as in nn.Linear: multiply by their transpose"):
+    with in_case("weights are (outputs, inputs), as in nn.Linear: multiply by their transpose"):
         out = student.swiglu(x, gate, up, down)
     for wrong, hint in (
         (F.silu(b) * a, "silu acts on the gate, not on the other projection"),
@@ -653,7 +653,7 @@ def _(student, rng):
 @exercise_check("route_top_k", points=2, title="leading axes and a k that does not fit")
 def _(student, rng):
     logits = normal(rng, 2, 3, 6)
-    with hinting("axes for batch and tokens may stand in front: use the last axis"):
+    with in_case("axes for batch and tokens may stand in front: use the last axis"):
         experts, shares = student.route_top_k(logits, 6)
     order = np.argsort(-logits, axis=-1)
     same(np.asarray(experts), order, "with axes (B, T, E) in front and k = E the order differs")

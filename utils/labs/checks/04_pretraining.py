@@ -15,7 +15,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch.nn import functional as F
 
-from utils.labs.checking import Check, close, collector, hinting, require, resembles, same
+from utils.labs.checking import Check, close, collector, in_case, require, resembles, same
 from utils.labs.student import LearnerError
 from utils.labs.values import File, Once, Weight
 from utils.text.duplicates import PRIME, item_number, multipliers
@@ -125,7 +125,7 @@ def _(student, rng):
     same(student.minhash_signature(shuffled, 8, 3), got, "the order of the items does not matter")
     twice = items + items[:7]
     same(student.minhash_signature(twice, 8, 3), got, "an item that stands twice counts once")
-    with hinting("items may be any collection, a set too: go through it, it has no places"):
+    with in_case("items may be any collection, a set too: go through it, it has no places"):
         keys = student.minhash_signature(dict.fromkeys(items), 8, 3)
     same(keys, got, "another collection of the same items has the same signature")
     require(got != largest, "keep the smallest number of the items, not the largest")
@@ -317,7 +317,7 @@ def _(student, rng):
     )
     same(got, want, f"the rows differ for {len(documents)} documents, context_length={T}")
     exact = [[1] * T]  # T + 1 ids with the end token: one full row and nothing left
-    with hinting("a row is missing: T + 1 ids are exactly one"):
+    with in_case("a row is missing: T + 1 ids are exactly one"):
         got, _ = as_two(student.pack_sequences(exact, T, end))
     require(np.shape(got) == (1, T + 1), "a row is missing: T + 1 ids are exactly one")
     hint = "documents that fill no row: raise ValueError, since nothing could be learned"
@@ -392,7 +392,7 @@ def _(student, rng):
     want = F.cross_entropy(
         torch.from_numpy(logits).flatten(0, 1), torch.from_numpy(targets).flatten()
     )
-    with hinting("a target of -100 is no index: replace it before gather"):
+    with in_case("a target of -100 is no index: replace it before gather"):
         got = student.cross_entropy(logits, targets)
     require(
         not resembles(got, (want * 9 / 12).numpy()),
@@ -557,7 +557,7 @@ def _(student, rng):
     for step in range(0, n_steps, 5):
         want = rate(step, peak, n_steps, warmup, final)
         close(student.learning_rate(step, **settings), want, f"step {step} differs")
-    with hinting("without a warm-up there is nothing to divide by"):
+    with in_case("without a warm-up there is nothing to divide by"):
         got = student.learning_rate(0, peak=peak, n_steps=10)
     close(got, peak, "without a warm-up step 0 has the peak")
     close(student.learning_rate(10, peak=peak, n_steps=10), 0.1 * peak, "final is 0.1 if not given")
@@ -577,7 +577,7 @@ def _(student, rng):
     zero = np.zeros(2, np.float32)
     weights = [Weight(zero, np.array([3.0, 0.0], np.float32))]
     weights += [Weight(zero, np.array([0.0, 4.0], np.float32)), Weight(zero, None)]
-    with hinting("parameters whose grad is None are passed over"):
+    with in_case("parameters whose grad is None are passed over"):
         norm = student.clip_gradients(weights, 1.0)
     require(isinstance(norm, float), f"return the norm as a float, got {type(norm).__name__}")
     require(norm != 1.0, "return the norm before clipping, not after")
@@ -635,7 +635,7 @@ def _(student, rng):
     (_, gradient) = student.arguments_after[0][0]
     same(gradient, np.array([np.inf, 1.0], np.float32), "a norm that is not finite changes nothing")
     close(student.clip_gradients([Weight(np.zeros(2, np.float32), None)], 1.0), 0.0, "no gradient")
-    with hinting("gradients of zero have the norm 0: divide only where the norm is too large"):
+    with in_case("gradients of zero have the norm 0: divide only where the norm is too large"):
         norm = student.clip_gradients([Weight(np.zeros(2), np.zeros(2))], 1.0)
     close(norm, 0.0, "gradients of zero have the norm 0")
     same(student.arguments_after[0][0][1], np.zeros(2), "gradients of zero stay zero")
@@ -730,7 +730,7 @@ def _(student, rng):
 def _(student, rng):
     tensors = draw_tensors(rng)
     before = file_of(tensors, {"step": 1})
-    with hinting("saving fails where nothing is in its way"):
+    with in_case("saving fails where nothing is in its way"):
         student.save_checkpoint(File(before), tensors, {"step": 2})
     require(student.arguments_after[0]["content"] != before, "a new save leaves the old file there")
     hint = "info that is no JSON must raise, not be written in some other form"
@@ -751,7 +751,7 @@ def _(student, rng):
 @exercise_check("load_checkpoint", points=2, title="what was saved")
 def _(student, rng):
     tensors, info = draw_tensors(rng), {"step": 7, "losses": [1.5], "name": "a run"}
-    with hinting("a good file was refused: the hash is over the tensors and the text of the info"):
+    with in_case("a good file was refused: the hash is over the tensors and the text of the info"):
         got = student.load_checkpoint(File(file_of(tensors, info)))
     require(isinstance(got, tuple | list) and len(got) == 2, "return two: tensors and info")
     found, facts = got

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from utils.labs.checking import Check, brief, close, collector, hinting, require, resembles, same
+from utils.labs.checking import Check, brief, close, collector, in_case, require, resembles, same
 from utils.labs.student import LearnerError
 from utils.labs.values import Seed, SmallModel, TableModel
 from utils.model.config import TransformerConfig
@@ -191,7 +191,7 @@ def _(student, rng):
     rows = np.full((5, 7), -40.0, np.float32)
     wanted = rng.integers(0, 7, 5)
     rows[np.arange(5), wanted] = 500.0
-    with hinting("logits may be large: torch's softmax subtracts the maximum, exp alone does not"):
+    with in_case("logits may be large: torch's softmax subtracts the maximum, exp alone does not"):
         got = student.sample_next_token(rows)
     same(tokens(got, 5, 7), wanted, "each row is drawn from its own logits")
 
@@ -201,7 +201,7 @@ def _(student, rng):
     logits = rng.standard_normal((40, 9)).astype(np.float32)
     best = logits.argmax(-1)
     for settings in ({}, {"top_k": 3, "top_p": 0.5, "min_p": 0.1}):
-        with hinting("temperature 0 takes the most likely token: dividing by it gives infinities"):
+        with in_case("temperature 0 takes the most likely token: dividing by it gives infinities"):
             got = student.sample_next_token(logits, temperature=0.0, **settings)
         got = tokens(got, 40, 9)
         require(not np.array_equal(got, logits.argmin(-1)), "that is the least likely token")
@@ -235,7 +235,7 @@ def _(student, rng):
         f"of four tokens with equal logits top_k=2 keeps two, got {(counts > 0).sum()}: comparing "
         "with the k-th largest keeps all its equals",
     )
-    with hinting("a top_k beyond the vocabulary keeps every token"):
+    with in_case("a top_k beyond the vocabulary keeps every token"):
         counts = draws(student, rng, p, top_k=99)
     compare_draws(counts, p, [], "a top_k beyond the vocabulary keeps every token")
 
@@ -246,7 +246,7 @@ def _(student, rng):
     order = np.argsort(-p)
     for top_p, n in ((0.5, 2), (0.7, 3), (0.05, 1), (0.97, 5), (1.0, 5)):
         hint = f"top_p={top_p} of shares 0.4, 0.25, 0.15, 0.12, 0.08 keeps {n}"
-        with hinting(f"{hint}: the most likely token stays, whatever top_p"):
+        with in_case(f"{hint}: the most likely token stays, whatever top_p"):
             counts = draws(student, rng, p, top_p=top_p)
         compare_draws(
             counts,
@@ -286,7 +286,7 @@ def _(student, rng):
 def _(student, rng):
     p = mixed(rng, 0.4, 0.25, 0.15, 0.12, 0.08)
     for min_p in (0.14, 0.33, 0.5):
-        with hinting("the most likely token stays, whatever min_p: leave out what is less likely"):
+        with in_case("the most likely token stays, whatever min_p: leave out what is less likely"):
             counts = draws(student, rng, p, min_p=min_p)
         compare_draws(
             counts,
@@ -302,7 +302,7 @@ def _(student, rng):
             ],
             f"min_p={min_p} keeps tokens with at least {min_p} times the largest share",
         )
-    with hinting("min_p=1 keeps what is as likely as the most likely token: >=, not >"):
+    with in_case("min_p=1 keeps what is as likely as the most likely token: >=, not >"):
         counts = draws(student, rng, only(np.ones(5), [1, 3]) + 1e-9, min_p=1.0)
     require(
         (counts > 0).tolist() == [False, True, False, True, False],
@@ -413,7 +413,7 @@ def _(student, rng):
     for held, new in ((3, 1), (0, 4), (2, 3), (5, 4)):
         arguments = draw_cache(rng, held, new)
         k, v, new_k, new_v, _ = arguments
-        with hinting("axes are (B, H_kv, S, K): tokens are the third"):
+        with in_case("axes are (B, H_kv, S, K): tokens are the third"):
             student.update_cache(*arguments)
         after_k, after_v, *after_new, _ = student.arguments_after
         require(
@@ -450,7 +450,7 @@ def _(student, rng):
     for held, new in ((3, 1), (0, 2), (4, 5)):
         arguments = draw_cache(rng, held, new)
         k, v, new_k, new_v, _ = arguments
-        with hinting("axes are (B, H_kv, S, K): tokens are the third"):
+        with in_case("axes are (B, H_kv, S, K): tokens are the third"):
             pair = student.update_cache(*arguments)
         require(
             isinstance(pair, tuple | list) and len(pair) == 2,
@@ -911,7 +911,7 @@ def _(student, rng):
         want = list(prompt)
         for _ in range(n):
             want.append(int(target[want[-1]].argmax()))
-        with hinting("at temperature 0 nothing is divided: all mass is on the most likely token"):
+        with in_case("at temperature 0 nothing is divided: all mass is on the most likely token"):
             got = student.speculative_decode(
                 TableModel(target),
                 TableModel(draft.astype(np.float32)),
@@ -986,7 +986,7 @@ def _(student, rng):
     far = np.full((V, V), -30.0, np.float32)
     unlike = far.copy()
     far[:, 1], unlike[:, 3] = 0.0, 0.0
-    with hinting("a draft that is always wrong is refused each time"):
+    with in_case("a draft that is always wrong is refused each time"):
         got = student.speculative_decode(
             TableModel(far), TableModel(unlike), np.array([2, 4]), 7, n_draft=3
         )
@@ -1134,7 +1134,7 @@ def _(student, rng):
     weight = draw_weight(rng)
     weight[2] = 0.0
     N, M = weight.shape
-    with hinting("a row of zeros has the largest magnitude 0: divide by something else there"):
+    with in_case("a row of zeros has the largest magnitude 0: divide by something else there"):
         codes, scale = codes_and_scale(student.quantize_int8(weight), N, M)
     require(np.isfinite(scale).all(), "a row of zeros gives NaN or infinity: its scale is 1")
     require((codes[2] == 0).all(), "a row of zeros has codes of zero: 0 / 0 is NaN")

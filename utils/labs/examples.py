@@ -1,0 +1,115 @@
+"""The worked examples of an exercise's docstring, run on the learner's function.
+
+A learner reads them first, so they are tried first. They run here, beside the checks; only the
+function itself is called where the learner's code runs, with plain values as in every check.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from utils.labs.checking import Rejected
+from utils.labs.exercises import examples_of, exercises_in_source, is_lab
+from utils.labs.student import LearnerError, NotStarted, Student, Undefined
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PLAIN = (type(None), bool, int, float, str, bytes, np.ndarray)
+
+
+def try_examples(student: Student, lab: str, exercise: str) -> None:
+    """Run the examples of an exercise's docstring on the learner's function.
+
+    Raises:
+        Rejected: for the first that gives something else, with what came.
+    """
+    examples = examples_of(lab, exercise) if is_lab(lab) else []
+    if not examples:
+        return
+    (dotted,) = (d for d in exercises_in_source(lab) if d.rpartition(".")[2] == exercise)
+    module = importlib.import_module(dotted.rpartition(".")[0])
+    names = {**vars(module), exercise: called_with_tensors(student, exercise)}
+    test = doctest.DocTest(examples, names, exercise, None, 0, None)
+    FirstFailure(optionflags=FLAGS).run(test, clear_globs=False)
+
+
+class FirstFailure(doctest.DocTestRunner):
+    """Runs examples and rejects at the first that does not give what the docstring shows."""
+
+    def report_start(self, out, test, example):
+        """Say nothing before an example."""
+
+    def report_success(self, out, test, example, got):
+        """Say nothing of an example that holds."""
+
+    def report_failure(self, out, test, example, got):
+        """Reject with the example, what the docstring shows, and what came."""
+        source, want = example.source.strip(), example.want.strip()
+        raise Rejected(
+            f"the docstring's example `{source}` gives {one_line(want)}, yours {one_line(got)}"
+        )
+
+    def report_unexpected_exception(self, out, test, example, exc_info):
+        """Pass on what the learner's code raised, with the example."""
+        error = exc_info[1]
+        if isinstance(error, LearnerError):
+            text = f"{error}. Tried: the docstring's example `{example.source.strip()}`"
+            raise LearnerError(text, error.arguments) from None
+        if isinstance(error, NotStarted | Undefined | Rejected):
+            raise error
+        source, kind = example.source.strip(), f"{type(error).__name__}: {error}"
+        raise Rejected(
+            f"the docstring's example `{source}` can't be worked out with what you return ({kind})"
+        )
+
+
+def one_line(text: str) -> str:
+    """Return a printed value on one line.
+
+    >>> one_line("tensor([[1.],\\n        [2.]])")
+    'tensor([[1.], [2.]])'
+    """
+    return " ".join(text.split()) or "nothing"
+
+
+def called_with_tensors(student: Student, exercise: str) -> Callable:
+    """Return the learner's function as an example calls it: with tensors, for tensors."""
+
+    def function(*args: object, **kwargs: object) -> object:
+        return tensors(getattr(student, exercise)(*arrays(list(args)), **arrays(kwargs)))
+
+    return function
+
+
+def arrays(value: object) -> object:
+    """Return a value with NumPy arrays for tensors.
+
+    Raises:
+        TypeError: for an object that is neither plain nor a tensor.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().numpy()
+    if isinstance(value, list | tuple):
+        return type(value)(arrays(item) for item in value)
+    if isinstance(value, dict):
+        return {arrays(key): arrays(item) for key, item in value.items()}
+    if isinstance(value, set):
+        return {arrays(item) for item in value}
+    if not isinstance(value, PLAIN):
+        raise TypeError(f"an example passes a {type(value).__name__}, which is no plain value")
+    return value
+
+
+def tensors(value: object) -> object:
+    """Return a value with tensors for NumPy arrays."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, list | tuple):
+        return type(value)(tensors(item) for item in value)
+    if isinstance(value, dict):
+        return {key: tensors(item) for key, item in value.items()}
+    return value
