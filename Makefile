@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env lab test build check grade bench gpu clean
+.PHONY: help env lab test build check grade bench claims gpu clean
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -30,6 +30,9 @@ grade: env       ## grade a class: make grade LAB=02_attention FROM=submissions 
 
 bench: env       ## one table of speed ratios against peers, each row measured in one run
 	@$(PY) -m tests.bench
+
+claims: env      ## measure the claims over several seeds whose code has changed, and record them
+	@$(PY) -m tests.claims
 
 gpu:             ## run the course and its bench on a CUDA GPU; what is installed must do
 	@$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m tests.gpu
