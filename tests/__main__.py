@@ -38,7 +38,8 @@ def notebooks(*folders: str) -> list[str]:
 def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     """Return the name and the command of each stage."""
     python = [sys.executable, "-m"]
-    parallel = ["-q", "--durations=10", "--durations-min=5", "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
+    parallel = ["-q", "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
+    parallel += ["--durations=10", "--durations-min=3"]  # what to make cheaper
     nbval = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg"]
     nbval += ["--nbval-cell-timeout=300", "-p", "no:cacheprovider", *parallel]
     marks = ["-m", "not pinned"] if unpinned else []

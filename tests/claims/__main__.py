@@ -1,6 +1,7 @@
 """Measure claims at all their seeds and record them: `python -m tests.claims [NAME ...]`.
 
-Without names (`make claims`), those whose record is missing or stale; `--all` measures every one again.
+Without names (`make claims`), those whose record is missing or stale;
+`--all` measures every one again.
 """
 
 from __future__ import annotations
