@@ -25,6 +25,13 @@ from utils.train.scaling import ScalingLaw
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)
 
+EXAMPLES_NOT_TRIED = {  # the checks try the like with plain values
+    "minhash_signature": "its example passes a set",
+    "save_checkpoint": "its example reads the file with the course's load_checkpoint",
+    "clip_gradients": "its example looks at a parameter's gradient after the call",
+    "fit_scaling_law": "its example asks the result for a method",
+}
+
 HINTS = {
     "minhash_signature": (
         "One place of the signature is a minimum: give each item its number under one numbering, "

@@ -19,6 +19,12 @@ from utils.model.decoder import Decoder
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)
+
+EXAMPLES_NOT_TRIED = {  # the checks try the like with plain values
+    "update_cache": "its example looks at a buffer after the call",
+    "generate_batch": "its example passes a model",
+    "speculative_decode": "its example passes functions as models",
+}
 N_DRAWS = 20_000
 
 HINTS = {
