@@ -23,6 +23,7 @@ from utils.labs.quiz import ask
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.runtime import TIERS, describe, start
 from utils.text.corpora import world_corpus
 from utils.tokens.batches import block_batches, pack_documents
@@ -162,7 +163,7 @@ pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
 # %%
 start_lab("practice")
 documents = pretraining_documents(world, 2_000, seed=0)
-my_guess = 10  # documents that mention the first person; change it to yours
+my_guess = None  # documents that mention the first person: your number
 print(f"{len(documents):,} documents about {len(world.facts)} entities")
 print("the first person:", world.people[0])
 
@@ -221,9 +222,7 @@ check("count_mentions")
 
 # %%
 mentions = {name: count_mentions(documents, name) for name in world.people}
-print(
-    f"{world.people[0]}: you guessed {my_guess}, it is {mentions[world.people[0]]}"
-)
+compare(my_guess, mentions[world.people[0]], "{}", of=world.people[0])
 low, high = min(mentions.values()), max(mentions.values())
 plots.bars(
     dict(sorted(mentions.items(), key=lambda item: item[1])[::3]),
@@ -272,11 +271,7 @@ print(f"{sum(p.numel() for p in model.parameters()):,} parameters, all random")
 # documents.
 #
 # Afterwards it gets fifty questions about people and drugs, in words that it has
-# met. How many will it answer truly? And if you read its answers, will you see
-# which ones are false?
-
-# %%
-my_guess_right = 10  # of 50; change it to yours
+# met. Read its answers: will you see which ones are false?
 
 # %% tags=["nbval-ignore-output"]
 records = train(
@@ -302,13 +297,17 @@ for question, reply in list(zip(asked, replies, strict=True))[:6]:
     print(f"{question.prompt}\n    {reply}")
 
 # %% [markdown]
-# Decide for each: true or made up? Then let the judge tell.
+# Decide for each: true or made up? How many of the fifty are true? Then let the
+# judge tell.
 
-# %% tags=["nbval-ignore-output"]
+# %%
+my_guess_right = None  # of 50: your number
+
+# %% tags=["nbval-ignore-output", "reveals"]
 verdicts = [judge(world, q, a) for q, a in zip(asked, replies, strict=True)]
 n_right = sum(v.correct for v in verdicts)
 print("first six:", ["true" if v.correct else "false" for v in verdicts[:6]])
-print(f"true: you guessed {my_guess_right}, it is {n_right} of 50")
+compare(my_guess_right, n_right, "{} of 50", of="true")
 print(f"made up: {sum(v.hallucinated for v in verdicts)} of 50")
 n_named = sum(q.entity in a for q, a in zip(asked, replies, strict=True))
 print(f"about the one who was asked for: {n_named} of 50")

@@ -26,6 +26,7 @@ from utils.evaluate.metrics import bits_per_byte
 from utils.labs.quiz import ask
 from utils.report import plots
 from utils.report.claims import Claims
+from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import start
@@ -81,11 +82,11 @@ print(f"Hindi:   {len(CARD['Hindi'])} characters, ? tokens")
 # wrong guess is worth more here than none.
 
 # %%
-my_guess = 50  # tokens of the Hindi card; change it to yours
+my_guess = None  # tokens of the Hindi card: your number
 
-# %%
+# %% tags=["reveals"]
 cost = {name: len(clinic.encode(text)) for name, text in CARD.items()}
-print(f"Hindi: you guessed {my_guess}, measured {cost['Hindi']}")
+compare(my_guess, cost["Hindi"], "{} tokens", of="Hindi card")
 dearest = cost["Hindi"] / cost["English"]
 plots.bars(
     dict(sorted(cost.items(), key=lambda item: item[1])),

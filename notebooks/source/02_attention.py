@@ -27,6 +27,7 @@ from utils.model.attention import causal_mask, scaled_dot_product_attention
 from utils.model.decoder import Decoder
 from utils.report import plots
 from utils.report.claims import Claims
+from utils.report.guesses import compare
 from utils.report.memory import peak_bytes
 from utils.report.show import show
 from utils.report.widgets import attention_explorer
@@ -52,10 +53,9 @@ tier = start(seed=0)
 # A transformer divides the scores by the square root of the vectors' width
 # before it takes shares. Leave that division out, at width 64. How many of the
 # 64 tokens does it look at, effectively? (If it looks at $n$ tokens with equal
-# shares and at no others, the answer is $n$.) Put down a guess.
+# shares and at no others, the answer is $n$.)
 
 # %%
-my_guess = 30  # tokens, between 1 and 64; change it to yours
 claims = Claims()
 
 
@@ -76,15 +76,19 @@ def effective_number(weights):
 # -log(share). Its exponential is a number of tokens: 64 for equal shares, 1 if one
 # token has everything. Here are 500 queries, each with 64 keys of its own. The string
 # `"nk,nsk->ns"` names the axes for `torch.einsum`: multiply along those with the same
-# letter, and sum over the letter that is missing on the right, here `k`.
+# letter, and sum over the letter that is missing on the right, here `k`. Put down
+# your guess first.
 
 # %%
+my_guess = None  # tokens, between 1 and 64: your number
+
+# %% tags=["reveals"]
 q, k = random_vectors(500, 64), random_vectors(500, 64, 64, seed=1)
 scores = torch.einsum("nk,nsk->ns", q, k)  # (500 queries, 64 keys)
 divided = effective_number((scores / math.sqrt(64)).softmax(-1))
 undivided = effective_number(scores.softmax(-1))
-print(f"you guessed {my_guess}")
-print(f"without the division {undivided:.1f}, with it {divided:.0f}")
+compare(my_guess, undivided, "{:.1f} tokens", of="without the division")
+print(f"with the division: {divided:.0f} tokens")
 
 # %% [markdown]
 # Two of sixty-four, and which two is chance. These vectors have entries of variance

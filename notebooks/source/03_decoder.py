@@ -32,6 +32,7 @@ from utils.model.norm import rms_norm
 from utils.model.rotary import rope_table
 from utils.report import plots
 from utils.report.claims import Claims
+from utils.report.guesses import compare
 from utils.report.show import show
 from utils.runtime import generator, start
 from utils.zoo.load import load_base
@@ -48,9 +49,9 @@ claims = Claims()
 # belongs to attention? Put down a guess.
 
 # %%
-my_guess = 0.5  # between 0 and 1; change it to yours
+my_guess = None  # between 0 and 1: your number
 
-# %%
+# %% tags=["reveals"]
 shape = sizes_of(LLAMA_8B)
 d_model, n_layers = shape["d_model"], shape["n_layers"]
 n_heads = shape["n_heads"] + shape["n_kv_heads"]
@@ -61,7 +62,7 @@ parts = {
     "norms": (2 * n_layers + 1) * d_model,
 }
 total = sum(parts.values())
-print(f"you guessed {my_guess:.0%}, it is {parts['attention'] / total:.0%}")
+compare(my_guess, parts["attention"] / total, "{:.0%}")
 
 # %%
 plots.bars(

@@ -16,6 +16,7 @@ import torch
 
 from utils.report import plots
 from utils.report.claims import Claims
+from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import generator, start
@@ -34,9 +35,6 @@ claims = Claims()
 # wrong encoding. And forty of them hold something worse, of which later. What
 # share of the pages will be left when everything is gone that spoils a model?
 
-# %%
-my_share = 0.9  # of the pages; change it to yours
-
 # %% tags=["nbval-ignore-output"]
 from utils.text.corpora import python_reference, world_corpus
 from utils.text.raw import make_pages, raw_crawl
@@ -52,14 +50,17 @@ print(repr(crawl[3].text[:170]))
 # %% [markdown]
 # A **pipeline** is a row of stages, each of which reads what the one before it
 # left, removes something, and can say what and why. Run it first, then look at
-# the stages one by one.
+# the stages one by one. But guess first.
 
 # %%
+my_share = None  # of the pages, between 0 and 1: your number
+
+# %% tags=["reveals"]
 from utils.text.pipeline import run_pipeline, stage_rows
 
 stages = run_pipeline([page.text for page in crawl], [q.prompt for q in asked])
 last = stages[-1]
-print(f"you guessed {my_share:.0%}, left {len(last.kept) / len(crawl):.0%}")
+compare(my_share, len(last.kept) / len(crawl), "{:.0%}", of="pages left")
 plots.bars(
     {stage.name: stage.n_bytes / 1e6 for stage in stages},
     title="Most of what goes was there twice",
@@ -233,9 +234,6 @@ assert twice == 0
 # 72 that stood there once?
 
 # %%
-my_recited = (0.3, 0.1)  # 32 times, once; change them to yours
-
-# %%
 from dataclasses import replace
 
 from utils.evaluate.extraction import extraction_rate, plant, private_notes
@@ -281,6 +279,10 @@ for name, texts in versions.items():
     ]
 
 # %%
+my_often = None  # share recited of those that stood there 32 times
+my_once = None  # and of those that stood there once: your numbers
+
+# %% tags=["reveals"]
 plots.lines(
     {name: (list(groups), rates) for name, rates in recited.items()},
     title="What stood there often is known by heart, what stood there once is not",
@@ -303,7 +305,8 @@ claims.add(
     bar="5 times",
     holds=often >= 5 * most,
 )
-print(f"you guessed {my_recited}, it is about {often:.1f} and {once:.1f}")
+compare(my_often, often, "{:.1f}", of="32 copies")
+compare(my_once, once, "{:.1f}", of="one copy")
 
 # %% [markdown]
 # *Figure 4. Share of notes that the model recites over how often they stood in the
@@ -999,9 +1002,9 @@ assert [n for _, n in best_sizes] == sorted(n for _, n in best_sizes)
 # percent will the prediction be off?
 
 # %%
-my_error = 10.0  # percent; change it to yours
+my_error = None  # percent: your number
 
-# %%
+# %% tags=["reveals"]
 largest = max(run["n_parameters"] for run in sweep)
 rows, errors = [], []
 for seed in (0, 1, 2):
@@ -1022,7 +1025,7 @@ for seed in (0, 1, 2):
     row = [seed, f"{predicted:.2f}", f"{held_out['loss']:.2f}"]
     rows.append([*row, f"{errors[-1]:+.1f} %"])
 print(text_table(["seed", "predicted", "measured", "off"], rows))
-print(f"you guessed {my_error:g} %, at worst {max(map(abs, errors)):.1f} %")
+compare(my_error, max(map(abs, errors)), "{:.1f} %", of="off at worst")
 claims.add(
     "law fitted on smaller sizes: loss of the largest, three seeds",
     measured=f"at most {max(map(abs, errors)):.1f} % off",
@@ -1110,14 +1113,14 @@ assert abs(measured - recorded) < 0.03
 # base model needs, which has read of drugs, rooms and contracts:
 
 # %%
-my_bits = 4.0  # bits per byte; change it to yours
+my_bits = None  # bits per byte: your number
 
-# %%
+# %% tags=["reveals"]
 topics = python_reference()
 unseen = topics[::10]
 seen = [topic for k, topic in enumerate(topics) if k % 10]
 before = text_bits_per_byte(base, tokenizer, unseen)
-print(f"you guessed {my_bits}, it is about {before:.0f}")
+compare(my_bits, before, "{:.0f} bits per byte")
 
 # %% [markdown]
 # More than if it had said nothing: the base is sure of things that don't happen

@@ -18,6 +18,7 @@ from utils.model.generate import generate, generate_batch
 from utils.model.sampling import sample_next_token
 from utils.report import plots
 from utils.report.claims import Claims
+from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.widgets import draw_sampling, sampling_explorer
 from utils.runtime import generator, start
@@ -40,12 +41,12 @@ model, tokenizer = load_base()
 # model in all, for each token of the text? Guess.
 
 # %%
-my_guess = 5  # times that a token is read, on average; change it to yours
+my_guess = None  # times that a token is read, on average: your number
 
-# %%
+# %% tags=["reveals"]
 reading_all = sum(range(16, 16 + 256))
 print(f"{reading_all:,} tokens are read to write 256")
-print(f"you guessed {my_guess}, it is {reading_all / (16 + 255):.0f}")
+compare(my_guess, reading_all / (16 + 255), "{:.0f} times")
 
 # %% [markdown]
 # All but one part in 136 of that work was done before. The second half of this
@@ -293,9 +294,9 @@ assert len(kept_by_hand(places["sure"], 2.5, "min_p", 0.1)) < 5
 # true any more. Before you run it: which of the three saves most?
 
 # %%
-my_choice = "top-p"  # top-k, top-p or min-p; change it to yours
+my_choice = None  # "top-k", "top-p" or "min-p"
 
-# %%
+# %% tags=["reveals"]
 filters = {
     "none": {},
     "top-k, 5": {"top_k": 5},
@@ -315,7 +316,7 @@ plots.grouped_bars(
 )
 plt.show()
 saved = {name: shares["T = 2.5"] for name, shares in hot.items()}
-print(f"you chose {my_choice}, best is {max(saved, key=saved.get)}")
+compare(my_choice, max(saved, key=saved.get), "{}")
 assert saved["min-p, 0.1"] > saved["top-k, 5"] > saved["top-p, 0.9"]
 
 # %% [markdown]
@@ -443,9 +444,6 @@ assert torch.equal(by_hand, write_with_cache(model, nothing, 90))
 # tokens? (136 is what is saved in tokens. A pass over one token is not that much
 # cheaper than a pass over 200, so expect less.)
 
-# %%
-my_factor = 50  # change it to yours
-
 # %% tags=["nbval-ignore-output"]
 import time
 from dataclasses import replace
@@ -469,14 +467,17 @@ def seconds(write, *arguments):
     return min(found)
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
+my_factor = None  # times as fast at 256 tokens: your number
+
+# %% tags=["nbval-ignore-output", "reveals"]
 lengths = [32, 64, 128, 256]
 without, with_cache = (
     [seconds(write, long, prompt, n) for n in lengths]
     for write in (greedy_by_hand, write_with_cache)
 )
 factor = without[-1] / with_cache[-1]
-print(f"factor at 256 tokens: you guessed {my_factor}, it is {factor:.0f}")
+compare(my_factor, factor, "{:.0f} times", of="at 256 tokens")
 print(
     f"utils' generate: {without[-1] / seconds(generate, long, prompt, 256):.0f}"
 )
@@ -515,9 +516,9 @@ claims.add(
 # tokens hold in a model of 70 billion weights?
 
 # %%
-my_gigabytes = 1.0  # change it to yours
+my_gigabytes = None  # your number
 
-# %%
+# %% tags=["reveals"]
 from utils.model.accounting import LLAMA_70B, cache_bytes
 
 ours = KVCache(model.config, batch_size=1, capacity=128)
@@ -529,7 +530,7 @@ assert weighed == cache_bytes(shape, 128, bytes_each=4)
 print(f"the base model's cache of 128 tokens: {weighed:,} bytes")
 chat = cache_bytes(LLAMA_70B, 128_000) / 1e9
 alone = cache_bytes(replace(LLAMA_70B, n_kv_heads=64), 128_000) / 1e9
-print(f"you guessed {my_gigabytes} GB, it is {chat:.0f} GB")
+compare(my_gigabytes, chat, "{:.0f} GB")
 print(f"with 64 key-value heads instead of 8: {alone:.0f} GB")
 
 # %% [markdown]
@@ -748,9 +749,6 @@ claims.add(
 # of five at most?
 
 # %%
-my_yield = 1.2  # tokens a pass; change it to yours
-
-# %%
 from collections import Counter, defaultdict
 
 documents = tokenizer.encode_batch(world_corpus(20_000, seed=5))
@@ -827,9 +825,12 @@ yields = {
 }
 
 # %% [markdown]
-# Each kind of text at two temperatures:
+# Each kind of text at two temperatures. Your guess first:
 
 # %%
+my_yield = None  # tokens a pass, for stories: your number
+
+# %% tags=["reveals"]
 plots.grouped_bars(
     yields,
     title="A draft saves passes where text is a formula, not where it is news",
@@ -839,7 +840,7 @@ plots.grouped_bars(
 plt.show()
 least = {kind: min(both.values()) for kind, both in yields.items()}
 story = least["tell a story"]
-print(f"you guessed {my_yield}; for stories it is over {int(story)}")
+compare(my_yield, story, "{:.0f} tokens a pass", of="stories")
 assert story > 2 > 1.3 > least["copy a code"]
 claims.add(
     "tokens for each pass of the target, stories, drafted by a table",

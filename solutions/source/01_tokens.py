@@ -22,6 +22,7 @@ import matplotlib.pyplot as plt
 
 from utils.labs.api import check, done, hint, start_lab
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.report.tables import text_table
 from utils.runtime import start
 from utils.text.corpora import python_reference
@@ -182,7 +183,7 @@ print(f"{len(pages)} pages, {sum(map(len, ids)):,} tokens, all came back")
 # this text cost?
 
 # %%
-my_guess = 0.5  # tokens per byte; change it to yours
+my_guess = None  # tokens per byte: your number
 
 
 # %% tags=["needs:train_bpe,encode,bits_per_byte", "nbval-ignore-output"]
@@ -203,7 +204,7 @@ theirs = bpe.train_bpe(read_words, 2048)
 results = [measure(mine[: size - 256], encode) for size in sizes]
 references = [measure(theirs[: size - 256], bpe.encode) for size in sizes]
 assert results == references
-print(f"you guessed {my_guess}, measured {results[-1][0]:.2f}")
+compare(my_guess, results[-1][0], "{:.2f} tokens per byte")
 
 # %% [markdown]
 # And the whole curve:

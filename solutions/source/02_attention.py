@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from utils.labs.api import check, done, hint, start_lab
 from utils.model.rotary import rope_table
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.report.memory import peak_bytes
 from utils.runtime import generator, start
 from utils.zoo.load import load_base
@@ -48,11 +49,11 @@ tier = start(seed=0)
 # about what share of a table of 1,000 by 1,000?
 
 # %%
-my_guess = 0.9  # share of True in the mask; change it to yours
+my_guess = None  # share of True in the mask, from 0 to 1: your number
 
 # %% tags=["needs:causal_mask"]
 share = causal_mask(1000).float().mean().item()
-print(f"you guessed {my_guess:.0%}, measured {share:.0%}")
+compare(my_guess, share, "{:.0%}")
 
 # %% [markdown]
 # Half of the table is computed for nothing. Kernels that skip hidden blocks save

@@ -21,6 +21,7 @@ from utils.labs.api import check, done, hint, start_lab
 from utils.model.accounting import LLAMA_8B, MODELS, sizes_of
 from utils.model.attention import multi_head_attention
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.runtime import generator, start
 from utils.zoo.load import load_base
 
@@ -45,7 +46,7 @@ tier = start(seed=0)
 # norm. By what factor does the stream grow from the first layer to the last?
 
 # %%
-my_guess = 2.0  # times; change it to yours
+my_guess = None  # times: your number
 
 # %% tags=["needs:rms_norm"]
 from utils.model.lens import residual_streams
@@ -57,7 +58,7 @@ with torch.inference_mode():
 sizes = streams.square().mean((1, 2)).sqrt()
 ones = torch.ones(streams.shape[-1])
 after = rms_norm(streams, ones).square().mean((1, 2)).sqrt()
-print(f"you guessed {my_guess}, measured {sizes[-1] / sizes[0]:.1f}")
+compare(my_guess, (sizes[-1] / sizes[0]).item(), "{:.1f} times")
 print("before:", " ".join(f"{size:.2f}" for size in sizes))
 print("after: ", " ".join(f"{size:.2f}" for size in after))
 
@@ -186,7 +187,7 @@ for name, shape in MODELS.items():
 # comparing tokens than on its weights? Put down a guess.
 
 # %%
-my_length = 4096  # tokens; change it to yours
+my_length = None  # tokens: your number
 
 # %% tags=["needs:count_flops"]
 shape = sizes_of(LLAMA_8B)
@@ -199,7 +200,7 @@ weights_alone = count_flops(**shape, batch_size=1, n_tokens=1) / 1e9
 even = next(
     n for n, f in zip(lengths, per_token, strict=True) if f > 2 * weights_alone
 )
-print(f"you guessed {my_length:,}; at {even:,} tokens, the first such power")
+compare(my_length, even, "{:,} tokens", of="the first power of two")
 plots.lines(
     {
         "all": (lengths, per_token),

@@ -33,6 +33,7 @@ from utils.labs.api import check, done, hint, start_lab
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.report.tables import text_table
 from utils.runtime import generator, start
 from utils.text.corpora import python_reference, world_corpus
@@ -88,7 +89,7 @@ tier = start(seed=0)
 # replaced, what share of all shingles do both pages still hold?
 
 # %%
-my_share_left = 0.5  # change it to yours
+my_share_left = None  # your number
 
 # %% tags=["needs:minhash_signature"]
 words = [f"word{k}" for k in range(120)]
@@ -100,8 +101,8 @@ for n_changed in (0, 6, 24, 60):
     one, two = (minhash_signature(items) for items in sets)
     agreeing = sum(a == b for a, b in zip(one, two, strict=True)) / 64
     rows.append([n_changed, f"{jaccard(*sets):.2f}", f"{agreeing:.2f}"])
+compare(my_share_left, float(rows[1][1]), "{:.2f}", of="six words replaced")
 print(text_table(["words replaced", "exact", "by your signatures"], rows))
-print(f"you guessed {my_share_left} for six words")
 
 # %% [markdown]
 # Ten of 116 runs go and ten others come, so both pages together hold 126, of which
@@ -166,7 +167,7 @@ for i, j in pairs[:2]:
 # document were padded to the longest, what share of all places would hold a token?
 
 # %%
-my_share = 0.5  # change it to yours
+my_share = None  # between 0 and 1: your number
 
 # %% tags=["needs:pack_sequences"]
 base, tokenizer = load_base()
@@ -175,7 +176,7 @@ token_ids, positions = pack_sequences(documents, 64, tokenizer.end_id)
 lengths = [len(document) + 1 for document in documents]
 share = sum(lengths) / (len(lengths) * max(lengths))
 print(f"{tuple(token_ids.shape)} ids in full rows")
-print(f"you guessed {my_share:.0%}; padded, it would be {share:.0%}")
+compare(my_share, share, "{:.0%}", of="padded")
 
 # %% [markdown]
 # ## 4. The loss
@@ -262,9 +263,6 @@ def world_rows():
 # How far apart will your losses and torch's be at most, over 60 steps? (Plain
 # descent has the best of six rates from 0.05 to 1.)
 
-# %%
-my_gap = 0.1  # nats; change it to yours
-
 
 # %% tags=["needs:adamw_step", "nbval-ignore-output"]
 def losses_with(make_update):
@@ -314,6 +312,9 @@ by_name = {
 }
 losses_by = {name: losses_with(update) for name, update in by_name.items()}
 
+# %%
+my_gap = None  # nats: your number
+
 # %% tags=["needs:adamw_step"]
 gap = max(
     abs(a - b)
@@ -328,7 +329,7 @@ plots.lines(
     ylabel="loss (nats per token)",
 )
 plt.show()
-print(f"you guessed {my_gap}, at most 0.001 apart: {gap < 1e-3}")
+compare(my_gap, math.ceil(1e4 * gap) / 1e4, "at most {} nats")
 
 # %% [markdown]
 # *Figure 2. Three falling lines from nearly seven. Your losses and torch's lie on
@@ -349,9 +350,6 @@ print(f"you guessed {my_gap}, at most 0.001 apart: {gap < 1e-3}")
 # the optimizer's rate by what the schedule returns, so `peak` is 1 here. What part
 # of the peak is the rate at step 65, half way down from step 10 to step 120?
 
-# %%
-my_part = 0.5  # change it to yours
-
 # %% tags=["needs:learning_rate", "nbval-ignore-output"]
 model = small_model()
 record = train(
@@ -365,6 +363,9 @@ record = train(
     ),
 )
 
+# %%
+my_part = None  # of the peak: your number
+
 # %% tags=["needs:learning_rate"]
 rates = [row["learning_rate"] for row in record]
 plots.lines(
@@ -374,7 +375,7 @@ plots.lines(
     ylabel="learning rate",
 )
 plt.show()
-print(f"you guessed {my_part}, it is {rates[65] / 4e-3:.2f}")
+compare(my_part, rates[65] / 4e-3, "{:.2f}")
 
 # %% [markdown]
 # *Figure 3. A line that rises steeply to 0.004, falls along a cosine to a tenth of
@@ -396,7 +397,7 @@ print(f"you guessed {my_part}, it is {rates[65] / 4e-3:.2f}")
 # be more than 1 away from its place? Each step takes back a tenth of the distance.
 
 # %%
-my_steps = 5  # change it to yours
+my_steps = None  # your number
 
 # %% tags=["needs:clip_gradients"]
 paths = {}
@@ -415,7 +416,8 @@ for name, max_norm in (("clipped", 1.0), ("not clipped", math.inf)):
         place.append((weight - 1).norm().item())  # it belongs at 1
     paths[name] = (range(80), place)
 away = [sum(x > 1 for x in place[30:]) for _, place in paths.values()]
-print(f"you guessed {my_steps}; not clipped {away[1]}, clipped {away[0]}")
+compare(my_steps, away[1], "{} steps", of="not clipped")
+print(f"clipped: {away[0]} steps")
 plots.lines(
     paths,
     title="One bad batch throws the weight far off, unless it is clipped",
@@ -463,9 +465,6 @@ plt.show()
 # go? Before you run it: how many of the 20 later losses will be equal, to the last
 # bit?
 
-# %%
-my_equal = 10  # of 20; change it to yours
-
 # %% tags=["needs:save_checkpoint,load_checkpoint", "nbval-ignore-output"]
 
 
@@ -503,11 +502,14 @@ rest = train(
     model, lambda s: world_rows()(s + info["step"]), course_loss, optimizer, 20
 )
 
+# %%
+my_equal = None  # of 20: your number
+
 # %% tags=["needs:save_checkpoint,load_checkpoint"]
 equal = sum(
     a["loss"] == b["loss"] for a, b in zip(whole[20:], rest, strict=True)
 )
-print(f"you guessed {my_equal}, equal to the last bit: {equal} of 20")
+compare(my_equal, equal, "{} of 20", of="equal to the last bit")
 
 # %% [markdown]
 # ## 10. The law
@@ -531,7 +533,7 @@ print(f"you guessed {my_equal}, equal to the last bit: {equal} of 20")
 # Put down by how much the worst of its predictions will be off.
 
 # %%
-my_error = 10.0  # percent; change it to yours
+my_error = None  # percent: your number
 
 # %% tags=["needs:fit_scaling_law"]
 runs = [run for run in load_sweep() if run["seed"] == 1]
@@ -547,7 +549,7 @@ for run in runs:
         row = [f"{run['n_parameters']:,}", f"{run['n_tokens']:,}"]
         rows.append([*row, f"{forecast:.2f}", f"{run['loss']:.2f}"])
 print(text_table(["weights", "tokens", "forecast", "measured"], rows))
-print(f"you guessed {my_error:g} %; all within 5 %: {max(errors) < 0.05}")
+compare(my_error, 100 * max(errors), "{:.0f} %", of="off at worst")
 
 # %% [markdown]
 # ## 11. Written answer (3 points)

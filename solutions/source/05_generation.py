@@ -30,6 +30,7 @@ from utils.model.generate import generate
 from utils.model.sampling import check_settings
 from utils.model.speculative import Model, Speculation, probabilities
 from utils.report import plots
+from utils.report.guesses import compare
 from utils.report.tables import text_table
 from utils.runtime import generator, start
 from utils.text.corpora import world_corpus
@@ -66,7 +67,7 @@ corpus = world_corpus(4000, seed=3)
 # that its training text does not have, and which filter helps most?
 
 # %%
-my_share = 0.3  # of words, at temperature 1.5; change it to yours
+my_share = None  # of words, at temperature 1.5: your number
 
 # %% tags=["needs:sample_next_token"]
 SMALL_WORD = re.compile(r"\b[a-z]+\b")  # without names, which may be new
@@ -101,7 +102,7 @@ for settings in (
     new_words[name] = sum(word not in known for word in words) / len(words)
     first = " ".join(texts[0].split())[:34]
     rows.append((name, len(set(texts)), f"{new_words[name]:.2f}", first))
-print(f"you guessed {my_share}, measured {new_words['temperature 1.5']:.2f}")
+compare(my_share, new_words["temperature 1.5"], "{:.2f}")
 print(text_table(("settings", "different", "new words", "first text"), rows))
 
 # %% [markdown]
@@ -127,7 +128,7 @@ print(text_table(("settings", "different", "new words", "first text"), rows))
 # times as many tokens go through the model without a cache?
 
 # %%
-my_ratio = 5.0  # times; change it to yours
+my_ratio = None  # times: your number
 
 
 # %% tags=["needs:update_cache"]
@@ -150,7 +151,7 @@ with torch.inference_mode():
         n_with, n_without = n_with + new.shape[1], n_without + ids.shape[1]
         gaps.append((cached - plain).abs().max().item())
         ids = torch.cat([ids, cached.argmax(-1, keepdim=True)], dim=1)
-print(f"you guessed {my_ratio}, counted {n_without / n_with:.1f}")
+compare(my_ratio, n_without / n_with, "{:.1f} times")
 print(f"tokens read: {n_with} with the cache, {n_without} without")
 print(f"the largest difference of logits is below 1e-4: {max(gaps) < 1e-4}")
 print(f"the cache takes {cache.n_bytes:,} bytes")
@@ -179,7 +180,8 @@ print(f"the cache takes {cache.n_bytes:,} bytes")
 # how many where it stands on the right?
 
 # %%
-my_visible, my_right = 0.8, 0.8  # shares of right answers; change them to yours
+my_visible = None  # share of right answers with visible padding
+my_right = None  # and with padding on the right: your numbers
 
 # %% tags=["needs:generate_batch"]
 world = build_world()
@@ -203,8 +205,8 @@ mine = accuracy(generate_batch(base, prompts, 32, **ids))
 visible = accuracy(generate(base, on_left, 32)[:, T:].tolist())
 right = accuracy(generate(base, on_right, 32)[:, T:].tolist())
 print(f"your function:        {mine:.2f}")
-print(f"padding visible:      {visible:.2f}, you guessed {my_visible}")
-print(f"padding on the right: {right:.2f}, you guessed {my_right}")
+compare(my_visible, visible, "{:.2f}", of="padding visible")
+compare(my_right, right, "{:.2f}", of="padding on the right")
 
 # %% [markdown]
 # Nothing crashed, and no warning came: a team that only looks at whether text
@@ -232,7 +234,7 @@ print(f"padding on the right: {right:.2f}, you guessed {my_right}")
 # many tokens does the base model write per pass with it, at best?
 
 # %%
-my_tokens = 1.2  # tokens per pass of the base model; change it to yours
+my_tokens = None  # tokens per pass of the base model: your number
 
 # %% tags=["needs:speculative_decode"]
 V = base.config.vocab_size
@@ -264,7 +266,7 @@ with torch.inference_mode():
     sizes = [1, 2, 4, 8]
     greedy = [tokens_per_pass(n, 0.0) for n in sizes]
     drawn = [tokens_per_pass(n, 1.0) for n in sizes]
-print(f"you guessed {my_tokens}, measured {max(greedy + drawn):.1f}")
+compare(my_tokens, max(greedy + drawn), "{:.1f} tokens a pass")
 plots.lines(
     {"temperature 0": (sizes, greedy), "temperature 1": (sizes, drawn)},
     title="Even a table of pairs saves up to half of the passes",
@@ -305,7 +307,7 @@ print(f"passes: {told.n_target_passes} in place of 40")
 # By how many percent does its perplexity rise?
 
 # %%
-my_rise = 2.0  # percent; change it to yours
+my_rise = None  # percent: your number
 
 
 # %% tags=["needs:quantize_int8"]
@@ -344,7 +346,7 @@ rise = 100 * (perplexity_with(through_int8) / whole - 1)
 matrices = [w for w in base.blocks.parameters() if w.dim() == 2]
 n_bytes = sum(w.numel() + 4 * len(w) for w in matrices)  # codes and scales
 ratio = n_bytes / sum(4 * w.numel() for w in matrices)
-print(f"you guessed {my_rise} %, measured {abs(rise):.1f} %")
+compare(my_rise, abs(rise), "{:.1f} %")
 print(f"bytes of these matrices: {ratio:.2f} of before")
 
 # %% [markdown]

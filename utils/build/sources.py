@@ -17,7 +17,7 @@ import nbformat
 
 BEGIN_CODE, END_CODE = "# BEGIN SOLUTION", "# END SOLUTION"
 BEGIN_TEXT, END_TEXT = "<!-- BEGIN SOLUTION -->", "<!-- END SOLUTION -->"
-PLAIN_TAGS = {"nbval-ignore-output", "raises-exception"}
+PLAIN_TAGS = {"nbval-ignore-output", "raises-exception", "reveals"}
 CELL_START = re.compile(r"^\s*#\s*%%+(?!\S)|^\s*#\s*%%+\[")
 NOTE = {"code": re.compile(r"^\s*#+(.*)$"), "markdown": re.compile(r"^\s*<!-*(.*?)-*>?\s*$")}
 EXERCISE_LIKE = re.compile(
