@@ -27,7 +27,6 @@ from utils.labs.quiz import ask
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.guesses import compare
-from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import start
 from utils.text.corpora import python_reference, world_corpus
@@ -171,12 +170,21 @@ print(fever, "->", bpe.merge_pair(fever, best, 256))
 assert counts[best] == max(by_hand.values())
 
 # %% [markdown]
-# Repeat, and each new id may itself be part of a later pair. The list of pairs,
-# in the order in which they were learned, *is* the tokenizer. The plainest
-# trainer counts everything afresh in each round.
+# Repeat, and each new id may itself be part of a later pair. The second round, by
+# hand: join the winner in every word, count again, look who leads now.
 
 # %%
-show(bpe.train_bpe_by_hand)
+round_two = {bpe.merge_pair(w, best, 256): n for w, n in toy_words.items()}
+print(round_two)
+leaders = Counter(bpe.count_pairs(round_two)).most_common(3)
+print({tuple(map(int, pair)): n for pair, n in leaders})
+
+# %% [markdown]
+# One of the two leaders has the new id in it: `v` with what was `er`. A new id may
+# itself be part of a later pair, and that is how pieces grow. The list of winners,
+# in the order in which they were learned, *is* the tokenizer. The plainest trainer
+# counts everything afresh in each round; `utils` has it as `train_bpe_by_hand`.
+# Five rounds:
 
 # %%
 toy_merges = bpe.train_bpe_by_hand(toy_words, vocab_size=256 + 5)
@@ -256,16 +264,12 @@ plt.show()
 # plain trainer stays flat: it visits all distinct words each time. The words
 # that a merge really changes jump between one and a few hundred.*
 #
-# So keep three things up to date instead of recounting: the count of every
-# pair, the words in which each pair occurs, and a queue with the largest count
-# on top. After a merge, only the changed words take their old pairs out of the
-# counts and put their new ones in. That is `train_bpe`; you write it in the lab.
+# So don't recount: keep what a merge does not change, and mend what it does.
+# That is `train_bpe`; you write it in the lab, where the plan stands too.
 #
-# Both trainers get the same megabyte and stop at a vocabulary of 1,024. By what
-# factor is the second one faster?
-
-# %%
-my_factor = 5  # change it to yours
+# Both trainers get the same megabyte and stop at a vocabulary of 1,024, and the
+# clock runs. It measures this machine on this day, so no claim rests on it; the
+# claim below counts the words that either has to visit.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -283,9 +287,8 @@ def timed(train_merges, words, n_runs):
 
 fast, fast_seconds = timed(bpe.train_bpe, words, n_runs=5)
 slow, slow_seconds = timed(bpe.train_bpe_by_hand, words, n_runs=1)
-speedup = slow_seconds / fast_seconds
 print(f"recount {slow_seconds:.1f} s, update {fast_seconds:.2f} s")
-print(f"factor: you guessed {my_factor}, measured {speedup:.0f}")
+print(f"the second is {slow_seconds / fast_seconds:.0f} times as fast")
 assert fast == slow
 
 # %% [markdown]
@@ -741,7 +744,7 @@ def equal(holds):
 same_merges = all(same["merges"] for same in agreement.values())
 same_ids = all(same["ids"] for same in agreement.values())
 back, n = returned, len(texts)
-fast_enough = speedup >= 20
+fewer = 1 / share
 cheap = "under 0.5" if worst_tie <= 0.5 else "over 0.5"
 claims = Claims()
 for text, measured, bar, holds in [
@@ -749,10 +752,10 @@ for text, measured, bar, holds in [
     ("merges against the oracle", equal(same_merges), "equal", same_merges),
     ("ids against the oracle", equal(same_ids), "equal", same_ids),
     (
-        "speed of train_bpe over recounting, 1 MB, same merges",
-        "over 20" if fast_enough else "under 20",
+        "words that recounting visits over words that a merge changes",
+        "over 20" if fewer >= 20 else f"{fewer:.0f}",
         "at least 20",
-        fast_enough,
+        fewer >= 20,
     ),
     (
         "tokens per byte at home over the mean on text never seen",
