@@ -361,7 +361,13 @@ plt.show()
 # attention: the new token looks at the keys and values of all earlier ones. But
 # those do not change. A causal mask means that token 5 never learns of token 6,
 # so whatever was computed for token 5 stays. Keep its keys and values in a
-# **cache**, and for a new token only that one token goes through the model.
+# **cache**, and for a new token only that one token goes through the model. The
+# field calls the one pass over the prompt **prefill**, and the passes over one token
+# each that follow **decode**.
+#
+# A list to which each token's key and value are appended would do, and copies
+# everything at every token. So buffers of the full length are made once, and each
+# new key and value is written at its place:
 
 # %%
 from utils.model.attention import scaled_dot_product_attention
@@ -438,15 +444,16 @@ def write_with_cache(model, ids, n_new, temperature=0.0, chance=None):
 assert torch.equal(by_hand, write_with_cache(model, nothing, 90))
 
 # %% [markdown]
-# And the time? A fresh model of the base's shape, with a longer context; what it
-# says does not matter here. All on one thread: a product this small is done before
-# a second thread wakes up. A guess first: by what factor is it faster for 256
-# tokens? (136 is what is saved in tokens. A pass over one token is not that much
-# cheaper than a pass over 200, so expect less.)
+# And the work? A fresh model of the base's shape, with a longer context; what it
+# says does not matter here. Count the operations of all its products, with and
+# without, and run the clock beside it. A guess first: by what factor is the work
+# less for 256 tokens? (136 is what is saved in tokens.)
 
 # %% tags=["nbval-ignore-output"]
 import time
 from dataclasses import replace
+
+from torch.utils.flop_counter import FlopCounterMode
 
 from utils.model.decoder import Decoder
 from utils.runtime import one_thread
@@ -467,48 +474,59 @@ def seconds(write, *arguments):
     return min(found)
 
 
-# %%
-my_factor = None  # times as fast at 256 tokens: your number
+def work(write, *arguments):
+    """Return the operations of all products, in billions."""
+    with FlopCounterMode(display=False) as counter:
+        write(*arguments)
+    return counter.get_total_flops() / 1e9
 
-# %% tags=["nbval-ignore-output", "reveals"]
+
+# %%
+my_factor = None  # times less work for 256 tokens: your number
+
+# %% tags=["reveals"]
 lengths = [32, 64, 128, 256]
 without, with_cache = (
-    [seconds(write, long, prompt, n) for n in lengths]
+    [work(write, long, prompt, n) for n in lengths]
     for write in (greedy_by_hand, write_with_cache)
 )
 factor = without[-1] / with_cache[-1]
 compare(my_factor, factor, "{:.0f} times", of="at 256 tokens")
-print(
-    f"utils' generate: {without[-1] / seconds(generate, long, prompt, 256):.0f}"
-)
-
-# %% [markdown]
-# The last line is the course's `generate`. It has the same cache and joins small
-# operations into fewer, since at one token the calls cost more than the arithmetic.
-
-# %%
 plots.lines(
     {
         "from the start each time": (lengths, without),
         "with a cache": (lengths, with_cache),
     },
-    title="With a cache the time grows with the length, not with its square",
+    title="With a cache the work grows with the length, not with its square",
     xlabel="new tokens",
-    ylabel="seconds",
+    ylabel="billions of operations",
     points=True,
 )
 plt.show()
 claims.add(
-    "256 tokens with a cache against without",
-    measured="over 5 times as fast" if factor >= 5 else f"{factor:.1f} times",
-    bar="5 times",
+    "256 tokens with a cache: operations without over operations with",
+    measured="over 5" if factor >= 5 else f"{factor:.1f}",
+    bar="5",
     holds=factor >= 5,
 )
 
 # %% [markdown]
-# *Figure 6. Seconds over the number of new tokens. Without a cache the line bends
-# upwards; with one it rises slowly along the bottom.*
+# *Figure 6. Billions of operations over the number of new tokens. Without a cache
+# the line bends upwards; with one it rises slowly along the bottom.*
 #
+# The clock saves less than the count, since a pass over one token is not that much
+# cheaper than a pass over 200: at one token the calls cost more than the arithmetic.
+# The course's `generate` joins small operations into fewer. All on one thread, since
+# a product this small is done before a second thread wakes up:
+
+# %% tags=["nbval-ignore-output"]
+slow = seconds(greedy_by_hand, long, prompt, 256)
+for name, write in (("by hand", write_with_cache), ("generate", generate)):
+    print(
+        f"{name}: {slow / seconds(write, long, prompt, 256):.0f} times as fast"
+    )
+
+# %% [markdown]
 # Time is bought with memory. Each token needs a key and a value of width `d_head`
 # in every layer and for each key-value head:
 # $2 \cdot n_{layers} \cdot n_{kv} \cdot d_{head}$ numbers, the formula of unit 03.
@@ -544,7 +562,7 @@ print(f"with 64 key-value heads instead of 8: {alone:.0f} GB")
 # together into a **batch**. They have different lengths, and all rows must end at
 # the same place, since that is where the next token comes. So the padding stands
 # on the **left**. Two things must be told to the model: the padding is not to be
-# looked at, and each row counts its positions from its own first token.
+# looked at, and each row counts its **positions** from its own first token.
 
 # %%
 show(generate_batch)
@@ -647,7 +665,9 @@ print("lost without a mask, with the end token: more than one in a hundred")
 # %% [markdown]
 # With a mask it makes no difference which token stands in the gap. Without one,
 # some answers in a hundred are lost without a word, and only a comparison with the
-# same prompts one by one would show it.
+# same prompts one by one would show it. Here the questions are of about one length,
+# so the gaps are short. In the lab one long text is in the batch, every gap is dozens
+# of tokens wide, and most answers are lost: the damage grows with the padding.
 #
 # ## Guess, then check: speculative decoding
 #
@@ -859,27 +879,27 @@ claims.add(
 # tokens; which letter of a code comes next can't. So measure acceptance on *your*
 # texts.
 #
-# And are fewer passes less time? Three hundred tokens of a story, one by one and
-# with the draft, and the cost of a pass over five tokens:
+# And are fewer passes less time? Three stories of 100 tokens, one by one and with
+# the draft, and the cost of a pass over five tokens:
 
 
 # %% tags=["nbval-ignore-output"]
 def with_draft():
-    """Write three texts of 100 tokens by speculation."""
-    for seed in range(3):
+    """Write three stories of 100 tokens by speculation."""
+    for seed, text in enumerate(texts_by_kind["tell a story"][:3]):
         speculative_decode(
             CachedReader(model),
             table_draft,
-            nothing[0],
+            begin(text),
             100,
             generator=generator(seed),
         )
 
 
 def one_by_one():
-    """Write three texts of 100 tokens, a pass for each."""
-    for seed in range(3):
-        write_with_cache(model, nothing, 100, 1.0, generator(seed))
+    """Write three stories of 100 tokens, a pass for each."""
+    for seed, text in enumerate(texts_by_kind["tell a story"][:3]):
+        write_with_cache(model, begin(text)[None], 100, 1.0, generator(seed))
 
 
 print(
@@ -913,9 +933,9 @@ print(f"four proposals of the draft: {seconds(propose) / one:.1f}")
 # target is so small that the proposals take a good part of a pass of it, and the
 # comparisons the rest. Beside a target of billions of weights they cost next to
 # nothing: with 70 billion, Chen et al. wrote 2 to 2.5 times as fast. That holds for
-# one user, where a pass waits for weights to arrive from memory. With many users at
-# once arithmetic is waited for, five tokens cost about five times one, and the gain
-# is gone.
+# one user, where a pass waits for weights to arrive from memory: the **memory
+# bandwidth** is the limit. With many users at once arithmetic is waited for, five
+# tokens cost about five times one, and the gain is gone.
 #
 # ## Weights in one byte
 #
@@ -943,7 +963,12 @@ n_bytes = [
     sum(t.numel() * t.element_size() for t in one.blocks.state_dict().values())
     for one in (model, small)
 ]
-print(f"the blocks: {n_bytes[0] / n_bytes[1]:.1f} times smaller")
+print(
+    f"the blocks: {n_bytes[0] / n_bytes[1]:.1f} times smaller than in float32"
+)
+print(
+    f"than in bfloat16, as large models are kept: {n_bytes[0] / 2 / n_bytes[1]:.1f}"
+)
 claims.add(
     "int8 weights: change of perplexity on unseen text",
     measured="below 0.1 %" if abs(after / before - 1) < 1e-3 else "above 0.1 %",
@@ -952,7 +977,8 @@ claims.add(
 )
 
 # %% [markdown]
-# A quarter of the memory and no visible loss. Why a scale for each row, and not
+# A quarter of the memory of four-byte weights, half of that of two-byte ones, and no
+# visible loss. Why a scale for each row, and not
 # one for the whole matrix? Because of outliers. Make one weight a hundred times as
 # large as the largest, and measure how far the rounding moves a typical weight:
 

@@ -145,9 +145,10 @@ def draw_sampling(
     axes.set(ylabel="share", ylim=(0, None))
     axes.legend(frameon=False)
     kept = int((shares > 0).sum())
-    first = visible_names([names[int(drawn[0])]])[0]
+    most = float(shares.max())
     axes.set_title(
-        f"{kept} of {len(names):,} tokens are ever drawn; the first is {first!r}", loc="left"
+        f"{kept} of {len(names):,} tokens are ever drawn, the most frequent {most:.0%} of the time",
+        loc="left",
     )
     return figure
 
