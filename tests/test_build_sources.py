@@ -317,3 +317,39 @@ def test_names_of_a_waiting_cell_serve_cells_that_wait_as_long(tmp_path):
     assert len(built(make_course(tmp_path, LAB + later))) == 2
     sooner = '# %% tags=["needs:double"]\nprint(six + 1)\n'
     assert "six is not defined" in faults(make_course(tmp_path, LAB + sooner))
+
+
+RESULT = '\n# %% [markdown] tags=["result"]\n# Twice two is four.\n\n# %% [markdown]\n# ## Next\n'
+
+
+def test_what_an_experiment_shows_is_folded_until_it_is_run(tmp_path):
+    for notebook in built(make_course(tmp_path, lab=LAB + RESULT)):
+        (cell,) = [c for c in notebook.cells if "Twice two is four." in c.source]
+        assert cell.source.startswith("<details><summary>When you have run it")
+        assert cell.source.endswith("\n\n</details>") and not cell.metadata.get("tags")
+        assert "## Next" not in cell.source
+
+
+def test_a_cell_that_reveals_a_number_is_shipped_collapsed(tmp_path):
+    text = '# %% [markdown]\n# # 01\n\n# %% tags=["reveals"]\nprint(4)\n'
+    (lecture,) = built(make_course(tmp_path, lecture=text), LECTURE_PATH)
+    (cell,) = [c for c in lecture.cells if c.source == "print(4)"]
+    assert cell.metadata["jupyter"] == {"outputs_hidden": True}
+
+
+WRITTEN = """
+# %% [markdown]
+# ## Written answer (3 points)
+#
+# Why?
+#
+# <!-- BEGIN SOLUTION -->
+# Because of the third multiple.
+# <!-- END SOLUTION -->
+"""
+
+
+def test_below_a_written_answer_stands_the_cell_that_opens_its_rubric(tmp_path):
+    for notebook in built(make_course(tmp_path, lab=LAB + WRITTEN)):
+        last = notebook.cells[-1]
+        assert last.id == "written-1-check" and last.source.endswith("written_answer(1)")

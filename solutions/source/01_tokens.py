@@ -228,11 +228,12 @@ for k, (name, title) in enumerate(zip(names, titles, strict=True)):
     axes.minorticks_off()
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Two panels over the vocabulary size, 256 to 2048. Left, tokens per byte fall
 # from 1; right, bits per byte fall as well. Black dots of the reference
 # tokenizer lie on your lines.*
-#
+
+# %% [markdown]
 # ## 7. Written answer (3 points)
 #
 # A hospital serves patients in English and in Hindi. Its assistant uses a model

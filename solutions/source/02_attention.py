@@ -55,10 +55,11 @@ my_guess = None  # share of True in the mask, from 0 to 1: your number
 share = causal_mask(1000).float().mean().item()
 compare(my_guess, share, "{:.0%}")
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # Half of the table is computed for nothing. Kernels that skip hidden blocks save
 # almost a factor of two.
-#
+
+# %% [markdown]
 # ## 2. Scaled dot-product attention
 #
 # **Goal**: for each query the average of the values, weighted by the softmax of
@@ -97,10 +98,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 1. A rising line: the share of the best key over the factor, from about
 # a twentieth at small factors to nearly one at large ones.*
-#
+
+# %% [markdown]
 # ## 3. Rotary positions
 #
 # **Goal**: turn each pair of channels of a query or key by the angle of its
@@ -129,10 +131,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 2. The score starts at 64, falls within a few tokens, and goes on
 # falling in small waves.*
-#
+
+# %% [markdown]
 # ## 4. Several heads
 #
 # **Goal**: causal self-attention with several heads, groups of which share keys
@@ -222,10 +225,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 3. A rising line: peak memory over the size of a block. Small blocks
 # need about a megabyte, the largest one dozens.*
-#
+
+# %% [markdown]
 # ## 6. Written answer (3 points)
 #
 # A colleague shows you a new model. After a day of training its loss is 0.02

@@ -93,10 +93,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 1. Two lines. The ReLU is zero to the left of zero and the diagonal to
 # the right. silu follows it smoothly and falls a little below zero on the left.*
-#
+
+# %% [markdown]
 # ## 3. The block
 #
 # **Goal**: one layer of the decoder: attention and feed-forward part, each with
@@ -214,10 +215,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 2. A flat line, the operations with weights, and a curve that leaves it
 # at a few thousand tokens and stands at several times its height on the right.*
-#
+
+# %% [markdown]
 # ## 6. Routing
 #
 # **Goal**: for each token the best experts and their shares.
@@ -251,14 +253,15 @@ plots.grouped_bars(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 3. Two bars for each of eight experts. Fresh, each gets about 250
 # tokens. With the head start the first gets almost 900 and the others about 160.*
 #
 # More tokens mean more training, and more training means more tokens: left
 # alone, a router feeds its favourites. That is why `utils/model/experts.py` has
 # a loss that pulls it back to even.
-#
+
+# %% [markdown]
 # ## 7. Written answer (3 points)
 #
 # A team has a machine with 24 GB of memory. It wants to run an 8B model of two

@@ -104,7 +104,7 @@ for n_changed in (0, 6, 24, 60):
 compare(my_share_left, float(rows[1][1]), "{:.2f}", of="six words replaced")
 print(text_table(["words replaced", "exact", "by your signatures"], rows))
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # Ten of 116 runs go and ten others come, so both pages together hold 126, of which
 # 106 are shared. Copies with a small change stay near-copies, as they should.
 
@@ -219,9 +219,10 @@ plt.show()
 print(f"first {my_losses[0]['loss']:.1f}, after 60 steps under 4.5:", end=" ")
 print(sum(r["loss"] for r in my_losses[-10:]) / 10 < 4.5)
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 1. A falling line: loss over 60 steps, from nearly seven to about four.*
-#
+
+# %% [markdown]
 # From here on, the experiments train on rows of the world with the course's own
 # loss, so that they run whether or not you solved what stands above.
 
@@ -331,10 +332,11 @@ plots.lines(
 plt.show()
 compare(my_gap, math.ceil(1e4 * gap) / 1e4, "at most {} nats")
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 2. Three falling lines from nearly seven. Your losses and torch's lie on
 # one another and end more than a nat below plain descent.*
-#
+
+# %% [markdown]
 # ## 6. The learning rate
 #
 # **Goal**: warm-up, cosine, floor, as a function of the step alone.
@@ -377,10 +379,11 @@ plots.lines(
 plt.show()
 compare(my_part, rates[65] / 4e-3, "{:.2f}")
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 3. A line that rises steeply to 0.004, falls along a cosine to a tenth of
 # it at step 120, and stays there.*
-#
+
+# %% [markdown]
 # ## 7. Clipping
 #
 # **Goal**: scale all gradients by one factor where their joint norm is too large.
@@ -426,10 +429,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 4. Two lines fall from two to nearly zero. At step 30 one leaps to about
 # forty and needs about as many steps to come back; the clipped one hardly moves.*
-#
+
+# %% [markdown]
 # ## 8. Writing a checkpoint
 #
 # **Goal**: tensors and facts into one file that is there whole or not at all.

@@ -105,13 +105,14 @@ for settings in (
 compare(my_share, new_words["temperature 1.5"], "{:.2f}")
 print(text_table(("settings", "different", "new words", "first text"), rows))
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # At temperature 0 all texts are one. At 1.5 they differ, and about one word in
 # fourteen exists nowhere: a tail of a thousand unlikely tokens is hit now and
 # then, and one hit spoils a word. Filters cut that tail, and the texts still
 # differ. They have their own ways to find where the tail begins: a number of
 # tokens, a sum of shares, or a share of the best.
-#
+
+# %% [markdown]
 # ## 2. The cache
 #
 # **Goal**: write new keys and values behind those that are held, and return
@@ -208,12 +209,13 @@ print(f"your function:        {mine:.2f}")
 compare(my_visible, visible, "{:.2f}", of="padding visible")
 compare(my_right, right, "{:.2f}", of="padding on the right")
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # Nothing crashed, and no warning came: a team that only looks at whether text
 # comes out would not notice. A comparison of batched with single answers does. The
 # lecture lost only some answers in a hundred this way: there all prompts were about
 # as long, here one long text puts dozens of padding tokens before each question.
-#
+
+# %% [markdown]
 # ## 4. Guessing ahead
 #
 # **Goal**: let a cheap model propose tokens and the large one check them in one
@@ -278,7 +280,7 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 1. Two lines rise from about one and a half tokens per pass to nearly
 # two at temperature 0 and 1.7 at temperature 1, and flatten: later proposals are
 # reached more and more seldom.*
@@ -372,10 +374,11 @@ plots.lines(
 )
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["result"]
 # *Figure 2. Two falling lines that meet near zero at six bits. At four bits the
 # line of one scale per matrix stands at several times the height of the other.*
-#
+
+# %% [markdown]
 # ## 6. Written answer (3 points)
 #
 # A clinic's assistant answers staff from leaflets, on one GPU, with a model of

@@ -20,7 +20,7 @@ from utils.build.answers import Opened, with_answers, without_answers, wrap
 from utils.build.exercises import Exercise, exercise_of, find_definition, telling_lines
 from utils.build.names import without_magics
 from utils.build.scope import Scope
-from utils.build.sources import BuildError, Cell, Source
+from utils.build.sources import RESULT, BuildError, Cell, Source
 
 FOLDERS = {"lecture": "notebooks", "lab": "labs", "solution": "solutions"}
 REVEALS = "reveals"  # a cell that tells a number asked for above: shipped collapsed
@@ -198,10 +198,10 @@ def add_cell(
     problems = need_problems(source, cell, exercises) + syntax_problems(source, cell, opened)
     if problems:
         raise BuildError(problems)
-    tags = [tag for tag in cell.tags if not tag.startswith("needs:")]
+    tags = [tag for tag in cell.tags if not tag.startswith("needs:") and tag != RESULT]
     anchor = digest(source.unit, cell.kind, cell.text)
     for built, shown in ((lab, opened), (solution, with_answers(cell))):
-        wrapped = wrap(source, cell, shown)
+        wrapped = folded(shown) if RESULT in cell.tags else wrap(source, cell, shown)
         built.add(cell.kind, wrapped.text, wrapped.lines, anchor=anchor, tags=tags)
     if cell.kind == "code":
         scope.check_cell(cell, opened)
@@ -209,6 +209,14 @@ def add_cell(
         add_self_assessment(cell, lab, solution)
     where = f"the answer at {source.path}:{cell.line}"
     return [(line, where) for line in telling(cell.kind, opened.answers)]
+
+
+def folded(shown: Opened) -> Opened:
+    """Return a text that is closed until the reader opens it."""
+    summary = "<details><summary>When you have run it: what it shows</summary>"
+    text = f"{summary}\n\n{shown.text}\n\n</details>"
+    first, last = shown.lines[0], shown.lines[-1]
+    return Opened(text, shown.answers, (first, first, *shown.lines, last, last))
 
 
 def add_self_assessment(cell: Cell, lab: Built, solution: Built) -> None:
