@@ -17,7 +17,9 @@ from utils.labs.board import labs
 from utils.labs.student import LocalStudent
 from utils.runtime import project_root
 
-MARKER = re.compile(r"^# exercise: (\S+) points=(\d+) minutes=(\d+) difficulty=([123])$", re.M)
+MARKER = re.compile(
+    r"^# exercise: (\S+) points=(\d+) minutes=(\d+) difficulty=([123])(?: bonus)?$", re.M
+)
 LABS = labs()
 SEEDS_OF_A_MUTANT = (0, 1, 2)
 

@@ -26,7 +26,7 @@ STAGES = [
     ["grading"],
     ["build"],
     ["zoo"],
-    ["bootstrap", "doctor", "jupyter"],
+    ["bootstrap", "doctor", "jupyter", "units"],
     ["cli"],
 ]
 RANK = {name: k for k, stage in enumerate(STAGES) for name in stage}

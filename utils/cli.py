@@ -19,6 +19,8 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check this machine and say how to mend a fault")
     doctor.add_argument("--hub", action="store_true", help="try to reach the hub as well")
     commands.add_parser("progress", help="show which exercises are done")
+    unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
+    unit.add_argument("number", help="number of the unit, for example 05")
     reset = commands.add_parser("reset", help="make a fresh copy of a lab beside your own")
     reset.add_argument("number", help="number of the lab, for example 01")
     grade = commands.add_parser("grade", help="grade submissions to a lab in a sandbox")
@@ -67,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(progress_text())
         return 0
+    if chosen.command == "unit":
+        from utils.units import unit_text
+
+        return print_or_say(unit_text, chosen.number)
     if chosen.command == "grade":
         from utils.grading.gradebook import grade_and_report
         from utils.grading.sandbox import Limits
@@ -91,8 +97,14 @@ def main(arguments: list[str] | None = None) -> int:
         return export(chosen.lab, chosen.out)
     from utils.jupyter import reset_lab
 
+    told = "A fresh copy: {}; your own copies are as they were."
+    return print_or_say(lambda number: told.format(reset_lab(number)), chosen.number)
+
+
+def print_or_say(page, number: str) -> int:
+    """Print a page about a number; say what there is instead where there is none."""
     try:
-        print(f"A fresh copy: {reset_lab(chosen.number)}; your own copies are as they were.")
+        print(page(number))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from utils.build.sources import EXERCISE_LIKE, BuildError, Cell, Source
 
 MARKER = re.compile(
     r"# exercise: (utils(?:\.[A-Za-z_]\w*)+) points=(\d+) minutes=(\d+) difficulty=([123])"
+    r"( bonus)?"
 )
 EXAMPLE = "# exercise: utils.model.attention.causal_mask points=2 minutes=10 difficulty=1"
 MIN_TOKENS, MIN_LETTERS = 8, 20  # a shorter line of a body says nothing that gives it away
@@ -33,6 +34,7 @@ class Exercise:
     minutes: int
     difficulty: int
     line: int
+    is_bonus: bool = False  # its points count extra, never against
 
     @property
     def name(self) -> str:
@@ -42,9 +44,10 @@ class Exercise:
     def headline(self, number: int) -> str:
         """Return the line of text that stands above the exercise."""
         points = f"{self.points} point{'' if self.points == 1 else 's'}"
+        extra = " · a bonus: it counts extra, and nothing is lost without it"
         return (
             f"**Exercise {number}** · `{self.name}` · {points} · {self.minutes} minutes · "
-            f"difficulty {self.difficulty} of 3"
+            f"difficulty {self.difficulty} of 3{extra if self.is_bonus else ''}"
         )
 
 
@@ -81,7 +84,8 @@ def exercise_of(source: Source, cell: Cell) -> Exercise | None:
         raise BuildError([source.at(line, "an exercise marker stands alone in its cell")])
     if cell.tags:
         raise BuildError([source.at(line, "an exercise cell carries no tags")])
-    return Exercise(found[1], int(found[2]), int(found[3]), int(found[4]), line)
+    numbers = (int(found[k]) for k in (2, 3, 4))
+    return Exercise(found[1], *numbers, line, is_bonus=found[5] is not None)
 
 
 def is_marker_like(kind: str, line: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from utils.labs import checks, progress
 from utils.labs.api import points_of_unit
-from utils.labs.exercises import model_answers
+from utils.labs.exercises import is_bonus, model_answers
 
 
 def labs() -> list[str]:
@@ -25,6 +25,7 @@ class Row:
     earned: int
     points: int
     notes: tuple[str, ...] = ()
+    is_bonus: bool = False
 
     @property
     def remark(self) -> str:
@@ -41,7 +42,9 @@ def rows() -> list[Row]:
         wanted |= {f"written {k}": p for k, (p, _) in enumerate(model_answers(lab), 1)}
         for name, points in wanted.items():
             earned, _, *notes = known.get(lab, {}).get(name, [0, points])
-            found.append(Row(lab, name, min(points, earned), points, tuple(notes)))
+            bonus = is_bonus(lab, name)
+            notes = (*notes, *(["bonus"] if bonus else []))
+            found.append(Row(lab, name, min(points, earned), points, notes, bonus))
     return found
 
 
@@ -50,7 +53,7 @@ def progress_text() -> str:
     lines, everything = [], rows()
     for lab in labs():
         own = [row for row in everything if row.lab == lab]
-        got, points = sum(row.earned for row in own), sum(row.points for row in own)
+        got, points = sum(row.earned for row in own), sum(row.points for row in own if not row.is_bonus)
         lines.append(f"{lab}: {got} of {points} points")
         lines += [
             f"  [{mark(r.earned, r.points)}] {r.name}  {r.earned}/{r.points}{r.remark}" for r in own

@@ -17,6 +17,7 @@ from functools import cache
 from utils.runtime import project_root
 
 MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
+BONUS = re.compile(r"^# exercise: \S+\.(\w+) .* bonus$", re.M)
 SOLUTION = re.compile(r"<!-- BEGIN SOLUTION -->\n(.*?)\n?# <!-- END SOLUTION -->", re.S)
 BEFORE_A_WRITTEN_ANSWER = re.compile(r"^# #+\s.*written answer \((\d+) points?\)", re.I | re.M)
 
@@ -54,6 +55,15 @@ def reference(lab: str, exercise: str) -> object:
         if name == exercise:
             return getattr(importlib.import_module(module), name)
     return None
+
+
+def is_bonus(lab: str, exercise: str) -> bool:
+    """Return whether an exercise counts extra: its points are earned and never missed.
+
+    >>> is_bonus("02_attention", "causal_mask")
+    False
+    """
+    return is_lab(lab) and exercise in BONUS.findall(source_of(lab))
 
 
 def is_lab(lab: str) -> bool:
