@@ -6,41 +6,16 @@ micro-batches is in test_loop.py, that runs killed at random moments go on in te
 
 import subprocess
 import sys
-from functools import lru_cache
 
 import pytest
 import torch
 
+from tests.claims.unit04 import fresh, losses_of
 from tests.test_checkpoints import newest_step, tiny_run
-from utils.model.decoder import Decoder
 from utils.runtime import project_root
-from utils.text.corpora import world_corpus
-from utils.tokens.batches import Batch, block_batches, pack_documents
-from utils.train.loop import train
-from utils.train.losses import cross_entropy
+from utils.tokens.batches import Batch
 from utils.train.scaling import fit_scaling_law, valley
-from utils.zoo.load import load_base
 from utils.zoo.scaling import PLAN, SEEDS, load_sweep, run_point, sweep_record
-
-
-@lru_cache(maxsize=1)
-def base_config_and_stream():
-    """Return the base's shape and tokens of the world's text that the base has not read."""
-    base, tokenizer = load_base()
-    documents = tokenizer.encode_batch(world_corpus(12000, seed=3))
-    return base.config, pack_documents(documents, tokenizer.end_id)
-
-
-def fresh(seed):
-    """Return an untrained model of the base's shape, and its batches."""
-    config, stream = base_config_and_stream()
-    torch.manual_seed(seed)
-    return Decoder(config), block_batches(stream, 8, 64, seed)
-
-
-def losses_of(model, batches, optimizer, n_steps, **settings):
-    records = train(model, batches, cross_entropy, optimizer, n_steps, **settings)
-    return [record["loss"] for record in records]
 
 
 @pytest.mark.slow
