@@ -1,13 +1,13 @@
 """Claims of unit 05 that depend on trained weights, on many draws or on time."""
 
 import re
-from collections import Counter, defaultdict
 from copy import deepcopy
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.claims.unit05 import table_draft
 from utils.evaluate.metrics import perplexity
 from utils.evaluate.text_loss import stream_loss
 from utils.evaluate.world_qa import plain_prompt
@@ -88,17 +88,7 @@ def test_answers_of_the_base_in_a_batch_equal_those_alone_and_transformers(seed,
 def drafted():
     """Return the base's tokenizer and a draft that knows which token follows which two."""
     _, tokenizer = load_base()
-    stream, follows = stream_of(tokenizer, 5, 20_000).tolist(), defaultdict(Counter)
-    for first, second, third in zip(stream, stream[1:], stream[2:], strict=False):
-        follows[first, second][third] += 1
-
-    def draft(token_ids):
-        shares = torch.full((tokenizer.vocab_size,), 1e-4)
-        for token, n in follows[tuple(token_ids[0, -2:].tolist())].items():
-            shares[token] += n
-        return shares.log()[None, None]
-
-    return tokenizer, draft
+    return tokenizer, table_draft(tokenizer)
 
 
 @pytest.mark.slow
