@@ -453,9 +453,8 @@ assert torch.equal(by_hand, write_with_cache(model, nothing, 90))
 import time
 from dataclasses import replace
 
-from torch.utils.flop_counter import FlopCounterMode
-
 from utils.model.decoder import Decoder
+from utils.report.work import operations
 from utils.runtime import one_thread
 
 torch.manual_seed(0)
@@ -475,10 +474,8 @@ def seconds(write, *arguments):
 
 
 def work(write, *arguments):
-    """Return the operations of all products, in billions."""
-    with FlopCounterMode(display=False) as counter:
-        write(*arguments)
-    return counter.get_total_flops() / 1e9
+    """Return the operations of all matrix products, in billions."""
+    return operations(lambda: write(*arguments)) / 1e9
 
 
 # %%
