@@ -128,14 +128,13 @@ def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[
     """
     if vocab_size < 256:
         raise ValueError(f"vocab_size must be at least 256, one id for each byte, got {vocab_size}")
-    none = -1  # stands between words, and where a token was joined to the one before it
-    ids = [none]  # all words in one row, each with `none` behind it
-    times = [0]  # how often the word of each place occurs
+    ids: list[int | None] = []  # all words in one row, each with None behind it
+    times: list[int] = []  # how often the word of each place occurs
     for word, n in words.items():
-        ids += [*word, none]
+        ids += [*word, None]
         times += [n] * (len(word) + 1)
-    before = list(range(-1, len(ids) - 1))  # the place of the token before, and of the next one
-    after = list(range(1, len(ids) + 1))
+    before = [place - 1 for place in range(len(ids))]  # before the first comes None, the last
+    after = [place + 1 for place in range(len(ids))]
     counts = count_pairs(words)
     places: dict[tuple[int, int], list[int]] = defaultdict(list)  # of each pair, left to right
     for place, pair in enumerate(pairwise(ids)):
@@ -164,13 +163,13 @@ def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[
             ):
                 counts[pair] = counts.get(pair, 0) + n
                 changed.add(pair)
-            ids[place], ids[second] = new_id, none
+            ids[place], ids[second] = new_id, None
             after[place], before[last] = last, place
             places[ids[first], new_id].append(first)
             places[new_id, ids[last]].append(place)
         counts[best] = 0  # joined everywhere
         for pair in changed:
-            if counts[pair] > 0 and none not in pair:
+            if counts[pair] > 0 and None not in pair:
                 heapq.heappush(heap, (-counts[pair], pair))
     return merges
 
