@@ -1025,6 +1025,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "the minimum of nothing raises a ValueError, too",
     (
         "near_duplicates",
+        "1 -> -1 in `n_bands < 1`",
+    ): "for no bands at all the remainder raises, too",
+    (
+        "near_duplicates",
         "swap arguments of `zip(signatures[i], signatures[j], strict=True)`",
     ): "agreement does not depend on the order of the two",
     (

@@ -95,8 +95,8 @@ def near_duplicates(
     """Return the pairs of documents whose signatures agree in at least a share of their places.
 
     Not all pairs are compared. Each signature is cut into `n_bands` equal bands, and only documents
-    with one whole band in common, at the same place, are candidates. Every pair is named, so n equal
-    documents give n (n - 1) / 2 of them; `without_near_duplicates` makes no such list.
+    with one whole band in common, at the same place, are candidates. Every pair is named, so n
+    equal documents give n (n - 1) / 2 of them; `without_near_duplicates` makes no such list.
 
     Args:
         signatures: one for each document, all of one length that `n_bands` divides.
@@ -115,7 +115,8 @@ def near_duplicates(
     Source: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4.
     """
     lengths = {len(signature) for signature in signatures}
-    if n_bands < 1 or len(lengths) > 1 or any(n < 1 or n % n_bands for n in lengths):
+    uneven = len(lengths) > 1 or not all(lengths)
+    if n_bands < 1 or uneven or any(length % n_bands for length in lengths):
         raise ValueError(
             f"signatures must have one length that n_bands={n_bands} divides, got {lengths}"
         )

@@ -53,7 +53,7 @@ def save_checkpoint(path: Path | str, tensors: dict[str, Tensor], info: dict) ->
 
     Args:
         path: the file; its folder must exist.
-        tensors: any shapes and dtypes, by name; no two may share memory.
+        tensors: any shapes, and any dtypes that safetensors has, by name; no two may share memory.
         info: what must fit into JSON: the step, settings, records.
 
     Raises:
