@@ -32,12 +32,6 @@ def test_rows_cover_the_stream_without_gap_or_overlap_of_targets(documents, cont
         assert place == i - max(start for start in starts if start <= i)
 
 
-@pytest.mark.parametrize("context_length", [0, -1])
-def test_a_context_of_nothing_is_refused(context_length):
-    with pytest.raises(ValueError, match="context_length must be at least 1"):
-        pack_sequences([[1, 2, 3]], context_length, 9)
-
-
 def test_one_row_that_just_fits_and_one_token_too_few():
     token_ids, positions = pack_sequences([[1, 2, 3]], 3, 9)
     assert token_ids.tolist() == [[1, 2, 3, 9]] and positions.tolist() == [[0, 1, 2, 3]]

@@ -31,7 +31,7 @@ def pack_sequences(
         own document, from 0; a document that is cut goes on counting in the next row.
 
     Raises:
-        ValueError: where the documents do not fill one row, or `context_length` is below 1.
+        ValueError: where the documents do not fill one row.
 
     >>> token_ids, positions = pack_sequences([[1, 2], [3], [4, 5, 6]], 3, end_id=9)
     >>> token_ids.tolist(), positions.tolist()
@@ -39,8 +39,6 @@ def pack_sequences(
 
     Source: Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B.
     """
-    if context_length < 1:
-        raise ValueError(f"context_length must be at least 1, got {context_length}")
     ids, places = [], []
     for document in documents:
         ids += [*document, end_id]
