@@ -27,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from utils.train.same_run import WHAT_TO_DO, model_facts, plain_name, refuse_difference
+from utils.train.optimizer_state import check_optimizer, restore_optimizer, split_optimizer
+from utils.train.same_run import model_facts, plain_name, refuse_difference
 
 UNFINISHED = ".unfinished-"  # a file that is being written, or whose writer was killed
 
@@ -194,7 +195,7 @@ def save_run(
     'step-00000003.safetensors'
     """
     folder = Path(folder)
-    slots, numbers = _split_optimizer(optimizer)
+    slots, numbers = split_optimizer(optimizer)
     parts = {"model": _unique_tensors(model), "optimizer": slots, "random": _random_state()}
     tensors = {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()}
     info = {"step": step, "optimizer": numbers, "records": list(records)}
@@ -307,7 +308,7 @@ def check_run(
         if there is not None:
             refuse_difference(there["config"], facts["config"], " in the model's config", path)
             refuse_difference(there["modules"], facts["modules"], " in the model", path)
-        _check_optimizer(optimizer, info["optimizer"], path)
+        check_optimizer(optimizer, info["optimizer"], path)
     elif there is not None and there["config"] != facts["config"]:
         try:
             refuse_difference(there["config"], facts["config"], " in the model's config", path)
@@ -325,7 +326,7 @@ def restore_run(
     """Put tensors that `check_run` has let pass into model, optimizer and generators."""
     weights = _model_part(tensors)
     if optimizer is not None:
-        _restore_optimizer(optimizer, _part(tensors, "optimizer"), info["optimizer"])
+        restore_optimizer(optimizer, _part(tensors, "optimizer"), info["optimizer"])
     with torch.no_grad():
         for name, tensor in _unique_tensors(model).items():
             tensor.copy_(weights[name])
@@ -346,60 +347,6 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 def _model_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the model's tensors of a checkpoint, by the names they have without torch.compile."""
     return {plain_name(name): tensor for name, tensor in _part(tensors, "model").items()}
-
-
-def _split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict]:
-    """Return the optimizer's tensors under flat names, and its settings and plain numbers."""
-    state = optimizer.state_dict()
-    tensors, values = {}, {}
-    for index, slots in state["state"].items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
-            elif value is None or isinstance(value, bool | int | float):
-                values[f"{index}.{name}"] = value
-            else:
-                raise TypeError(
-                    f"optimizer state {name!r} is a {type(value).__name__}; checkpoints hold "
-                    "tensors and numbers: use an optimizer whose state is made of these"
-                )
-    # Through JSON, so that what is compared on loading has the types that JSON gives back.
-    numbers = {"kind": type(optimizer).__name__, "values": values, "groups": state["param_groups"]}
-    return tensors, json.loads(json.dumps(numbers))
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer, numbers: dict, path: Path) -> None:
-    """Raise a ValueError where an optimizer or its settings are not those of the run."""
-    own = _split_optimizer(optimizer)[1]
-    if numbers.get("kind", own["kind"]) != own["kind"]:
-        raise ValueError(
-            f"{path} was written with the optimizer {numbers['kind']}, here it is {own['kind']}: "
-            f"{WHAT_TO_DO}"
-        )
-    for mine, saved in zip(own["groups"], numbers["groups"], strict=False):
-        refuse_difference(saved, mine, " in the optimizer", path)
-    if len(own["groups"]) != len(numbers["groups"]):
-        raise ValueError(
-            f"{path} was written with {len(numbers['groups'])} parameter groups, the optimizer "
-            f"has {len(own['groups'])}: use the same optimizer, or resume=False to train again"
-        )
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict
-) -> None:
-    """Load the state of the optimizer."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict] = {}
-    for flat_name, value in {**tensors, **numbers["values"]}.items():
-        index, name = flat_name.split(".", 1)
-        like = parameters[int(index)]
-        if isinstance(value, Tensor) and value.shape == like.shape:
-            # Fused updates walk raw memory: the state must lie as its parameter lies.
-            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
-        state.setdefault(int(index), {})[name] = value
-    own_groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": own_groups})
 
 
 def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
