@@ -1,6 +1,7 @@
 """Byte-pair encoding: worked examples, the library `tokenizers` as oracle, and round trips."""
 
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from tests.counting import lines_run
 from utils.text.corpora import python_reference, world_corpus
 from utils.tokens.bpe import (
     count_pairs,
@@ -127,6 +129,31 @@ def test_merges_and_ids_are_those_of_the_oracle(texts, vocab_size):
     assert merges == want
     for text in texts[:: max(1, len(texts) // 10)]:
         assert encode(text, merges) == library.encode(as_letters(text)).ids
+
+
+@pytest.mark.parametrize("kind", ["equal letters", "two letters", "no spaces", "equal words"])
+def test_training_costs_in_line_with_the_text_however_long_its_words_are(kind):
+    rng = random.Random(0)
+    letters = "".join(map(chr, range(0x4E00, 0x4E40)))
+    text = {
+        "equal letters": "a" * 6000,
+        "two letters": "ab" * 3000,
+        "no spaces": "".join(rng.choices(letters, k=2000)),
+        "equal words": "low lower " * 600,
+    }[kind]
+    half = lines_run(lambda: train_bpe(count_words([text[: len(text) // 2]]), 400))
+    whole = lines_run(lambda: train_bpe(count_words([text]), 400))
+    assert whole < 2.5 * half
+
+
+def test_a_page_without_spaces_is_trained_and_encoded_as_by_the_oracle():
+    rng = random.Random(0)
+    syllables = ["".join(chr(rng.randrange(0x4E00, 0x4E60)) for _ in range(2)) for _ in range(60)]
+    text = "".join(rng.choices(syllables, k=1500))
+    merges = train_bpe(count_words([text]), 600)
+    library, want = oracle([text], 600)
+    assert merges == want
+    assert encode(text, merges) == library.encode(as_letters(text)).ids
 
 
 @given(ANY_TEXT)

@@ -276,6 +276,57 @@ def test_low_layer_round_trip(tmp_path):
     assert load_checkpoint(str(tmp_path / "empty")) == ({}, {})
 
 
+DTYPES = (
+    "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
+    "float8_e4m3fn complex64"
+).split()
+
+
+@pytest.mark.parametrize("as_type", [Path, str])
+def test_low_layer_takes_every_dtype_shape_and_kind_of_path(tmp_path, as_type):
+    path = as_type(tmp_path / "one")
+    tensors = {}
+    for name in DTYPES:
+        whole = torch.tensor([[0, 1], [1, 1], [1, 0]]).to(getattr(torch, name))
+        tensors |= {name: whole, f"{name}-one": whole[1, 0].clone(), f"{name}-none": whole[:0]}
+    tensors["learned"] = nn.Parameter(torch.ones(2))
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    save_checkpoint(path, tensors, {})
+    loaded, _ = load_checkpoint(path)
+    assert loaded.keys() == copies.keys()
+    for name, tensor in copies.items():
+        assert loaded[name].dtype == tensor.dtype and loaded[name].shape == tensor.shape
+        for other in (loaded[name], tensors[name]):
+            raw, want = (t.detach().flatten().view(torch.uint8) for t in (other, tensor))
+            assert torch.equal(raw, want)
+    assert type(tensors["learned"]) is nn.Parameter and tensors["learned"].requires_grad
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("fault", ["folder is missing", "folder is a file", "name is a folder"])
+def test_a_place_that_can_not_be_written_leaves_no_part_of_a_file(tmp_path, fault, there):
+    good = tmp_path / "good"
+    if there:
+        save_checkpoint(good, {"weight": torch.zeros(2)}, {"n": 1})
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    place = {"folder is missing": "no/one", "folder is a file": "file/one"}.get(fault, "folder")
+    with pytest.raises(OSError):
+        save_checkpoint(tmp_path / place, {"weight": torch.ones(2)}, {})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("info", [{"x": {1, 2}}, {"x": torch.ones(1)}])
+def test_facts_that_fit_no_json_leave_the_file_before(tmp_path, info):
+    path = tmp_path / "one"
+    save_checkpoint(path, {"weight": torch.zeros(2)}, {"n": 1})
+    with pytest.raises(TypeError):
+        save_checkpoint(path, {"weight": torch.ones(2)}, info)
+    assert load_checkpoint(path)[1] == {"n": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["one"]
+
+
 def test_low_layer_is_read_by_safetensors_itself(tmp_path):
     save_checkpoint(tmp_path / "one", TENSORS, INFO)
     with safe_open(tmp_path / "one", "pt") as file:

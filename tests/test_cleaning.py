@@ -76,6 +76,54 @@ def test_reasons(text, reason):
     assert rejection_reason(text) == reason
 
 
+def mangled(text):
+    """Return a text whose UTF-8 was read as Windows' Latin, as crawls bring it home."""
+    return clean_text(text.encode().decode("cp1252", "ignore"))
+
+
+GOOD = [
+    "NÃO HÁ INFORMAÇÃO SOBRE A MEDICAÇÃO: SÃO JOÃO, CRISTÓVÃO, AVÔ, CÂMARA E IRMÃ DIZEM NÃO. " * 4,
+    "“IRMÔ E “MAÇÔ E “AMANHÔ: TODA A GENTE DIZ “NÃO” À VACINAÇÃO DA POPULAÇÃO NO VERÃO DO ANO. ",
+    "BỆNH NHÂN CẦN UỐNG THUỐC SAU KHI ĂN, HAI LẦN MỖI NGÀY, TRẦN VĂN ÂN VÀ LÂM ĐÃ NÓI NHƯ VẬY. "
+    * 4,
+    "PÍŠE SE LÍŠKA, ČÍŠE A PÍŽMO; KÁŽE SE, ŽE KŮŽE PATŘÍ DO SKŘÍŇKY, A TAK TO VŠICHNI DĚLAJÍ. " * 4,
+    "ÎLE, ÂGE, CHÂTEAU, À « PÂQUES » : LA DOSE EST À DOUBLER, DIT-ELLE, APRÈS LE REPAS DU SOIR. "
+    * 4,
+    "Es macht „Spaß“ und ist „groß“ – so sagt man, „süß“ und „weiß“ sei das Haus dort am Hang. "
+    * 4,
+    "患者应在饭后服用十五毫克,每日两次,不可与其他药物同服,如有不适请立即告诉医生。",
+    "रोगी को भोजन के बाद दवा लेनी चाहिए और दिन में दो बार पानी के साथ लेना चाहिए यह ज़रूरी है",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_good_text_in_any_language_stays(text):
+    assert rejection_reason(clean_text(text)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "La dosis está indicada en el prospecto: mañana también será así, según el médico.",
+        "À Noël l'été déjà passé, la dose est doublée après le dîner, répète la sœur zélée.",
+        "Die Dosis für Ärzte, Bürger und Köche: täglich fünf Gläser natürlich süßer Säfte über Öl.",
+        "Пациент должен принимать лекарство после еды два раза в день, говорит врач клиники здесь.",
+        "Ο ασθενής πρέπει να παίρνει το φάρμακο μετά το φαγητό δύο φορές την ημέρα με πολύ νερό.",
+        "患者应在饭后服用十五毫克,每日两次,不可与其他药物同服,如有不适请立即告诉医生。",
+        "“Don’t,” she said — “it’s the nurse’s list”… and it’s the baker’s, too, isn’t it?",
+    ],
+)
+def test_utf_8_read_as_another_encoding_is_thrown_out(text):
+    assert rejection_reason(text) is None
+    assert rejection_reason(mangled(text), min_words=1) == "wrong encoding"
+
+
+def test_one_mangled_sign_on_a_long_page_is_no_reason():
+    page = "The ward is clean and the nurse is kind to all who come in the night. " * 10
+    assert rejection_reason(page + "clÃ©an") is None
+    assert rejection_reason(page + "clÃ©an " * 20) == "wrong encoding"
+
+
 def test_limits_are_arguments():
     text = "one two three"
     assert rejection_reason(text) == "too short"

@@ -5,6 +5,8 @@ from itertools import combinations
 
 import pytest
 
+from tests.counting import lines_run
+from utils.text import duplicates
 from utils.text.corpora import python_reference, world_corpus
 from utils.text.duplicates import (
     jaccard,
@@ -92,6 +94,85 @@ def test_pages_with_a_few_words_changed_are_found():
     n_copies_left = sum(i >= len(pages) for i in kept)
     assert n_copies_left < 0.05 * len(pages)
     assert len(pages) - (len(kept) - n_copies_left) < 0.02 * len(pages)
+
+
+def work(texts):
+    """Return the lines run for a list of texts whose signatures are known, and what stays."""
+    kept = []
+    minhash = {text: minhash_signature(shingles(text), 64) for text in set(texts)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "shingles", lambda text, n_words: text)
+        patch.setattr(duplicates, "minhash_signature", minhash.__getitem__)
+        patch.setattr(duplicates, "N_COMPARED", 8)  # the limit is then reached by a few hundred
+        n_lines = lines_run(lambda: kept.extend(without_near_duplicates(texts)))
+    return n_lines, kept
+
+
+def near_equal_lines(n):
+    words = [f"w{i}" for i in range(60)]
+    return [" ".join([*words, f"number{i}"]) for i in range(n)]
+
+
+def lines_of_one_form(n):
+    """Lines that share half of their words: many bands in common, and no copies of one another."""
+    words = [f"w{i}" for i in range(30)]
+    return [" ".join([*words, *(f"n{i}-{k}" for k in range(20))]) for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("make", "n_kept"),
+    [(lambda n: ["one two three four five six"] * n, 1), (near_equal_lines, 1)],
+)
+def test_equal_and_near_equal_texts_cost_in_line_with_their_number(make, n_kept):
+    half, _ = work(make(200))
+    whole, kept = work(make(400))
+    assert whole < 2.5 * half
+    assert len(kept) == n_kept
+
+
+def test_texts_that_share_bands_and_are_no_copies_cost_in_line_with_their_number():
+    half, _ = work(lines_of_one_form(200))
+    whole, kept = work(lines_of_one_form(400))
+    assert whole < 2.5 * half
+    assert len(kept) == 400
+
+
+def test_groups_are_those_of_comparing_all_pairs():
+    rng = random.Random(3)
+    pages = make_pages(world_corpus(200, seed=7), 5)
+    texts = [*pages, *(edit(page, rng) for page in pages), *pages[::2]]
+    rng.shuffle(texts)
+    signatures = [minhash_signature(shingles(text)) for text in texts]
+    group = list(range(len(texts)))
+    for i, j in near_duplicates(signatures):
+        low, high = sorted((group[i], group[j]))
+        group = [low if g == high else g for g in group]
+    assert without_near_duplicates(texts) == sorted(set(group))
+
+
+def test_pages_without_spaces_have_shingles_of_characters():
+    page = "患者应在饭后服用十五毫克每日两次不可与其他药物同服如有不适请立即告诉医生"
+    assert len(shingles(page)) == len(page) - 4
+    assert without_near_duplicates([page, page + "谢谢", page[::-1]]) == [0, 2]
+
+
+def test_signatures_that_can_not_be_cut_are_refused():
+    for signatures, n_bands in (([[1, 2]], 0), ([[1, 2]], -1), ([[1, 2]], 4), ([[], []], 1)):
+        with pytest.raises(ValueError, match="one length"):
+            near_duplicates(signatures, 0.5, n_bands)
+
+
+def test_a_pair_exactly_at_the_threshold_counts_and_is_named_once():
+    a = list(range(10))
+    for n_equal in range(1, 10):
+        b = a[:n_equal] + [-1] * (10 - n_equal)
+        assert near_duplicates([a, b], n_equal / 10, 10) == [(0, 1)]
+        assert near_duplicates([a, b], n_equal / 10 + 1e-9, 10) == []
+
+
+def test_half_a_character_in_a_raw_page_has_a_signature_too():
+    assert minhash_signature(shingles("a\ud800 b")) != minhash_signature(shingles("a b"))
+    assert minhash_signature(["a"], n_hashes=1) == minhash_signature({"a"}, n_hashes=1)
 
 
 def test_runs_of_no_words_are_refused():

@@ -169,7 +169,8 @@ def test_a_loss_that_is_not_finite_stops_before_anything_changes(tmp_path, bad):
     run(other, 5)
     assert torch.equal(other[0].weight, model[0].weight)
     # Mended, the run goes on from the checkpoint to where an unbroken one arrives.
-    again = run(tiny_model(), 9, checkpoint=tmp_path)
+    with pytest.warns(UserWarning, match="goes on with cross_entropy"):
+        again = run(tiny_model(), 9, checkpoint=tmp_path)
     assert losses(again) == losses(run(n_steps=9))
 
 

@@ -97,3 +97,44 @@ def test_losses_import_torch_alone():
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     assert names == {"torch", "__future__"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (2, 3), (2, 1, 4)])
+def test_any_leading_shape_and_dtype_with_a_gradient_of_the_logits_dtype(dtype, shape):
+    logits = torch.randn(*shape, 7, generator=generator(1)).to(dtype).requires_grad_()
+    targets = torch.randint(7, shape, generator=generator(2))
+    loss = cross_entropy(logits, targets)
+    assert loss.shape == ()
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    wide = logits.detach().double().requires_grad_()
+    want = F.cross_entropy(wide.reshape(-1, 7), targets.reshape(-1))
+    torch.testing.assert_close(loss.double(), want, atol=1e-6, rtol=1e-6)
+    loss.backward()
+    want.backward()
+    assert logits.grad.dtype == dtype and logits.grad.abs().sum() > 0
+    torch.testing.assert_close(logits.grad.double(), wide.grad, atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64])
+def test_targets_of_any_integer_dtype(dtype):
+    logits, targets = random_case()
+    assert cross_entropy(logits, targets.to(dtype)) == cross_entropy(logits, targets)
+
+
+def test_an_exact_tie_costs_the_log_of_two_and_nothing_is_changed():
+    logits, targets = torch.tensor([[[3.0, 3.0, -math.inf]]]), torch.tensor([[1]])
+    before = logits.clone(), targets.clone()
+    assert cross_entropy(logits, targets).item() == pytest.approx(math.log(2))
+    assert torch.equal(logits, before[0]) and torch.equal(targets, before[1])
+
+
+def test_an_empty_batch_is_an_error_too():
+    with pytest.raises(ValueError, match="all 0 targets"):
+        cross_entropy(torch.zeros(0, 3, 5), torch.zeros(0, 3, dtype=torch.int64))
+
+
+def test_first_and_last_id_of_the_vocabulary_are_targets():
+    logits = torch.randn(1, 2, 5, generator=generator(0))
+    want = F.cross_entropy(logits[0], torch.tensor([0, 4]))
+    torch.testing.assert_close(cross_entropy(logits, torch.tensor([[0, 4]])), want)

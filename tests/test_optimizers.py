@@ -115,3 +115,67 @@ def test_clip_gradients_leaves_a_norm_that_is_not_finite_and_refuses_zero():
     assert weight.grad.tolist() == [math.inf, 1.0]
     with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
         clip_gradients([weight], 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3, 4)])
+def test_adamw_step_keeps_dtype_and_shape_and_survives_a_gradient_of_zero(dtype, shape):
+    zero = torch.zeros(shape, dtype=dtype)
+    for gradient in (zero, zero + 1):
+        new = adamw_step(zero + 1, gradient, zero, zero, 1, lr=0.1, weight_decay=0.5)
+        assert all(t.dtype == dtype and t.shape == shape and t.isfinite().all() for t in new)
+        want = 0.95 - 0.1 * bool(gradient.any())
+        assert new[0].flatten()[0].item() == pytest.approx(want, abs=5e-3)
+
+
+def test_adamw_step_refuses_each_step_below_one_and_changes_nothing():
+    for step in (0, -1):
+        tensors = [torch.full((2,), value) for value in (1.0, 2.0, 0.5, 0.25)]
+        copies = [tensor.clone() for tensor in tensors]
+        with pytest.raises(ValueError, match=f"from 1, got {step}"):
+            adamw_step(*tensors, step, lr=0.1)
+        assert all(map(torch.equal, tensors, copies))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_clip_gradients_in_every_dtype_scales_in_place(dtype):
+    weight = nn.Parameter(torch.zeros(100, 400, dtype=dtype))
+    weight.grad = torch.full((100, 400), 600.0, dtype=dtype)  # a norm that float16 can't hold
+    place, gradient = weight.grad.data_ptr(), weight.grad
+    assert clip_gradients([weight], 50.0) == pytest.approx(120_000.0, rel=1e-4)
+    assert weight.grad is gradient and gradient.data_ptr() == place and gradient.dtype == dtype
+    assert gradient.double().norm().item() == pytest.approx(50.0, rel=1e-2)
+
+
+def test_clip_gradients_takes_dtypes_together_an_iterator_and_nothing():
+    one, two = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+    one.grad, two.grad = torch.tensor([3.0]), torch.tensor([4.0], dtype=torch.bfloat16)
+    assert clip_gradients(iter([one, two]), 2.5) == 5.0
+    assert (one.grad.item(), two.grad.item()) == (1.5, 2.0)
+    assert clip_gradients([], 1.0) == clip_gradients([nn.Parameter(torch.zeros(2))], 1.0) == 0.0
+
+
+def test_clip_gradients_leaves_a_norm_exactly_at_the_limit():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert clip_gradients([weight], 5.0) == 5.0
+    assert weight.grad.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_clip_gradients_changes_nothing_anywhere_where_one_entry_is_not_finite(bad):
+    weights = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    weights[0].grad, weights[1].grad = torch.tensor([1e6, 1.0]), torch.tensor([bad, 0.0])
+    assert not math.isfinite(clip_gradients(weights, 1.0))
+    assert weights[0].grad.tolist() == [1e6, 1.0]
+
+
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, math.nan])
+def test_clip_gradients_refuses_each_limit_that_is_not_positive_before_it_changes_anything(
+    max_norm,
+):
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    with pytest.raises(ValueError, match="must be positive"):
+        clip_gradients([weight], max_norm)
+    assert weight.grad.tolist() == [3.0, 4.0]

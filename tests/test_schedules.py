@@ -73,3 +73,36 @@ def test_numbers_that_do_not_fit_are_named(make):
 def test_decay_longer_than_the_run_is_named():
     with pytest.raises(ValueError, match=r"decay_steps must lie in 0..8 .* got 9"):
         warmup_stable_decay(10, warmup_steps=2, decay_steps=9)
+
+
+@pytest.mark.parametrize("n_steps, warmup_steps", [(0, 0), (1, 0), (1, 1), (5, 5), (5, 4), (7, 2)])
+def test_at_the_last_step_and_past_it_the_rate_is_the_final_one(n_steps, warmup_steps):
+    settings = dict(n_steps=n_steps, warmup_steps=warmup_steps, final=0.25)
+    for step in (n_steps, n_steps + 1, n_steps + 100):
+        assert learning_rate(step, peak=2.0, **settings) == 0.5
+        for make in (cosine, linear, warmup_stable_decay):
+            assert make(**settings)(step) == 0.25
+    for step in range(n_steps):
+        assert 0.5 <= learning_rate(step, peak=2.0, **settings) <= 2.0 or step < warmup_steps
+    if warmup_steps:
+        assert learning_rate(warmup_steps - 1, peak=2.0, **settings) == 2.0
+
+
+@pytest.mark.parametrize("final", [0.0, 1.0])
+def test_both_ends_of_final_are_allowed(final):
+    assert learning_rate(4, peak=3.0, n_steps=4, final=final) == 3.0 * final
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"warmup_steps": 5}, "warmup_steps must lie in"),
+        ({"warmup_steps": -1}, "warmup_steps must lie in"),
+        ({"final": -0.1}, "final is a share"),
+        ({"final": 1.1}, "final is a share"),
+        ({"final": float("nan")}, "final is a share"),
+    ],
+)
+def test_learning_rate_refuses_each_number_that_does_not_fit(settings, words):
+    with pytest.raises(ValueError, match=words):
+        learning_rate(0, peak=1.0, n_steps=4, **settings)

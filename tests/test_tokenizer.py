@@ -1,17 +1,19 @@
 """The tokenizer: ids of `bpe.encode`, nothing special from text, files, the Hugging Face twin."""
 
 import json
+import sys
 from functools import cache
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.counting import lines_run
 from utils.text.corpora import world_corpus
 from utils.tokens import tokenizer as module
-from utils.tokens.bpe import encode
+from utils.tokens.bpe import encode, merge_pair
 from utils.tokens.special import SPECIAL_TOKENS
-from utils.tokens.tokenizer import Tokenizer
+from utils.tokens.tokenizer import Tokenizer, merge_word
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -58,12 +60,48 @@ def test_special_tokens_are_spelt_or_left_out():
     assert tokenizer.decode(ids, skip_special=True) == "a"
 
 
-def test_memory_of_words_stays_bounded(monkeypatch):
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
+def test_memory_of_words_is_bounded_by_bytes(monkeypatch):
+    monkeypatch.setattr(module, "MAX_REMEMBERED_BYTES", 60_000)
     tokenizer = Tokenizer([(97, 98)])
-    for text in ("a b c d e", "f g ab"):
+    most = 0
+    for text in [f"{letter * n} ab" for n in range(1, 80) for letter in "abé中"]:
         assert tokenizer.encode(text) == encode(text, tokenizer.merges)
-        assert len(tokenizer._remembered) <= 3
+        held = tokenizer._remembered.items()
+        size = sum(sys.getsizeof(word) + sys.getsizeof(ids) for word, ids in held)
+        most = max(most, size)
+        assert size <= tokenizer._remembered_bytes <= 60_000
+    assert most > 20_000  # it is used
+    before = dict(tokenizer._remembered)
+    assert tokenizer.encode("中" * 5000) == list("中".encode()) * 5000
+    assert tokenizer._remembered == before  # a page in one word pushes out nothing
+
+
+PAIRS = [(97, 97), (256, 256), (98, 97), (257, 256), (258, 257), (97, 98), (261, 256), (98, 98)]
+
+
+@given(st.text("ab", max_size=40), st.permutations(PAIRS))
+@settings(max_examples=300, deadline=None)
+def test_a_word_is_merged_as_by_rounds(word, order):
+    merges, made = [], set(range(256))
+    for pair in order:  # those whose halves are there
+        if set(pair) <= made:
+            merges.append(pair)
+            made.add(255 + len(merges))
+    new_ids = {pair: 256 + k for k, pair in enumerate(merges)}
+    ids = tuple(word.encode())
+    for k, pair in enumerate(merges):
+        ids = merge_pair(ids, pair, 256 + k)
+    assert merge_word(word.encode(), new_ids) == ids
+
+
+@pytest.mark.parametrize("kind", ["equal", "doubling", "mixed"])
+def test_a_long_word_costs_in_line_with_its_length(kind):
+    words = {"equal": "a" * 8000, "doubling": "ab" * 4000, "mixed": "abcabdab" * 1000}
+    word = words[kind]
+    tokenizer = Tokenizer.train([word[:4000]], 600)
+    half = lines_run(lambda: tokenizer.encode(word[:4000]))
+    whole = lines_run(lambda: Tokenizer(tokenizer.merges).encode(word))
+    assert whole < 2.5 * half + 2 * len(tokenizer.merges)
 
 
 def test_a_batch_is_its_texts():

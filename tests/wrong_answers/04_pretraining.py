@@ -1025,6 +1025,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "the minimum of nothing raises a ValueError, too",
     (
         "near_duplicates",
+        "1 -> -1 in `n_bands < 1`",
+    ): "for no bands at all the remainder raises, too",
+    (
+        "near_duplicates",
         "swap arguments of `zip(signatures[i], signatures[j], strict=True)`",
     ): "agreement does not depend on the order of the two",
     (
@@ -1061,12 +1065,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "from these runs all of the four best starts arrive at the same law",
     (
         "learning_rate",
-        "swap arguments of `max(1, n_steps - warmup_steps)`",
-    ): "the larger of two does not depend on their order",
+        "1.0 -> -1.0 in `1.0 if step >= n_steps else  ...  / (n_steps - warmup_steps)`",
+    ): "the cosine of minus pi is that of pi",
     (
-        "learning_rate",
-        "swap arguments of `min(1.0, (step - warmup_step ... 1, n_steps - warmup_steps))`",
-    ): "the smaller of two does not depend on their order",
+        "clip_gradients",
+        "swap arguments of `torch.promote_types(gradient.dtype, torch.float32)`",
+    ): "the wider of two dtypes does not depend on their order",
     ("clip_gradients", "Gt -> GtE in `norm > max_norm`"): "at the limit the factor is one",
     (
         "save_checkpoint",

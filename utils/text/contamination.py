@@ -1,17 +1,17 @@
 """Contamination: evaluation questions that stand in the training text.
 
-Compares runs of words, so it finds copies and light edits, not paraphrases.
+Compares runs of words, so it finds copies and light edits, not paraphrases. Pages and questions
+go through one normal form (`words_of`); in scripts without spaces a character counts as a word.
 `utils.world.leaks` is exact where the facts are known; this is what one does where they are not.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WORD = re.compile(r"\w+")
+from utils.text.words import words_of
 
 
 class Hit(NamedTuple):
@@ -20,15 +20,6 @@ class Hit(NamedTuple):
     document: int
     question: int
     words: str
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in small letters, without punctuation.
-
-    >>> words_of("Who is Ann? Ann!")
-    ['who', 'is', 'ann', 'ann']
-    """
-    return WORD.findall(text.lower())
 
 
 def find_contamination(
@@ -59,12 +50,13 @@ def find_contamination(
         length = min(n_words, len(words))
         for i in range(len(words) - length + 1):
             runs[length].setdefault(tuple(words[i : i + length]), number)
+    by_length = sorted(runs.items())
     hits = []
     for number, document in enumerate(documents):
         words = words_of(document)
         found = (
             Hit(number, known[run], " ".join(run))
-            for length, known in sorted(runs.items())
+            for length, known in by_length
             for run in zip(*(words[k:] for k in range(length)), strict=False)
             if run in known
         )

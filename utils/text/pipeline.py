@@ -69,7 +69,8 @@ def run_pipeline(
     copies = {i: "near-copy" for i in range(len(stages[-1].texts)) if i not in stay}
     stages.append(drop(stages[-1], "near-copies out", copies))
 
-    hits = find_contamination(stages[-1].texts, questions, n_words)
+    asked = [clean_text(question) for question in questions]  # as the pages were
+    hits = find_contamination(stages[-1].texts, asked, n_words)
     found = {hit.document: f"holds: {hit.words}" for hit in hits}
     stages.append(drop(stages[-1], "decontaminated", found))
     return stages

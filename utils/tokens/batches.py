@@ -8,6 +8,7 @@ Shapes: B batch, T tokens (context length), N tokens in a stream.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -82,7 +83,9 @@ def block_batches(
 ) -> Callable[[int], Batch]:
     """Return batches of equal blocks of a stream, each block once an epoch, in a new order each.
 
-    The start of the first block differs from epoch to epoch, so that borders fall elsewhere.
+    The start of the first block differs from epoch to epoch (`first_start`), so that borders fall
+    elsewhere and each token but the very first becomes a target. Blocks that fill no batch at an
+    epoch's end are left out, other ones each time.
 
     Args:
         stream: (N,) token ids.
@@ -91,7 +94,8 @@ def block_batches(
         seed: decides order and starts.
 
     Returns:
-        A function from the step's number (from 0) to its batch.
+        A function from the step's number (from 0) to its batch. Its `facts()` say what the batches
+        are made of, so that a resumed run can compare.
 
     Raises:
         ValueError: where the stream is too short for one batch.
@@ -118,17 +122,54 @@ def block_batches(
             f"a stream of {len(stream)} tokens is too short for a batch of {batch_size} blocks of "
             f"{context_length}: give more text, or a smaller batch or context"
         )
+    last_start = len(stream) - 1 - n_blocks * context_length  # then the last token is a target
     within = torch.arange(context_length + 1)
 
     def batch_of(step: int) -> Batch:
         epoch, place = divmod(check_step(step), steps_per_epoch)
         order = epoch_order(n_blocks, epoch, seed)
-        offset = int(epoch_order(context_length, epoch, seed + 1)[0])
+        first = first_start(epoch, context_length, last_start, seed + 1)
         rows = order[place * batch_size : (place + 1) * batch_size]
-        starts = offset + rows * context_length  # (B,)
+        starts = first + rows * context_length  # (B,)
         return shift_targets(stream[starts.unsqueeze(-1) + within])  # (B, T + 1)
 
+    batch_of.facts = lambda: {
+        "batch_size": batch_size,
+        "context_length": context_length,
+        "data_seed": seed,
+        "data_sha256": hash_of([stream]),
+    }
     return batch_of
+
+
+def first_start(epoch: int, context_length: int, last_start: int, seed: int) -> int:
+    """Return where an epoch's first block starts.
+
+    Every other epoch it is drawn from 0 to T - 1. The epochs between end with the stream's last
+    token and start with its first, in turn: a drawn start alone would hardly ever reach these.
+
+    >>> [first_start(epoch, 4, 6, seed=0) for epoch in (1, 3, 5, 7)]
+    [6, 0, 6, 0]
+    >>> sorted(first_start(epoch, 4, 6, seed=0) for epoch in (0, 2, 4, 6))
+    [0, 1, 2, 3]
+    """
+    if epoch % 2:
+        return last_start if epoch % 4 == 1 else 0
+    turn, place = divmod(epoch // 2, context_length)  # each start comes once before any comes again
+    return int(epoch_order(context_length, turn, seed)[place])
+
+
+def hash_of(tensors: Sequence[Tensor]) -> str:
+    """Return a sha256 over the shapes and bytes of tensors.
+
+    >>> hash_of([torch.arange(2)]) == hash_of([torch.arange(2)]) != hash_of([torch.arange(3)])
+    True
+    """
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def supervised_batches(
@@ -147,7 +188,7 @@ def supervised_batches(
         pad_id: fills the rest; never a target.
 
     Returns:
-        A function from the step's number (from 0) to its batch.
+        A function from the step's number (from 0) to its batch, with `facts()` as `block_batches`.
 
     Raises:
         ValueError: for no examples, an example that is too long, or one without a response.
@@ -185,4 +226,10 @@ def supervised_batches(
             pad_sequence([masks[i] for i in chosen], batch_first=True),  # (B, longest)
         )
 
+    batch_of.facts = lambda: {
+        "batch_size": batch_size,
+        "context_length": context_length,
+        "data_seed": seed,
+        "data_sha256": hash_of([*rows, *masks]),
+    }
     return batch_of

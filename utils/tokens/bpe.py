@@ -103,10 +103,11 @@ def train_bpe_by_hand(words: dict[tuple[int, ...], int], vocab_size: int) -> lis
 
 
 def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[int, int]]:
-    """Return the merges, most frequent pair first, updating counts only where a word changes.
+    """Return the merges, most frequent pair first, updating counts only where a pair is joined.
 
-    A round visits the words that hold the chosen pair and no others: an index leads from each pair
-    to its words, and a heap to the pair with the highest count.
+    A round visits the places where the chosen pair stands and no others: an index leads from each
+    pair to its places, and a heap to the pair with the highest count. So a word of any length, such
+    as a page of Chinese, costs no more than many short ones.
 
     Args:
         words: distinct words as bytes, each with its number of occurrences (`count_words`); the
@@ -127,12 +128,17 @@ def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[
     """
     if vocab_size < 256:
         raise ValueError(f"vocab_size must be at least 256, one id for each byte, got {vocab_size}")
-    spelled, times = list(words), list(words.values())
+    ids: list[int | None] = []  # all words in one row, each with None behind it
+    times: list[int] = []  # how often the word of each place occurs
+    for word, n in words.items():
+        ids += [*word, None]
+        times += [n] * (len(word) + 1)
+    before = [place - 1 for place in range(len(ids))]  # before the first comes None, the last
+    after = [place + 1 for place in range(len(ids))]
     counts = count_pairs(words)
-    holders: dict[tuple[int, int], set[int]] = defaultdict(set)  # pair -> places in `spelled`
-    for place, ids in enumerate(spelled):
-        for pair in pairwise(ids):
-            holders[pair].add(place)
+    places: dict[tuple[int, int], list[int]] = defaultdict(list)  # of each pair, left to right
+    for place, pair in enumerate(pairwise(ids)):
+        places[pair].append(place)
     heap = [(-n, pair) for pair, n in counts.items()]
     heapq.heapify(heap)
 
@@ -141,19 +147,29 @@ def train_bpe(words: dict[tuple[int, ...], int], vocab_size: int) -> list[tuple[
         negative, best = heapq.heappop(heap)
         if -negative != counts[best]:
             continue  # stale: the count changed later, and was pushed again
-        change: dict[tuple[int, int], int] = defaultdict(int)
-        for place in holders.pop(best):
-            old, n = spelled[place], times[place]
-            new = spelled[place] = merge_pair(old, best, 256 + len(merges))
-            for pair in pairwise(old):
-                change[pair] -= n
-            for pair in pairwise(new):
-                change[pair] += n
-                holders[pair].add(place)
+        new_id = 256 + len(merges)
         merges.append(best)
-        for pair, difference in change.items():
-            counts[pair] = counts.get(pair, 0) + difference
-            if difference and counts[pair]:
+        changed = set()
+        for place in places.pop(best):
+            second = after[place]
+            if (ids[place], ids[second]) != best:
+                continue  # one of the two has been joined to another token since
+            first, last = before[place], after[second]
+            for pair, n in (
+                ((ids[first], ids[place]), -times[place]),
+                ((ids[second], ids[last]), -times[place]),
+                ((ids[first], new_id), times[place]),
+                ((new_id, ids[last]), times[place]),
+            ):
+                counts[pair] = counts.get(pair, 0) + n
+                changed.add(pair)
+            ids[place], ids[second] = new_id, None
+            after[place], before[last] = last, place
+            places[ids[first], new_id].append(first)
+            places[new_id, ids[last]].append(place)
+        counts[best] = 0  # joined everywhere
+        for pair in changed:
+            if counts[pair] > 0 and None not in pair:
                 heapq.heappush(heap, (-counts[pair], pair))
     return merges
 
@@ -173,15 +189,12 @@ def encode(text: str, merges: Sequence[tuple[int, int]]) -> list[int]:
 
     Source: Sennrich et al. 2016, section 3.2.
     """
-    new_ids = {pair: 256 + k for k, pair in enumerate(merges)}
-    token_ids: list[int] = []
-    for word in split_words(text):
-        ids = tuple(word.encode("utf-8"))
-        while known := [pair for pair in pairwise(ids) if pair in new_ids]:
-            first = min(known, key=new_ids.__getitem__)
-            ids = merge_pair(ids, first, new_ids[first])
-        token_ids += ids
-    return token_ids
+    # Each id is written as one character, so that joining a pair is replacing in a string.
+    border = chr(0x10FFFF)  # between words: no id is that large
+    row = border.join(word.encode("utf-8").decode("latin-1") for word in split_words(text))
+    for k, (left, right) in enumerate(merges):
+        row = row.replace(chr(left) + chr(right), chr(256 + k))
+    return [ord(sign) for sign in row if sign != border]
 
 
 def decode(token_ids: Sequence[int], merges: Sequence[tuple[int, int]]) -> str:

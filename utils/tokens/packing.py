@@ -51,4 +51,4 @@ def pack_sequences(
         )
     starts = torch.arange(n_rows).unsqueeze(-1) * context_length  # (N, 1)
     index = starts + torch.arange(context_length + 1)  # (N, T + 1)
-    return torch.tensor(ids)[index], torch.tensor(places)[index]
+    return torch.tensor(ids, dtype=torch.int64)[index], torch.tensor(places)[index]

@@ -2,14 +2,17 @@
 
 Ids: bytes, merges, then the special tokens. Text never becomes a special token: a text that spells
 "<|end|>" is encoded as those seven characters, so that no user can open or close a turn of a chat.
-Words repeat, so each is merged once and remembered; the ids are those of `bpe.encode`.
+Words repeat, so each is merged once and remembered; the ids are those of `bpe.encode`, which goes
+through all merges for each text and so is the slower way with a large vocabulary.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import regex
 
-from utils.tokens.bpe import count_words, merge_pair, train_bpe
+from utils.tokens.bpe import count_words, train_bpe
 from utils.tokens.pretokenize import WORD_PATTERN, split_words
 from utils.tokens.special import ASSISTANT, END, PAD, SPECIAL_TOKENS, USER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-MAX_REMEMBERED = 500_000  # words; about 100 MB
+MAX_REMEMBERED_BYTES = 100_000_000  # of words and their ids; a page without spaces is one word
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -66,6 +69,7 @@ class Tokenizer:
         self._pieces += [token.encode("utf-8") for token in SPECIAL_TOKENS]
         self._new_ids = {pair: 256 + k for k, pair in enumerate(self.merges)}
         self._remembered: dict[str, tuple[int, ...]] = {}
+        self._remembered_bytes = 0
 
     @property
     def vocab_size(self) -> int:
@@ -192,14 +196,50 @@ class Tokenizer:
         )
 
     def _merge(self, word: str) -> tuple[int, ...]:
-        """Return the ids of one word, and remember them."""
-        ids, new_ids = tuple(word.encode("utf-8")), self._new_ids
-        while known := [new_ids[pair] for pair in pairwise(ids) if pair in new_ids]:
-            ids = merge_pair(ids, self.merges[min(known) - 256], min(known))
-        if len(self._remembered) >= MAX_REMEMBERED:
+        """Return the ids of one word, and remember them where they take little room."""
+        ids = merge_word(word.encode("utf-8"), self._new_ids)
+        n_bytes = sys.getsizeof(word) + sys.getsizeof(ids) + 100  # and a place in the dictionary
+        if n_bytes > MAX_REMEMBERED_BYTES // 100:
+            return ids  # long words hardly repeat, and would push out the short ones
+        if self._remembered_bytes + n_bytes > MAX_REMEMBERED_BYTES:
             self._remembered.clear()
+            self._remembered_bytes = 0
         self._remembered[word] = ids
+        self._remembered_bytes += n_bytes
         return ids
+
+
+def merge_word(word: Sequence[int], new_ids: Mapping[tuple[int, int], int]) -> tuple[int, ...]:
+    """Return the ids of a word of any length, without going over it again for each merge.
+
+    A heap holds the pairs that can be joined, the earliest merge first and of equal ones the one on
+    the left. Joining two tokens concerns their neighbours alone, so n bytes take n log n steps.
+
+    Args:
+        word: its bytes.
+        new_ids: what each pair becomes; a pair of ids is joined to a larger id.
+
+    >>> merge_word(b"abc", {(98, 99): 256, (97, 98): 257})
+    (97, 256)
+    """
+    none = -1  # behind the last token (and so before the first), and in place of a joined one
+    ids = [*word, none]
+    before, after = list(range(-1, len(word))), list(range(1, len(word) + 2))
+    heap = [(new_ids[pair], i) for i, pair in enumerate(pairwise(word)) if pair in new_ids]
+    heapq.heapify(heap)
+    while heap:
+        new_id, place = heapq.heappop(heap)
+        second = after[place]
+        if new_ids.get((ids[place], ids[second])) != new_id:
+            continue  # stale: one of the two has been joined to another token since
+        first, last = before[place], after[second]
+        ids[place], ids[second] = new_id, none
+        after[place], before[last] = last, place
+        for left, right in ((first, place), (place, last)):
+            pair = ids[left], ids[right]
+            if pair in new_ids:
+                heapq.heappush(heap, (new_ids[pair], left))
+    return tuple(token_id for token_id in ids if token_id != none)
 
 
 def printable_bytes() -> list[str]:

@@ -4,8 +4,8 @@ Two layers. `save_checkpoint` and `load_checkpoint` write and verify one file: t
 safetensors (never pickle), facts about them as JSON in its header, one sha256 over all. It is
 written under another name, flushed to the disk and then renamed, so a file under its final name is
 complete. `save_run` and `load_run` keep the checkpoints of a run, `step-00000100.safetensors`:
-weights, optimizer state, random number generators and records. The newest and the one before it
-are kept.
+weights, optimizer state, random number generators, records and what decides the run
+(`same_run.py`). The newest and the one before it are kept.
 
 Left out on purpose: sharded checkpoints, and writing while training goes on.
 """
@@ -27,6 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from utils.train.optimizer_state import check_optimizer, restore_optimizer, split_optimizer
+from utils.train.same_run import model_facts, plain_name, refuse_difference
+
 UNFINISHED = ".unfinished-"  # a file that is being written, or whose writer was killed
 
 
@@ -35,11 +38,12 @@ class CorruptCheckpoint(RuntimeError):
 
 
 class Checkpoint(NamedTuple):
-    """What `load_run` read: the number of finished steps, the records, the file."""
+    """What `load_run` read: the number of finished steps, the records, the file, the settings."""
 
     step: int
     records: list[dict]
     path: Path
+    settings: dict
 
 
 def save_checkpoint(path: Path | str, tensors: dict[str, Tensor], info: dict) -> None:
@@ -50,7 +54,7 @@ def save_checkpoint(path: Path | str, tensors: dict[str, Tensor], info: dict) ->
 
     Args:
         path: the file; its folder must exist.
-        tensors: any shapes and dtypes, by name; no two may share memory.
+        tensors: any shapes, and any dtypes that safetensors has, by name; no two may share memory.
         info: what must fit into JSON: the step, settings, records.
 
     Raises:
@@ -164,6 +168,7 @@ def save_run(
     optimizer: torch.optim.Optimizer,
     step: int,
     records: Sequence[dict] = (),
+    settings: dict | None = None,
 ) -> Path:
     """Write model, optimizer, random state and records to a new checkpoint in `folder`.
 
@@ -171,10 +176,12 @@ def save_run(
 
     Args:
         folder: the run's folder, made if missing; one run and one writer at a time.
-        model: parameters and buffers are saved, tied ones once.
+        model: parameters and buffers are saved, tied ones once, under the same names whether or not
+            torch.compile wraps it; its config and its modules' settings for comparison.
         optimizer: its state is saved with the step counters, its settings for comparison.
         step: number of finished steps.
         records: what `train` has recorded so far; must fit into JSON.
+        settings: what else decides the run (`run_settings`); must fit into JSON.
 
     Returns:
         The file of the new checkpoint.
@@ -188,10 +195,11 @@ def save_run(
     'step-00000003.safetensors'
     """
     folder = Path(folder)
-    slots, numbers = _split_optimizer(optimizer)
+    slots, numbers = split_optimizer(optimizer)
     parts = {"model": _unique_tensors(model), "optimizer": slots, "random": _random_state()}
     tensors = {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()}
     info = {"step": step, "optimizer": numbers, "records": list(records)}
+    info |= {"model": model_facts(model), "settings": settings or {}}
     path = folder / f"step-{step:08d}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,12 +220,14 @@ def load_run(
     """Restore the newest good checkpoint into model, optimizer and torch's random generators.
 
     A damaged one is passed over with a warning, where the one before it is good. All is verified
-    before the first tensor is changed. Without `optimizer`, the model alone is restored.
+    before the first tensor is changed. Without `optimizer`, the model alone is restored, and
+    another configuration of it gets a warning.
 
     Raises:
         FileNotFoundError: where `folder` holds no checkpoint.
         CorruptCheckpoint: where each checkpoint in it is damaged.
-        ValueError: where a checkpoint was written by another model or other optimizer settings.
+        ValueError: where a checkpoint was written by another model, by one of another
+            configuration, or with another optimizer or other settings of it.
 
     >>> import tempfile; model = nn.Linear(2, 1); optimizer = torch.optim.SGD(model.parameters())
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -225,6 +235,13 @@ def load_run(
     ...     load_run(folder, model, optimizer)[:2]
     (3, [{'step': 2, 'loss': 0.5}])
     """
+    tensors, info, path = read_run(folder)
+    check_run(tensors, info, model, optimizer, path)
+    return restore_run(tensors, info, model, optimizer, path)
+
+
+def read_run(folder: Path | str) -> tuple[dict[str, Tensor], dict, Path]:
+    """Return tensors, facts and file of the newest good checkpoint; raises as `load_run` does."""
     paths = checkpoints_in(folder)
     if not paths:
         raise FileNotFoundError(f"no checkpoint in {folder}: save one first, or correct the path")
@@ -236,9 +253,8 @@ def load_run(
             damage.append(str(error))
             continue
         if damage:
-            warnings.warn(f"{damage[0]}; going on from {path.name} instead", stacklevel=2)
-        _restore(tensors, info, model, optimizer, path)
-        return Checkpoint(info["step"], info["records"], path)
+            warnings.warn(f"{damage[0]}; going on from {path.name} instead", stacklevel=3)
+        return tensors, info, path
     raise CorruptCheckpoint(
         f"{'; '.join(damage)}; no good checkpoint is left: "
         f"delete {folder} (or pass resume=False) to train again from the start"
@@ -268,15 +284,15 @@ def set_aside(folder: Path | str) -> Path | None:
     return old
 
 
-def _restore(
+def check_run(
     tensors: dict[str, Tensor],
     info: dict,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
     path: Path,
 ) -> None:
-    """Put verified tensors into model, optimizer and generators; compares before it changes."""
-    weights = _part(tensors, "model")
+    """Raise a ValueError where model or optimizer are not those of a checkpoint; change nothing."""
+    weights = _model_part(tensors)
     own = _unique_tensors(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -287,16 +303,39 @@ def _restore(
             f"{shapes.get(names[0])} here ({len(names)} tensors differ); use another checkpoint "
             "folder, or pass resume=False"
         )
+    facts, there = model_facts(model), info.get("model")  # None in files of an earlier edition
     if optimizer is not None:
-        _restore_optimizer(optimizer, _part(tensors, "optimizer"), info["optimizer"], path)
+        if there is not None:
+            refuse_difference(there["config"], facts["config"], " in the model's config", path)
+            refuse_difference(there["modules"], facts["modules"], " in the model", path)
+        check_optimizer(optimizer, info["optimizer"], path)
+    elif there is not None and there["config"] != facts["config"]:
+        try:
+            refuse_difference(there["config"], facts["config"], " in the model's config", path)
+        except ValueError as error:  # the weights may be wanted in another model, knowingly
+            warnings.warn(str(error), stacklevel=3)
+
+
+def restore_run(
+    tensors: dict[str, Tensor],
+    info: dict,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    path: Path,
+) -> Checkpoint:
+    """Put tensors that `check_run` has let pass into model, optimizer and generators."""
+    weights = _model_part(tensors)
+    if optimizer is not None:
+        restore_optimizer(optimizer, _part(tensors, "optimizer"), info["optimizer"])
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in _unique_tensors(model).items():
             tensor.copy_(weights[name])
     if optimizer is not None:  # with the model alone, there is no run to continue
         random = _part(tensors, "random")
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
+    return Checkpoint(info["step"], info["records"], path, info.get("settings", {}))
 
 
 def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -305,55 +344,9 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict]:
-    """Return the optimizer's tensors under flat names, and its settings and plain numbers."""
-    state = optimizer.state_dict()
-    tensors, values = {}, {}
-    for index, slots in state["state"].items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
-            elif value is None or isinstance(value, bool | int | float):
-                values[f"{index}.{name}"] = value
-            else:
-                raise TypeError(
-                    f"optimizer state {name!r} is a {type(value).__name__}; checkpoints hold "
-                    "tensors and numbers: use an optimizer whose state is made of these"
-                )
-    # Through JSON, so that what is compared on loading has the types that JSON gives back.
-    return tensors, json.loads(json.dumps({"values": values, "groups": state["param_groups"]}))
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict, path: Path
-) -> None:
-    """Load the state of the optimizer, or raise where its settings are not those of the run."""
-    groups = _split_optimizer(optimizer)[1]["groups"]
-    for mine, saved in zip(groups, numbers["groups"], strict=False):
-        names = [name for name in mine | saved if mine.get(name) != saved.get(name)]
-        if names:
-            name = names[0]
-            raise ValueError(
-                f"{path} was written with {name}={saved.get(name)} in the optimizer, here it is "
-                f"{mine.get(name)}: use the same setting to resume, another checkpoint folder, or "
-                "resume=False to train again"
-            )
-    if len(groups) != len(numbers["groups"]):
-        raise ValueError(
-            f"{path} was written with {len(numbers['groups'])} parameter groups, the optimizer "
-            f"has {len(groups)}: use the same optimizer, or resume=False to train again"
-        )
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict] = {}
-    for flat_name, value in {**tensors, **numbers["values"]}.items():
-        index, name = flat_name.split(".", 1)
-        like = parameters[int(index)]
-        if isinstance(value, Tensor) and value.shape == like.shape:
-            # Fused updates walk raw memory: the state must lie as its parameter lies.
-            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
-        state.setdefault(int(index), {})[name] = value
-    own_groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": own_groups})
+def _model_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the model's tensors of a checkpoint, by the names they have without torch.compile."""
+    return {plain_name(name): tensor for name, tensor in _part(tensors, "model").items()}
 
 
 def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -362,7 +355,7 @@ def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if tensor.numel() == 0 or key not in seen:
-            unique[name] = tensor
+            unique[plain_name(name)] = tensor
             seen.add(key)
     return unique
 

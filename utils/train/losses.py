@@ -19,7 +19,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: (B, T, V) unnormalised scores; any leading shape does.
-        targets: (B, T) token ids, or IGNORE_INDEX where a position does not count.
+        targets: (B, T) token ids in any integer dtype that holds them, or IGNORE_INDEX where a
+            position does not count.
 
     Returns:
         A scalar in float32 (float64 for float64 logits).
@@ -37,7 +38,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     kept = check_targets(logits, targets)  # (B, T)
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()  # half precision would round the sum over the vocabulary
-    index = targets.masked_fill(~kept, 0).unsqueeze(-1)  # (B, T, 1)
+    index = targets.masked_fill(~kept, 0).long().unsqueeze(-1)  # (B, T, 1)
     # log_softmax is logits - logsumexp(logits) in one pass: a third of the time of the two in turn.
     logprobs = logits.log_softmax(-1).gather(-1, index).squeeze(-1)  # (B, T)
     return -logprobs[kept].mean()

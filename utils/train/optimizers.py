@@ -29,7 +29,7 @@ def adamw_step(
     """Return parameter, first moment and second moment after one AdamW update; changes nothing.
 
     Args:
-        parameter: the weights, any shape.
+        parameter: the weights, any shape, in float32, float64 or bfloat16 (float16 has no 1e-8).
         gradient: their gradient, same shape.
         first_moment: running mean of the gradients, zeros before the first update.
         second_moment: running mean of the squared gradients, zeros before the first update.
@@ -123,7 +123,9 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return 0.0
-    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    # Half precision can't hold the square of 256, nor a long sum: norms are taken in float32.
+    wide = [torch.promote_types(gradient.dtype, torch.float32) for gradient in gradients]
+    norms = [torch.linalg.vector_norm(g, dtype=d) for g, d in zip(gradients, wide, strict=True)]
     norm = torch.linalg.vector_norm(torch.stack(norms)).item()
     if norm > max_norm and math.isfinite(norm):
         for gradient in gradients:

@@ -25,7 +25,7 @@ def learning_rate(
         final: share of the peak that is left at step `n_steps`.
 
     Raises:
-        ValueError: where the warm-up is longer than the run, or `final` is not in 0..1.
+        ValueError: where the warm-up is longer than the run or negative, or `final` is not in 0..1.
 
     >>> [round(learning_rate(s, peak=1.0, n_steps=6, warmup_steps=2), 3) for s in (0, 1, 2, 4, 6)]
     [0.5, 1.0, 1.0, 0.55, 0.1]
@@ -35,7 +35,7 @@ def learning_rate(
     check_schedule(n_steps, warmup_steps, final)
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
-    done = min(1.0, (step - warmup_steps) / max(1, n_steps - warmup_steps))
+    done = 1.0 if step >= n_steps else (step - warmup_steps) / (n_steps - warmup_steps)
     return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -63,7 +63,8 @@ def warmup_stable_decay(
     Args:
         n_steps: length of the whole run in steps.
         warmup_steps: steps of the linear warm-up.
-        decay_steps: steps of the fall; a fifth of the run where it is not given.
+        decay_steps: steps of the fall; where it is not given a fifth of the run, or what the
+            warm-up leaves of it.
         final: multiplier at step `n_steps`.
 
     >>> [warmup_stable_decay(10, warmup_steps=2, decay_steps=4)(s) for s in (0, 1, 5, 8, 10)]
@@ -71,8 +72,9 @@ def warmup_stable_decay(
 
     Source: Hu et al. 2024, "MiniCPM", section 4 (WSD; there the fall is exponential).
     """
-    decay_steps = n_steps // 5 if decay_steps is None else decay_steps
     check_schedule(n_steps, warmup_steps, final)
+    if decay_steps is None:
+        decay_steps = min(n_steps // 5, n_steps - warmup_steps)
     if not 0 <= decay_steps <= n_steps - warmup_steps:
         raise ValueError(
             f"decay_steps must lie in 0..{n_steps - warmup_steps} (n_steps - warmup_steps), "
@@ -82,7 +84,9 @@ def warmup_stable_decay(
     def multiplier(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
-        left = max(0, n_steps - step)
+        left = n_steps - step
+        if left <= 0:
+            return final
         return 1.0 if left >= decay_steps else final + (1 - final) * left / decay_steps
 
     return multiplier
