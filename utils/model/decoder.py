@@ -9,6 +9,8 @@ Source: Touvron et al. 2023, "LLaMA", section 2.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from utils.model.config import TransformerConfig
 from utils.model.feedforward import FeedForward
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import rope_table
+from utils.model.rotary import rope_table, unrounded
 
 INIT_STD = 0.02
 
@@ -79,6 +81,13 @@ class Decoder(nn.Module):
             if weight.dim() > 1:
                 into_stream = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
                 nn.init.normal_(weight, std=residual_std if into_stream else INIT_STD)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Move or cast the model, as `to` asks for; the rotary tables stay float32."""
+        cos, sin = self.cos, self.sin
+        super()._apply(fn, recurse)
+        self.cos, self.sin = unrounded(cos, self.cos), unrounded(sin, self.sin)
+        return self
 
     def forward(
         self,

@@ -26,11 +26,25 @@ def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[T
 
     Source: Su et al. 2021, equation 15.
     """
-    if d_head % 2:
+    if d_head < 2 or d_head % 2:
         raise ValueError(f"d_head must be even, so that channels can be paired, got {d_head}")
     exponents = torch.arange(0, d_head, 2, dtype=torch.float32) / d_head  # (K/2,)
-    angles = torch.outer(torch.arange(n_positions, dtype=torch.float32), theta**-exponents)
+    # 1 / theta ** e and not theta ** -e: the last bit is then that of the checkpoints' library.
+    speeds = 1.0 / theta**exponents  # (K/2,) radians per position
+    angles = torch.outer(torch.arange(n_positions, dtype=torch.float32), speeds)
     return angles.cos(), angles.sin()  # (T, K/2) each
+
+
+def unrounded(table: Tensor, moved: Tensor) -> Tensor:
+    """Return a rotary table after its module was moved or cast: moved along, but never cast.
+
+    In bfloat16 the angle of position 257 would be that of 256.
+
+    >>> table = torch.tensor([0.1])
+    >>> torch.equal(unrounded(table, table.bfloat16()), table)
+    True
+    """
+    return moved if moved.dtype == table.dtype else table.to(moved.device)
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
