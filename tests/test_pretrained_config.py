@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from utils.model.checkpoint_files import UnsupportedCheckpoint
-from utils.model.pretrained import HARMLESS, load_hugging_face
+from utils.model.pretrained import HARMLESS, load_hugging_face, read_config
 
 SIZES = {
     "vocab_size": 61,
@@ -104,7 +104,8 @@ def test_each_name_is_equal_or_refused(checkpoint, name):
     kind, folder, content = checkpoint
     removed = {key: value for key, value in content.items() if key != name}
     # Loading by `transformers` is what costs: a harmless name, which is accepted, takes fewer.
-    values = VALUES[::4] if name in LISTED else VALUES
+    asked = {*SIZES, "rope_parameters", "rope_scaling", "rope_theta", "dtype", "head_dim"}
+    values = VALUES if name in asked else VALUES[::4] if name in LISTED else VALUES[::2]
     variants = [removed] + [content | {name: value} for value in values]
     if name in ("rope_parameters", "rope_scaling", "rope_theta"):  # said in two places
         plain = {key: value for key, value in removed.items() if key != "rope_parameters"}
@@ -115,3 +116,45 @@ def test_each_name_is_equal_or_refused(checkpoint, name):
         if answer.startswith("refused"):
             words = (name, name.removesuffix("_parameters"), "weight", "rope", "rotary", "heads")
             assert any(word in answer for word in words), answer
+
+
+def test_real_configurations_are_taken():
+    """The names and values that checkpoints of both families are published with."""
+    llama = SIZES | {
+        "_name_or_path": "somewhere",
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": [2, 3],
+        "hidden_act": "silu",
+        "initializer_range": 0.041666666666666664,
+        "is_llama_config": True,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "pad_token_id": 2,
+        "pretraining_tp": 1,
+        "rope_interleaved": False,
+        "rope_scaling": None,
+        "rope_theta": 100000,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers.js_config": {"dtype": "q4"},
+        "transformers_version": "4.42.3",
+        "use_cache": True,
+    }
+    assert read_config(llama).rope_theta == 100000.0
+    qwen = SIZES | {
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "head_dim": 16,
+        "max_window_layers": 36,
+        "model_type": "qwen3",
+        "rope_scaling": None,
+        "rope_theta": 1000000,
+        "sliding_window": None,
+        "use_sliding_window": False,
+    }
+    assert read_config(qwen).d_head == 16 and read_config(qwen).rope_theta == 1e6
+    with pytest.raises(UnsupportedCheckpoint, match="rope_interleaved"):
+        read_config(llama | {"rope_interleaved": True})

@@ -112,8 +112,10 @@ def family_config(content: dict) -> PreTrainedConfig:
     family = transformers.LlamaConfig if is_llama else transformers.Qwen3Config
     reason = refusal(family, content)
     if reason:
-        alone = [name for name in content if not refusal(family, content, without=name)]
-        raise UnsupportedCheckpoint(f"transformers refuses it ({reason}); look at {alone}")
+        accepted = (name for name in content if not refusal(family, content, without=name))
+        raise UnsupportedCheckpoint(
+            f"transformers refuses it ({reason}); without {next(accepted, 'one name')} it does not"
+        )
     return family(**copy.deepcopy(content))
 
 
@@ -133,13 +135,17 @@ def refuse_unknown(content: dict, theirs: PreTrainedConfig) -> None:
     for name in content:
         if name == "quantization_config":
             raise UnsupportedCheckpoint("quantization_config is set; plain weights are read")
+        if name == "rope_interleaved" and content[name] is False:
+            continue  # what `transformers` computes; True would say otherwise than it does
         if name == "architectures":
             if content[name] not in (None, [ARCHITECTURES[theirs.model_type]]):
                 raise UnsupportedCheckpoint(
                     f"architectures is {content[name]}, but model_type is {theirs.model_type!r}"
                 )
-        elif name not in KNOWN and not (
-            hasattr(plain, name) and getattr(theirs, name) == getattr(plain, name)
+        elif name not in KNOWN and (
+            not hasattr(plain, name)
+            or getattr(theirs, name) != getattr(plain, name)
+            or type(getattr(theirs, name)) is not type(getattr(plain, name))  # 0.0 is no False
         ):
             raise UnsupportedCheckpoint(
                 f"{name} is {content[name]!r}, which may change what the model computes: the "
