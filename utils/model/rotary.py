@@ -58,7 +58,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         sin: (T, K/2) sines.
 
     Returns:
-        (..., T, K), each pair (a, b) turned to (a cos - b sin, a sin + b cos).
+        (..., T, K) in the dtype of `x`, each pair (a, b) turned to (a cos - b sin, a sin + b cos).
 
     Raises:
         ValueError: where `cos` and `x` disagree on tokens or channels.
@@ -75,4 +75,5 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
             f"{x.shape[-1] // 2}), got {tuple(cos.shape)} and {tuple(sin.shape)}"
         )
     a, b = x.chunk(2, dim=-1)  # (..., T, K/2) each
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., T, K)
+    turned = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., T, K)
+    return turned.to(x.dtype)
