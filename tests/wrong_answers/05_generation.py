@@ -22,7 +22,7 @@ SAMPLE = """def sample_next_token(
         values, places = logits.topk(min(top_k, logits.shape[-1]))
         logits = torch.full_like(logits, -torch.inf).scatter(-1, places, values)
     p = logits.softmax(-1)
-    if top_p is not None and top_p < 1:
+    if top_p is not None:
         ordered, order = p.sort(descending=True, dim=-1)
         before = ordered.cumsum(-1) - ordered
         ordered = ordered.masked_fill(before >= top_p, 0)
@@ -201,7 +201,7 @@ WRONG = [
             "        temperature = 1.0\n",
             "takes the most likely",
         ),
-        ("top_k ignored", "top_k is not None:\n        v", "False:\n        v", "not used"),
+        ("top_k ignored", "top_k:\n        v", "False:\n        v", "not used"),
         ("one too many", "topk(min(top_k, ", "topk(min(top_k + 1, ", "not one more"),
         ("one too few", "topk(min(top_k, ", "topk(min(max(1, top_k - 1), ", "not one less"),
         (
