@@ -819,6 +819,12 @@ EQUIVALENT = {
     ("sample_next_token", "zeros_like -> ones_like in `torch.zeros_like`"): (
         "scatter writes every place, so nothing of the tensor stays"
     ),
+    **{
+        ("sample_next_token", f"{change} in `top_p < 1`"): (
+            "a top_p of 1 leaves out no token but what rounding has lost, in a large vocabulary"
+        )
+        for change in ("1 -> 2", "Lt -> LtE")
+    },
     ("update_cache", "2 -> -2 in `keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("update_cache", "2 -> -2 in `new_keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("speculative_decode", "Lt -> LtE in `chance * q[k][token] < p[k][token]`"): (

@@ -78,6 +78,7 @@ def over_temperature(logits: Tensor, temperature: float) -> Tensor:
     >>> over_temperature(torch.tensor([[3.0, 1.0]]), 1e-300).softmax(-1)
     tensor([[1., 0.]])
     """
+    assert temperature > 0, temperature
     below = logits.float() - logits.float().amax(dim=-1, keepdim=True)  # (..., V), at most 0
     return below / max(temperature, COLDEST)
 
