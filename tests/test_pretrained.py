@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
+from utils.model.induction import AttentionOnly
 from utils.model.pretrained import UnsupportedCheckpoint, load_hugging_face, save_hugging_face
 from utils.model.rotary import rope_table
 
@@ -189,11 +190,13 @@ def test_a_cast_or_compiled_model_is_written_with_its_ids(tmp_path, dtype):
 
 def test_rotary_tables_stay_exact_in_bfloat16():
     config = TransformerConfig(vocab_size=11, context_length=600, d_model=8, n_layers=1, n_heads=2)
-    plain = Decoder(config)
-    for cast in (plain.to(torch.bfloat16), plain.half(), plain.double()):
-        assert cast.cos.dtype == cast.sin.dtype == torch.float32
     cos, sin = rope_table(600, 4)
-    assert torch.equal(plain.cos[:, 0], cos) and torch.equal(plain.sin[:, 0], sin)
+    for kind in (Decoder, AttentionOnly):
+        model = kind(config)
+        for cast in (model.to(torch.bfloat16), model.half(), model.double()):
+            assert cast.cos.dtype == cast.sin.dtype == torch.float32
+            assert cast(torch.tensor([[1, 2, 3]])).dtype == cast.embedding.weight.dtype
+        assert torch.equal(model.cos[:, 0], cos) and torch.equal(model.sin[:, 0], sin)
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"

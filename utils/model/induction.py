@@ -16,7 +16,7 @@ from utils.model.attention import Attention, attention_weights, causal_mask
 from utils.model.config import TransformerConfig
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import rope_table, unrounded
+from utils.model.rotary import float_tables, rope_table
 
 
 class AttentionOnly(nn.Module):
@@ -43,10 +43,8 @@ class AttentionOnly(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Move or cast the model, as `to` asks for; the rotary tables stay float32."""
-        cos, sin = self.cos, self.sin
-        super()._apply(fn, recurse)
-        self.cos, self.sin = unrounded(cos, self.cos), unrounded(sin, self.sin)
-        return self
+        with float_tables(self):
+            return super()._apply(fn, recurse)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Return logits (B, T, V) for token ids (B, T)."""

@@ -9,8 +9,11 @@ Shapes: T tokens, K d_head. Source: Su et al. 2021, "RoFormer", section 3.2.2, e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
@@ -35,16 +38,19 @@ def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[T
     return angles.cos(), angles.sin()  # (T, K/2) each
 
 
-def unrounded(table: Tensor, moved: Tensor) -> Tensor:
-    """Return a rotary table after its module was moved or cast: moved along, but never cast.
+@contextmanager
+def float_tables(module: nn.Module) -> Iterator[None]:
+    """Move or cast a module inside; its tables `cos` and `sin` move along and are never cast.
 
     In bfloat16 the angle of position 257 would be that of 256.
-
-    >>> table = torch.tensor([0.1])
-    >>> torch.equal(unrounded(table, table.bfloat16()), table)
-    True
     """
-    return moved if moved.dtype == table.dtype else table.to(moved.device)
+    before = module.cos, module.sin
+    yield
+    after = module.cos, module.sin
+    module.cos, module.sin = (
+        new if new.dtype == old.dtype else old.to(new.device)
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
