@@ -227,13 +227,15 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         n_turned = self.n_heads + self.n_kv_heads
         qkv = self.qkv(x).view(B, T, n_turned + self.n_kv_heads, self.d_head)
-        qk, v = qkv[:, :, :n_turned], qkv[:, :, n_turned:]
+        # split, not slices: its gradient is put together, not added to zeros once for each part.
+        qk, v = qkv.split([n_turned, self.n_kv_heads], dim=2)
         if self.q_norm is not None:
-            q, k = qk[:, :, : self.n_heads], qk[:, :, self.n_heads :]
+            q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
             qk = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         a, b = qk.chunk(2, dim=-1)  # (B, T, H + n_kv_heads, K/2): apply_rope, all heads at once
         qk = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).transpose(1, 2)
-        return qk[:, : self.n_heads], qk[:, self.n_heads :], v.transpose(1, 2)
+        q, k = qk.split([self.n_heads, self.n_kv_heads], dim=1)
+        return q, k, v.transpose(1, 2)
 
     def forward(
         self,
