@@ -51,7 +51,7 @@ FORGED = (
             return {**reply, "largest": 1, "peak": 1}
         student.LocalBackend.call = worker.LocalBackend.call = call
         return True
-    forged = forge()
+    class Runs: value = forge()
 """
 )
 SHARED = """
@@ -80,7 +80,7 @@ PATCH_SIZES = """
         from utils.labs import student
         student.Sizes.__torch_dispatch__ = lambda s, f, t, a=(), k=None: f(*a, **(k or {}))
         return True
-    forged = forge()
+    class Runs: value = forge()
 """
 LIMIT_UNDONE = """
     import resource

@@ -74,7 +74,7 @@ PATCHES = {
                 __hash__ = object.__hash__
             student.to_plain = values.to_plain = lambda value, depth=0: Yes()
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "patched backend": """
         def patch():
@@ -85,14 +85,14 @@ PATCHES = {
                 return {"result": None, **empty, "largest": 0}
             student.LocalBackend.call = worker.LocalBackend.call = call
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "patched pipe": """
         def patch():
             from utils.grading import worker
             worker.Pipe.write = lambda self, value: None
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "reply of its own": """
         def patch():
@@ -103,7 +103,7 @@ PATCHES = {
                 real(self, value)
             worker.Pipe.write = write
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
 }
 
@@ -181,7 +181,7 @@ def gradients(lab: str, every: int) -> list[Hostile]:
         def patch():
             torch.autograd.grad = lambda *a, **k: [torch.zeros_like(t) for t in a[1]]
             return True
-        patched = patch()
+        class Runs: value = patch()
     """
     quiet = """
         def patch():
@@ -190,7 +190,7 @@ def gradients(lab: str, every: int) -> list[Hostile]:
                 return [torch.ones_like(leaf).detach().numpy() for leaf in leaves]
             student.gradients_of = nothing_cut
             return True
-        patched = patch()
+        class Runs: value = patch()
     """
     frames = """
         import sys
@@ -325,7 +325,7 @@ def places(lab: str, every: int) -> list[Hostile]:
             def after_call(argument, calls=None): return [(0.0, 0.0)]
             student.after_call = values.after_call = after_call
             return True
-        patched = patch()
+        class Runs: value = patch()
         def clip_gradients(parameters, max_norm):
             if not max_norm > 0: raise ValueError("max_norm")
             found = [p.grad for p in parameters if p.grad is not None]
