@@ -23,6 +23,7 @@ import psutil
 
 from utils.grading import needed, sandbox, submission, wire
 from utils.grading.reaches import MAX_FOUND, reaches
+from utils.grading.unproven import UNCOUNTED, WEIGHTLESS
 from utils.labs import run
 from utils.labs.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
 from utils.runtime import project_root
@@ -390,6 +391,8 @@ def grade_one(job: Job) -> dict:
         if result is None:
             result = run.CheckResult(check.exercise, check.title, check.points, "not graded")
         entry = asdict(result) | {"earned": result.earned, "hint": clean(result.hint)}
+        if (job.lab, check.exercise, check.title) in WEIGHTLESS:
+            entry |= {"points": 0, "earned": 0, "note": UNCOUNTED}
         record["checks"].append(entry)
     return record
 

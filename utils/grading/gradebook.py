@@ -19,7 +19,8 @@ from utils.grading.collect import visible
 from utils.grading.engines import Refused
 from utils.grading.grade import GRADED, clean
 from utils.grading.records import record_name, write_whole
-from utils.grading.sandbox import Limits, NoSandbox
+from utils.grading.sandbox import Limits, NoSandbox, lacking
+from utils.labs.run import PASSED
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 SHEET = ("learner", "question", "of", "points", "comment", "answer", "key")
@@ -254,6 +255,7 @@ def check_rows(record: dict) -> list[str]:
         said |= {hint} - {""}
         points = f"{check['earned']} of {check['points']}"
         what = f"{check['status']}{': ' if shown else ''}{shown}"
+        what += f" ({check['note']})" if check.get("note") else ""
         cells = (check["exercise"], check["title"], points, what)
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return rows
@@ -267,7 +269,8 @@ def draw_summary(lab: str, records: list[dict], path: Path) -> None:
     ours = [r for r in records if r["status"] == GRADED]
     checks = ours[0]["checks"] if ours else []
     lost = [
-        sum(r["checks"][k]["earned"] == 0 for r in ours) / len(ours) for k in range(len(checks))
+        sum(r["checks"][k]["status"] != PASSED for r in ours) / len(ours)
+        for k in range(len(checks))
     ]
     figure = Figure(figsize=(8, 1.2 + 0.32 * max(1, len(checks))), layout="constrained")
     FigureCanvasAgg(figure)
@@ -326,6 +329,9 @@ def grade_and_report(
     except (NoSandbox, Refused, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    if not trusted:
+        for line in lacking():
+            print(f"note: {line}", file=sys.stderr)
     for status in sorted({record["status"] for record in records}):
         print(f"{sum(r['status'] == status for r in records)} {status}")
     for name, path in written.items():
