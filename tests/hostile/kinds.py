@@ -113,17 +113,12 @@ PATCHES = {
 def patches(lab: str) -> list[Hostile]:
     """Return submissions that answer rightly and break their end of the pipe: nothing to earn.
 
-    One that says nothing while it is loaded is loaded again without assignments, and graded.
+    One that says nothing only waits for a limit, in every lab the same.
     """
-    every = sum(map(points, KINDS[lab]))
     return [
-        Hostile(
-            name,
-            "inflation",
-            notebook(*honest(lab, code(source))),
-            every if name == "patched pipe" else 0,
-        )
+        Hostile(name, "inflation", notebook(*honest(lab, code(source))))
         for name, source in PATCHES.items()
+        if name != "patched pipe" or lab == "01_tokens"
     ]
 
 

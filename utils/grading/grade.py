@@ -30,6 +30,7 @@ from utils.runtime import project_root
 
 WATCH_SECONDS = 0.05
 WEIGH_SECONDS = 0.2
+START_SECONDS = 60.0  # for a process of ours, before it sees any of the learner's code
 MAX_RESTARTS = 6
 MAX_PROBLEMS = 40
 MAX_SKIPPED = 3000
@@ -114,11 +115,11 @@ class Worker:
         self.starts += 1
         job = self.job
         self.verdict, self.opened = "", False
-        self.deadline = time.monotonic() + job.limits.load_seconds
+        self.deadline = time.monotonic() + START_SECONDS
         self.process = sandbox.start(Path(job.kit), job.limits, job.trusted, self.scratch)
         used = [name for name in preloads(job.lab) if any(name in cell for cell in self.cells)]
         preload = {"do": "preload", "modules": used}
-        if self.exchange(preload, job.limits.load_seconds).get("ready") is not True:
+        if self.exchange(preload, START_SECONDS).get("ready") is not True:
             self.lose("the worker did not start")
         self.base_data = sandbox.data_of(self.process.pid)
         self.base_memory = sandbox.memory_of(self.process.pid)

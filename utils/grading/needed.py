@@ -190,6 +190,8 @@ def step_of(cell: int, node: ast.stmt) -> Step:
             if isinstance(inner.func, ast.Attribute) and inner.func.attr not in READING:
                 roots.add(name)  # a method may change its object
                 step.asks |= {root_of(inner.func, through_calls=False)} - {""}
+            if name in ("setattr", "delattr") and inner.args:
+                step.sets |= {root_of(inner.args[0])} - {""}
             if name not in READERS or isinstance(inner.func, ast.Attribute):
                 roots |= {root_of(a) for a in [*inner.args, *(k.value for k in inner.keywords)]}
         elif isinstance(inner, ast.Attribute | ast.Subscript):
@@ -222,7 +224,12 @@ def split(steps: list[Step], wanted: Iterable[str]) -> tuple[list[Step], list[St
     >>> [[step.cell for step in part] for part in split(steps, ["f"])]
     [[1, 2, 3, 4], [5]]
     """
-    defined = {name for step in steps if step.is_definition for name in step.binds}
+    defined = {
+        name
+        for step in steps
+        if step.is_definition  # less the globals that a function writes when it is called
+        for name in step.binds & {getattr(step.node, "name", None) or name for name in step.binds}
+    }
     imported = {
         name
         for step in steps

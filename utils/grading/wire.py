@@ -21,6 +21,8 @@ MAX_ITEMS = 2_000_000  # in all lists, tuples and dictionaries of a message
 MAX_ENTRIES = 200_000  # in all dictionaries of a message
 MAX_EQUAL_HASHES = 16  # of unequal values: n of them cost a dictionary the square of n
 MAX_REPLY = 16 << 20  # bytes of a message from the learner's side
+MAX_REPLY_ITEMS = 400_000  # in its lists, tuples and dictionaries
+MAX_REPLY_TEXT = 1 << 20  # bytes of a text: NumPy takes seconds to find that it is no number
 MAX_INT_BITS = 1024
 MAX_AXES = 16
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -175,8 +177,9 @@ class Reader:
             raise WireError(f"there is no type {letter!r}")
         n = self.size()
         self.items += n
-        if self.items > MAX_ITEMS:
-            raise WireError(f"the message holds more than {MAX_ITEMS:,} items")
+        limit = MAX_ITEMS if self.from_scorer else MAX_REPLY_ITEMS
+        if self.items > limit:
+            raise WireError(f"the message holds more than {limit:,} items")
         if letter == b"d":
             return self.dictionary(n, depth)
         items = [self.value(depth + 1) for _ in range(n)]
@@ -208,6 +211,8 @@ class Reader:
             return content
         try:
             if letter == b"s":
+                if len(content) > MAX_REPLY_TEXT and not self.from_scorer:
+                    raise WireError(f"a text has more than {MAX_REPLY_TEXT:,} bytes")
                 return content.decode("utf-8", "surrogatepass")
             if len(content) > MAX_INT_BITS // 3 or not content.lstrip(b"-").isdigit():
                 raise WireError("a whole number is malformed")
