@@ -65,7 +65,6 @@ def test_another_machine_is_named_in_the_report(monkeypatch):
 
 INSIDE = """
     import ctypes, errno, fcntl, os, socket
-    libc = ctypes.CDLL(None, use_errno=True)
     def families():
         open_ones = []
         for family in range(1, 46):
@@ -76,7 +75,7 @@ INSIDE = """
                 open_ones.append(family)
         return sorted(set(open_ones))
     def numbers(calls):
-        found = []
+        libc, found = ctypes.CDLL(None, use_errno=True), []
         for call in calls:
             ctypes.set_errno(0)
             got = libc.syscall(call, 0, 0, 0, 0, 0)

@@ -94,6 +94,7 @@ NEEDED = {  # a statement at the top of a cell -> whether `f`, which reads TABLE
     "plt.plot(OTHER)": False,
     "unrelated(3)": False,
     "losses = [f(k) for k in range(9)]": False,
+    "sizes = dict.fromkeys(map(len, 'ab'))": False,
     "for step in range(10): loss = f(step)": False,
     "if __name__ == '__main__': print(f(1))": False,
 }
@@ -111,7 +112,7 @@ class Kept:
     rows = 0
     @classmethod
     def fill(cls): cls.rows = 3
-def f(x): return TABLE.get(x, SIZE) + helper(torch.tensor(x))
+def f(x): return TABLE.get(x, SIZE) + len(dict()) + helper(torch.tensor(x))
 """
     )
     steps = [needed.step_of(1, s) for s in ast.parse(source + statement).body]

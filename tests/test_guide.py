@@ -169,6 +169,8 @@ def test_every_command_of_the_guide_runs(walked, number):
     if status is None:
         pytest.skip(output)
     assert status == 0, f"{BLOCKS[number]}\n{output}"
+    if "nbgrader validate" in BLOCKS[number]:
+        assert "Success! Your notebook passes all the tests." in output
 
 
 @pytest.mark.slow

@@ -251,7 +251,7 @@ def split(steps: list[Step], wanted: Iterable[str]) -> tuple[list[Step], list[St
                 continue
             taken.add(number)
             step.is_needed = True
-            names |= step.uses
+            names |= step.uses & set(by_function)  # what is built in is nobody's to change
             grown = True
     if any(DYNAMIC & steps[number].uses for number in taken):
         return steps, []  # what looks names up by itself may use any of them
