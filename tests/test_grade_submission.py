@@ -246,3 +246,21 @@ def test_every_attack_is_python_and_most_are_listed_for_a_person_to_look_at():
     assert reaches.reaches([f"eval('{k}')\nx = eval('1')" for k in range(99)])[19:] == [
         "cell 20, line 2: uses eval"
     ]
+
+
+def test_models_that_are_read_past_their_door_are_listed():
+    cell = "class M:\n    def forward(self, x): return self.inner.forward(x) + super().forward(x)"
+    assert reaches.reaches([cell]) == []
+    assert reaches.reaches(["def f(model, x): return model.forward(x), model.table[0]"]) == [
+        "cell 1, line 1: uses forward",
+        "cell 1, line 1: uses table",
+    ]
+
+
+def test_every_line_of_a_text_is_looked_at_once():
+    headings = "\n".join(["## 9. Written answer (3 points)", "x"] * 20_000)
+    lab = tuple(f"## {k}. Written answer (3 points)\n\nWhy?" for k in range(4))
+    answers = submission.written_answers((headings,), lab)
+    assert answers == [(3, "x")] * 4
+    assert len(submission.sections((headings,))) == submission.MAX_SECTIONS
+    assert submission.sections(("# " + "written answer (1" * 50_000,)) == []

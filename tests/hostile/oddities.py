@@ -37,10 +37,12 @@ SETUPS = {
     "@add\ndef le(a, b): return a <= b\ndef KEEP(a, b): return T['le'](a, b)",
     "attribute of a class": "class Box: pass\nBox.le = staticmethod(torch.le)\n"
     "def KEEP(a, b): return Box.le(a, b)",
-    "attribute of a function": "def KEEP(a, b): return KEEP.by(a, b)\nKEEP.by = getattr(torch, 'le')",
+    "attribute of a function": "def KEEP(a, b): return KEEP.by(a, b)\n"
+    "KEEP.by = getattr(torch, 'le')",
     "method of an object": "class Box:\n    def fill(self): self.le = torch.le\nbox = Box()\n"
     "box.fill()\ndef KEEP(a, b): return box.le(a, b)",
-    "class method": "class Box:\n    le = None\n    @classmethod\n    def fill(cls): cls.le = torch.le\n"
+    "class method": "class Box:\n    le = None\n    @classmethod\n"
+    "    def fill(cls): cls.le = torch.le\n"
     "Box.fill()\ndef KEEP(a, b): return Box.le(a, b)",
     "global of a function": "def make():\n    global KEEP\n    KEEP = torch.le\nmake()",
     "lambda": "KEEP = (lambda f: lambda a, b: f(a, b))(torch.le)",
@@ -49,14 +51,18 @@ SETUPS = {
     "setattr": "class Box: pass\nsetattr(Box, 'le', staticmethod(torch.le))\n"
     "def KEEP(a, b): return Box.le(a, b)",
     "main": "if __name__ == '__main__':\n    KEEP = torch.le",
-    "asserted": "KEEP = torch.le\nassert (LEFT := KEEP) is torch.le\ndef KEEP(a, b): return LEFT(a, b)",
+    "asserted": "KEEP = torch.le\nassert (LEFT := KEEP) is torch.le\n"
+    "def KEEP(a, b): return LEFT(a, b)",
     "timed line": "%time KEEP = getattr(torch, 'le')",
     "timed cell": "%%time\nKEEP = getattr(torch, 'le')",
     "captured cell": "%%capture said\nKEEP = getattr(torch, 'le')\nprint(KEEP)",
-    "other commands": "%matplotlib inline\n!ls\nfiles = !ls\nKEEP = getattr(torch, 'le')\nKEEP?\n?KEEP",
-    "a line that begins with %": "def KEEP(a, b):\n    width = (7\n%4)\n    return (a <= b) & (width == 3)",
+    "other commands": "%matplotlib inline\n!ls\nfiles = !ls\nKEEP = getattr(torch, 'le')\n"
+    "KEEP?\n?KEEP",
+    "a line that begins with %": "def KEEP(a, b):\n    width = (7\n%4)\n"
+    "    return (a <= b) & (width == 3)",
     "a line that begins with !": "def KEEP(a, b):\n    return (a <= b) & (width\n!= 3)\nwidth = 4",
-    "a text of commands": 'HELP = """\n%time x\n!rm\n"""\ndef KEEP(a, b): return (a <= b) & (len(HELP) == 13)',
+    "a text of commands": 'HELP = """\n%time x\n!rm\n"""\n'
+    'def KEEP(a, b): return (a <= b) & (len(HELP) == 13)',
     "seven slow cells": None,
     "slow experiment": "import time\nfor _ in range(3): loss = time.sleep(9)\nKEEP = torch.le",
     "experiment that fails": "KEEP = torch.le\nresult = causal_mask('x') / 0\nprint(result)",
@@ -89,24 +95,28 @@ def files() -> list[Hostile]:
         return json.dumps({"cells": more, "metadata": {}, "nbformat": 4}).encode()
 
     good = notebook(IMPORTS, RIGHT)
+    long_numbers = b'"n": [' + b",".join([b"7" * 4000] * 2000)
     return [
         Hostile("headings", "malformed", with_text(headings[:1_000_000]), 2),
         Hostile("one long heading", "malformed", with_text("#" * 900_000), 2),
-        Hostile("a heading of words", "malformed", with_text("# " + "written answer (1" * 50_000), 2),
-        Hostile("a heading of brackets", "malformed", with_text("# written answer (" + "1" * 900_000), 2),
+        Hostile("a heading of words", "malformed",
+                with_text("# " + "written answer (1" * 50_000), 2),
+        Hostile("a heading of brackets", "malformed",
+                with_text("# written answer (" + "1" * 900_000), 2),
         Hostile("empty lines", "malformed", with_text("\n" * 900_000), 2),
         Hostile("nested metadata", "malformed",
                 good.replace(b'"metadata": {}', b'"metadata": ' + b'[' * 90_000, 1)),
         Hostile("nested objects", "malformed", b'{"a":' * 90_000),
         Hostile("a number without end", "malformed",
                 good.replace(b'"nbformat": 4', b'"nbformat": ' + b"9" * 1_000_000, 1), 2),
-        Hostile("many long numbers", "malformed", good.replace(
-            b'"nbformat": 4', b'"n": [' + b",".join([b"7" * 4000] * 2000) + b'], "nbformat": 4', 1), 2),
+        Hostile("many long numbers", "malformed",
+                good.replace(b'"nbformat": 4', long_numbers + b'], "nbformat": 4', 1), 2),
         Hostile("numbers beyond JSON", "malformed",
-                good.replace(b'"nbformat": 4', b'"x": [NaN, -Infinity, 1e999], "nbformat": 4', 1), 2),
+                good.replace(b'"nbformat": 4', b'"x": [NaN, 1e999], "nbformat": 4', 1), 2),
         Hostile("keys twice", "malformed",
                 good.replace(b'"nbformat": 4', b'"cells": [], "nbformat": 4', 1)),
-        Hostile("surrogates in a text", "malformed", with_text("## \ud800 \udfff written answer (3 points)"), 2),
+        Hostile("surrogates in a text", "malformed",
+                with_text("## \ud800 \udfff written answer (3 points)"), 2),
         Hostile("too many cells", "malformed", notebook(*["x = 1"] * 3000, IMPORTS, RIGHT)),
         Hostile("too much text", "malformed", with_text("x" * (1 << 21))),
     ]  # fmt: skip
