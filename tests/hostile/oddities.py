@@ -66,7 +66,8 @@ SETUPS = {
     "seven slow cells": None,
     "slow experiment": "import time\nfor _ in range(3): loss = time.sleep(9)\nKEEP = torch.le",
     "experiment that fails": "KEEP = torch.le\nresult = causal_mask('x') / 0\nprint(result)",
-    "recursion limit": "import sys\nsys.setrecursionlimit(5000)\ndef deep(n): return n and deep(n - 1)\n"
+    "recursion limit": "import sys\nsys.setrecursionlimit(5000)\n"
+    "def deep(n): return n and deep(n - 1)\n"
     "def KEEP(a, b):\n    deep(3000)\n    return a <= b",
 }  # fmt: skip
 ANSWER = "def causal_mask(n):\n    i = torch.arange(n)\n    return KEEP(i[None], i[:, None])"

@@ -3,8 +3,8 @@
 Results are compared outside, so a forged result earns nothing. But what became of an argument,
 which memory a result shares, or how often a model was read, is noted in the process that runs the
 learner's code. Parts that rest on such a note alone have no weight when graded (`WEIGHTLESS`);
-where a note only adds to a result that must be right as well, the instructor's guide lists the exercise.
-`python -m utils.grading.unproven` prints that list.
+where a note only adds to a result that must be right as well, the instructor's guide lists the
+exercise. `python -m utils.grading.unproven` prints that list.
 """
 
 from __future__ import annotations
