@@ -131,3 +131,12 @@ def test_parts_without_weight_are_no_loss_in_the_summary(tmp_path, monkeypatch):
     told["checks"] = [{**told["checks"][0], "status": "passed", "points": 0, "earned": 0}]
     gradebook.draw_summary("01_tokens", [told], tmp_path / "x.png")
     assert drawn == [[0.0]]
+
+
+def test_a_bonus_adds_to_the_points_and_not_to_those_of_which_they_are():
+    checks = [
+        {"exercise": name, "earned": 5, "points": 5}
+        for name in ("near_duplicates", "cross_entropy")
+    ]
+    record = {"lab": "04_pretraining", "learner": "ada", "checks": checks}
+    assert gradebook.totals(record, {})[:2] == (10, 5)

@@ -184,13 +184,15 @@ def test_a_function_that_is_slow_all_along_is_told_so_and_ends(monkeypatch, caps
     monkeypatch.setattr(api, "EXERCISE_SECONDS", 0.3)
 
     def causal_mask(n_tokens):
-        time.sleep(0.2)
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            continue
         return right_mask(n_tokens)
 
     api.start_lab("02_attention", {"causal_mask": causal_mask})
-    begin = time.perf_counter()
+    begin = time.process_time()
     api.check("causal_mask")
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
     said = capsys.readouterr().out
     assert "takes too long" in said and "more work than needed" in said
 

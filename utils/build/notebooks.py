@@ -107,7 +107,9 @@ def notice(built: Built) -> str:
         return (
             f"*Your copy of this lab is `work/{built.unit}.ipynb`: `make lab` made it, and updates "
             f"never touch it. The file in `labs/` is generated from `{built.source}`; "
-            "do not edit it.*"
+            "do not edit it. What is graded are your functions with everything that they use by "
+            "name: imports, functions, classes, constants, and statements that make or fill what "
+            "they read; prints, plots, checks and experiments are not run.*"
         )
     return (
         f"*This notebook is generated from `{built.source}`; do not edit it. "

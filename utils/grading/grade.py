@@ -369,7 +369,7 @@ def grade_one(job: Job) -> dict:
                     for line in worker.look()
                     if line.partition(": ")[2] not in given_reaches(job.lab)
                 ]
-                with time_limit(job.limits.submission_seconds + 60):
+                with time_limit(job.limits.submission_seconds + 60, waiting=1):
                     for exercise in job.exercises():
                         checks += check_exercise(job, worker, exercise)
             except TooSlow:

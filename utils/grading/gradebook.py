@@ -20,6 +20,7 @@ from utils.grading.engines import Refused
 from utils.grading.grade import GRADED, clean
 from utils.grading.records import record_name, write_whole
 from utils.grading.sandbox import Limits, NoSandbox, lacking
+from utils.labs.exercises import is_bonus
 from utils.labs.run import PASSED
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -182,12 +183,15 @@ def sheet_text(records: list[dict], marks: dict) -> str:
 
 
 def totals(record: dict, marks: dict) -> tuple[int, int, float, int, bool]:
-    """Return points by the checks and of how many, the same by hand, and whether all is marked."""
+    """Return points by the checks and of how many, the same by hand, and whether all is marked.
+
+    A bonus exercise adds to the points and not to those of which they are.
+    """
     answers = record.get("written", [])
     by_hand = [mark_of(marks, record, k)[0] for k in range(1, len(answers) + 1)]
     return (
         sum(c["earned"] for c in record["checks"]),
-        sum(c["points"] for c in record["checks"]),
+        sum(c["points"] for c in record["checks"] if not is_bonus(record["lab"], c["exercise"])),
         sum(p for p in by_hand if p is not None),
         sum(a["points"] for a in answers),
         all(p is not None for p in by_hand),

@@ -178,7 +178,7 @@ def load_cells(
 def run_statement(statement, file: str, names: dict, problems: list[str], k: int, seconds) -> bool:
     """Run one statement of a cell; return whether it ended well."""
     try:
-        with time_limit(seconds):
+        with time_limit(seconds, waiting=1):
             code = compile(
                 ast.Module([statement], []),
                 file,

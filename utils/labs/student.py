@@ -35,6 +35,7 @@ from utils.labs.values import (
 )
 
 CALL_SECONDS = 10.0
+SLEEP_FACTOR = 6  # of its time a call may also spend waiting, for a busy machine or for nothing
 MAX_PRINTED = 20_000  # characters kept of what a learner's code prints
 # What the last calls returned, and what they were: a message about a result says how it came about.
 CALLS: deque[tuple[object, str]] = deque(maxlen=64)
@@ -346,8 +347,11 @@ def quiet():
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float):
+def time_limit(seconds: float, waiting: float = SLEEP_FACTOR):
     """Raise TooSlow in this thread after some seconds, and again while it is swallowed.
+
+    What counts is the processor's time, so that a busy machine does not decide, and `waiting` times
+    as long by the clock, so that code that sleeps is woken too.
 
     By a timer signal where there is one, else by another thread. Code that swallows every exception
     in an endless loop outlasts both; the notebook's stop button restarts the kernel then.
@@ -355,24 +359,31 @@ def time_limit(seconds: float):
     by_signal = hasattr(signal, "setitimer") and (
         threading.current_thread() is threading.main_thread()
     )
-    with (by_timer_signal if by_signal else by_other_thread)(seconds):
+    with by_timer_signal(seconds, waiting) if by_signal else by_other_thread(seconds):
         yield
 
 
 @contextlib.contextmanager
-def by_timer_signal(seconds: float):
-    """Let the system's timer raise TooSlow in the main thread."""
+def by_timer_signal(seconds: float, waiting: float):
+    """Let the system's timers raise TooSlow in the main thread."""
 
     def ring(number, frame):
         raise TooSlow
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    timers = {
+        signal.ITIMER_PROF: (signal.SIGPROF, seconds),
+        signal.ITIMER_REAL: (signal.SIGALRM, seconds * waiting),
+    }
+    before = {name: signal.signal(name, ring) for name, _ in timers.values()}
+    for timer, (_, limit) in timers.items():
+        signal.setitimer(timer, limit, 0.5)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 @contextlib.contextmanager
