@@ -41,7 +41,8 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     parallel = ["-q", "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
     parallel += ["--durations=10", "--durations-min=3"]  # what to make cheaper
     nbval = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg"]
-    nbval += ["--nbval-cell-timeout=300", "-p", "no:cacheprovider", *parallel]
+    nbval += ["--nbval-cell-timeout=600", "-p", "no:cacheprovider", "-p", "tests.patience"]
+    nbval += parallel
     marks = ["-m", "not pinned"] if unpinned else []
     executed, released = notebooks("notebooks", "solutions"), notebooks("labs")
     return [

@@ -53,7 +53,7 @@ def test_a_killed_kernel_leaves_a_whole_file_and_no_lock_for_long(monkeypatch):
     os.utime(lock, (old, old))
     begin = time.monotonic()
     progress.record("02_attention", "causal_mask", 2, 2)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 30
     assert progress.load() == {"01_tokens": before, "02_attention": {"causal_mask": [2, 2]}}
     assert not lock.exists()
 
