@@ -140,9 +140,9 @@ def test_a_hub_that_answers_anything_is_there(server):
 
 
 def test_a_hub_that_hangs_is_given_up_in_time(server):
-    start = time.process_time()
+    start = time.perf_counter()
     reason = doctor.ask_hub(server(Hangs), seconds=0.2)
-    assert time.process_time() - start < 10
+    assert time.perf_counter() - start < 60
     assert "0.2 s" in reason or "timed out" in reason
 
 
