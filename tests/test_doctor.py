@@ -108,7 +108,7 @@ class Hangs(Refuses):
     released = threading.Event()
 
     def do_HEAD(self):
-        self.released.wait(20)
+        self.released.wait(120)
 
 
 @pytest.fixture
