@@ -246,3 +246,23 @@ def test_no_file_is_too_large():
         if path.exists():
             megabytes = path.stat().st_size / 1e6
             assert megabytes < 8, f"{name_of(path)} has {megabytes:.1f} MB"
+
+
+MINUTES = re.compile(r"^# \*\*(\d+) minutes\*\*", re.M)
+LAB_MINUTES = re.compile(r"\blab\s+(?:# )?of\s+(\d+) minutes")
+EXERCISE_MINUTES = re.compile(r"^# exercise: .* minutes=(\d+) difficulty=\d$", re.M)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "solutions/source").glob("*.py")), ids=name_of)
+def test_promised_minutes_add_up(path):
+    """A lab's minutes are those of its exercises and a quarter to read; README adds the lecture."""
+    lab, lecture = (
+        folder.read_text("utf-8") for folder in (path, ROOT / "notebooks/source" / path.name)
+    )
+    promised, exercises = int(MINUTES.search(lab)[1]), map(int, EXERCISE_MINUTES.findall(lab))
+    assert 1.05 <= promised / sum(exercises) <= 1.35, "a bonus does not count"
+    assert int(LAB_MINUTES.search(lecture.replace("\n# ", " "))[1]) == promised
+    row = re.search(
+        rf"^\| {path.stem[:2]} \| [^|]+ \| (\d+) \|", (ROOT / "README.md").read_text(), re.M
+    )
+    assert int(row[1]) == int(MINUTES.search(lecture)[1]) + promised

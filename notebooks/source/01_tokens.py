@@ -2,7 +2,7 @@
 # # 01 Tokens
 #
 # **60 minutes** · before this: unit 00 · after this: `work/01_tokens.ipynb`, a
-# lab of 90 minutes · the machine needs half a minute
+# lab of 140 minutes · the machine needs half a minute
 #
 # A language model never sees text. It sees whole numbers, and somebody chose
 # which piece of text each number stands for. That choice sets what a text

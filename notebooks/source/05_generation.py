@@ -2,7 +2,7 @@
 # # 05 Generation
 #
 # **90 minutes** · before this: unit 04 · after this: `work/05_generation.ipynb`,
-# a lab of 95 minutes · the machine needs about a minute
+# a lab of 130 minutes · the machine needs about a minute
 #
 # A trained model gives a score to every possible next token, and that is all it
 # does. Text comes from choosing one, appending it, and asking again. How you

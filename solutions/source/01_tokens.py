@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 01: Tokens
 #
-# **90 minutes** · after the lecture `notebooks/01_tokens.ipynb`
+# **140 minutes** · after the lecture `notebooks/01_tokens.ipynb`
 #
 # You write a byte-pair tokenizer in six functions, and with it you tokenise the
 # documentation of the Python language. Each exercise has a check that answers
@@ -108,7 +108,7 @@ for new_id in range(256, 260):
 # own, inside your trainer, and come back to them later.
 
 # %%
-# exercise: utils.tokens.bpe.train_bpe points=5 minutes=25 difficulty=3
+# exercise: utils.tokens.bpe.train_bpe points=5 minutes=60 difficulty=3
 
 # %% [markdown]
 # **Experiment.** Your trainer on the whole language reference, and what it
@@ -130,7 +130,7 @@ print("last: ", pieces[-12:])
 # right, gives ids that look right and that the model has never seen.
 
 # %%
-# exercise: utils.tokens.bpe.encode points=3 minutes=15 difficulty=2
+# exercise: utils.tokens.bpe.encode points=3 minutes=20 difficulty=2
 
 # %% [markdown]
 # **Experiment.** Your tokenizer reads the page about the `for` statement. One

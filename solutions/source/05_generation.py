@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 05: Generation
 #
-# **95 minutes** · after the lecture `notebooks/05_generation.ipynb`
+# **130 minutes** · after the lecture `notebooks/05_generation.ipynb`
 #
 # You write what turns a model's logits into text: the choice of a token, the
 # memory that makes each token cheap, a batch of unequal prompts, a second model
@@ -59,7 +59,7 @@ corpus = world_corpus(4000, seed=3)
 # settings out of range.
 
 # %%
-# exercise: utils.model.sampling.sample_next_token points=8 minutes=25 difficulty=2
+# exercise: utils.model.sampling.sample_next_token points=8 minutes=30 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The base model writes 64 texts from nothing, with your sampler.
@@ -122,7 +122,7 @@ print(text_table(("settings", "different", "new words", "first text"), rows))
 # each new token costs the whole text again.
 
 # %%
-# exercise: utils.model.cache.update_cache points=4 minutes=10 difficulty=1
+# exercise: utils.model.cache.update_cache points=4 minutes=15 difficulty=1
 
 # %% [markdown]
 # **Experiment.** The base model continues a prompt of 20 tokens by 100. How many
@@ -172,7 +172,7 @@ print(f"the cache takes {cache.n_bytes:,} bytes")
 # there, since it is an answer to exercise 2; `generate` is.)
 
 # %%
-# exercise: utils.model.generate.generate_batch points=6 minutes=20 difficulty=2
+# exercise: utils.model.generate.generate_batch points=6 minutes=25 difficulty=2
 
 # %% [markdown]
 # **Experiment.** Sixty questions about the town in one batch, together with one
@@ -230,7 +230,7 @@ compare(my_right, right, "{:.2f}", of="padding on the right")
 # temperature 0 all on one token. `Speculation` holds the three results.
 
 # %%
-# exercise: utils.model.speculative.speculative_decode points=8 minutes=25 difficulty=3
+# exercise: utils.model.speculative.speculative_decode points=8 minutes=35 difficulty=3
 
 # %% [markdown]
 # **Experiment.** The draft is the simplest of all language models: a table that
