@@ -27,7 +27,11 @@ from utils.labs.api import check, done, hint, start_lab
 from utils.model.cache import KVCache
 from utils.model.decoder import Decoder
 from utils.model.generate import generate
-from utils.model.sampling import check_settings
+from utils.model.sampling import (
+    check_logits,
+    check_settings,
+    over_temperature,
+)
 from utils.model.speculative import Model, Speculation, probabilities
 from utils.report import plots
 from utils.report.guesses import compare
@@ -55,8 +59,9 @@ corpus = world_corpus(4000, seed=3)
 # or lively, sound or garbled text, by these four numbers alone, and every
 # service of language models asks its users for them.
 #
-# `check_settings(temperature, top_k, top_p, min_p)` is given: it refuses
-# settings out of range.
+# Given: `check_settings(temperature, top_k, top_p, min_p)` refuses settings out of
+# range, `check_logits(logits)` rows from which no token can be drawn, and
+# `over_temperature(logits, temperature)` divides so that nothing overflows near zero.
 
 # %%
 # exercise: utils.model.sampling.sample_next_token points=8 minutes=30 difficulty=2
