@@ -153,17 +153,18 @@ pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
 # 2. **Write** a function. You get its name, its arguments and an example.
 # 3. **Check** it. The check answers at once and says what was expected, what came,
 #    and, where it recognises one, your mistake.
-# 4. **Hint.** Stuck? Each call of `hint` gives you one rung more: first the idea,
-#    then the form.
+# 4. **Hint.** Stuck? Each call of `hint` gives you one rung more: the idea, a step that
+#    fits your last try, the outline. After three tries the answer itself opens; the
+#    board then says *with help*. `borrow` lends you the course's function for an
+#    exercise that others need.
 # 5. **Experiment.** Below each exercise a cell uses *your* function on real data.
 #
 # Try it here. Nobody grades this one. The task: in how many documents is a name
-# mentioned? First the prediction.
+# mentioned?
 
 # %%
 start_lab("practice")
 documents = pretraining_documents(world, 2_000, seed=0)
-my_guess = None  # documents that mention the first person: your number
 print(f"{len(documents):,} documents about {len(world.facts)} entities")
 print("the first person:", world.people[0])
 
@@ -204,9 +205,9 @@ check("count_mentions")
 hint("count_mentions")
 
 # %% [markdown]
-# The message shows a case small enough to read by hand. That is true of every
-# check in the course, and every check was itself tested on wrong answers. Now
-# one that is right:
+# The message shows a case small enough to read by hand. Not every check can do that,
+# but each says what it called, what it expected and what came, and each was itself
+# tested on wrong answers. Now one that is right:
 
 
 # %%
@@ -218,9 +219,13 @@ def count_mentions(documents, name):
 check("count_mentions")
 
 # %% [markdown]
-# And the experiment that uses it. How evenly does the world tell of its people?
+# And the experiment that uses it. How evenly does the world tell of its people? First
+# the prediction: in how many of the 2,000 documents does the first person occur?
 
 # %%
+my_guess = None  # documents that mention the first person: your number
+
+# %% tags=["reveals"]
 mentions = {name: count_mentions(documents, name) for name in world.people}
 compare(my_guess, mentions[world.people[0]], "{}", of=world.people[0])
 low, high = min(mentions.values()), max(mentions.values())
@@ -348,7 +353,8 @@ print(f"\n{group[0].prompt}\n    {said[0]}")
 # 3. Restart the kernel and run all cells (Kernel menu). Old variables explain more
 #    puzzles than anything else.
 # 4. `help(name)` prints the documentation of anything in `utils`, and `show(name)`
-#    its source, after `from utils.report.show import show`.
+#    its source, after `from utils.report.show import show`; of an exercise it shows
+#    what is asked, not the answer.
 # 5. Go on. A lab that is half done still runs to its end, and the next unit uses
 #    the course's own functions, not yours.
 # 6. `course reset 01` makes a fresh copy of a lab beside yours. `course doctor`
