@@ -39,10 +39,9 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     """Return the name and the command of each stage."""
     python = [sys.executable, "-m"]
     parallel = ["-q", "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
-    parallel += ["--durations=10", "--durations-min=3"]  # what to make cheaper
+    parallel += ["-p", "tests.plugin", "--durations=10", "--durations-min=3"]
     nbval = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg"]
-    nbval += ["--nbval-cell-timeout=600", "-p", "no:cacheprovider", "-p", "tests.patience"]
-    nbval += parallel
+    nbval += ["--nbval-cell-timeout=600", "-p", "no:cacheprovider", *parallel]
     marks = ["-m", "not pinned"] if unpinned else []
     executed, released = notebooks("notebooks", "solutions"), notebooks("labs")
     return [

@@ -347,8 +347,8 @@ print(f"\n{group[0].prompt}\n    {said[0]}")
 #
 # ## When you are stuck
 #
-# 1. Read the whole message of the check. It holds a case that you can work out on
-#    paper. Do that before you change code.
+# 1. Read the whole message of the check. It says what was called and what came; where
+#    the case is small, work it out on paper before you change code.
 # 2. Call `hint("name")` again: the next rung says more.
 # 3. Restart the kernel and run all cells (Kernel menu). Old variables explain more
 #    puzzles than anything else.
