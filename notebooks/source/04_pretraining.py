@@ -1010,8 +1010,8 @@ claims.add(
 # ## Before you pay: scaling laws
 #
 # A run of months can't be tried twice. But the loss follows a rule that small
-# runs reveal. Here are 17 small runs for each of three seeds, made beforehand in
-# twelve minutes (`python -m utils.zoo.scaling` makes them again). They read the
+# runs reveal. Here are 18 small runs for each of three seeds, made beforehand in half
+# an hour of one core (`python -m utils.zoo.scaling` makes them again). They read the
 # source of Python's standard library, which is real text, large enough that
 # nothing is read twice, and on your disk.
 #
@@ -1021,10 +1021,11 @@ claims.add(
 
 # %%
 from utils.train.scaling import fit_scaling_law, valley
-from utils.zoo.scaling import load_sweep, sweep_record
+from utils.zoo.scaling import load_sweep
 
-sweep, seconds = load_sweep(), sweep_record()["seconds"]
-print(f"{len(sweep)} runs, three seeds, {seconds / 60:.0f} minutes in all")
+sweep = load_sweep()
+minutes = sum(run["seconds"] for run in sweep) / 60
+print(f"{len(sweep)} runs, three seeds, {minutes:.0f} minutes of one core")
 runs = [run for run in sweep if run["seed"] == 0]
 axes, curves, best_sizes = plots.new_axes(), {}, []
 for k, flops in enumerate(sorted({run["flops"] for run in runs})):
@@ -1075,7 +1076,7 @@ my_error = None  # percent: your number
 
 # %% tags=["reveals"]
 def columns(runs):
-    """Return weights, tokens and losses of some runs."""
+    """Return weights, tokens and losses of a list of runs."""
     return [[r[c] for r in runs] for c in ("n_parameters", "n_tokens", "loss")]
 
 
@@ -1083,7 +1084,7 @@ dearest = max(run["flops"] for run in sweep)
 rows, errors = [], []
 for seed in (0, 1, 2):
     mine = [run for run in sweep if run["seed"] == seed]
-    law = fit_scaling_law(*columns(r for r in mine if r["flops"] < dearest))
+    law = fit_scaling_law(*columns([r for r in mine if r["flops"] < dearest]))
     for run in (run for run in mine if run["flops"] == dearest):
         predicted = law.loss(run["n_parameters"], run["n_tokens"])
         errors.append(100 * (predicted / run["loss"] - 1))
@@ -1107,7 +1108,7 @@ claims.add(
 # %%
 budget = 100 * dearest
 for seed in (0, 1, 2):
-    law = fit_scaling_law(*columns(r for r in sweep if r["seed"] == seed))
+    law = fit_scaling_law(*columns([r for r in sweep if r["seed"] == seed]))
     n_best, d_best = law.best_size(budget)
     print(
         f"seed {seed}: {n_best / 1e6:.1f} million weights, "

@@ -48,7 +48,7 @@ SEEDS = (0, 1, 2)
 PLAN = {  # operations: widths whose run has at least 400 updates and reads no text twice
     1.2e11: (16, 32, 48),
     3.6e11: (16, 32, 48, 64, 96),
-    1.08e12: (48, 64, 96, 128),
+    1.08e12: (32, 48, 64, 96, 128),
     3.24e12: (64, 96, 128, 192, 256),
 }
 N_LAYERS, D_HEAD, VOCAB_SIZE = 2, 16, 512
