@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Lab 03: The decoder
 #
-# **95 minutes** · after the lecture `notebooks/03_decoder.ipynb`
+# **140 minutes** · after the lecture `notebooks/03_decoder.ipynb`
 #
 # You write what stands around attention: the norm, the gated feed-forward part,
-# and the block that adds them to the stream. Then you count what a model costs
-# before anyone trains it, and route tokens to experts. Each exercise has a check
+# and the block that adds them to the stream. Of your own parts you build a whole model,
+# which loads the weights of the course's base model and writes. Then you count what a
+# model costs before anyone trains it, and route tokens to experts. Each exercise has a check
 # that answers at once; after each, an experiment runs *your* function. An
 # exercise that you skip only switches off its own experiments.
 #
@@ -15,11 +16,13 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.labs.api import check, done, hint, start_lab
 from utils.model.accounting import LLAMA_8B, MODELS, sizes_of
 from utils.model.attention import multi_head_attention
+from utils.model.rotary import rope_table
+from utils.model.tiny import tiny_weights
 from utils.report import plots
 from utils.report.guesses import compare
 from utils.runtime import generator, start
@@ -152,7 +155,72 @@ print(f"logits differ by less than 1e-3: {gap < 1e-3}")
 print(its_tokenizer.decode(row[0].tolist()).removesuffix("<|end|>"))
 
 # %% [markdown]
-# ## 4. How many weights?
+# ## 4. The whole model
+#
+# **Goal**: a language model of your own parts: embedding, blocks, last norm, and the
+# embedding once more as the way out.
+#
+# **Why it matters**: from here on there is nothing in a language model that you have
+# not written. Whether it is right, a checkpoint tells: weights that somebody else has
+# trained must give the same logits in your model.
+#
+# Write `__init__` and `forward`. Your `decoder_block` takes nine weights by name; keep
+# those of a layer in an `nn.ParameterDict`, and `**layer` hands them over. Layers stand
+# in an `nn.ModuleList`, because torch does not look for weights in a plain list. The
+# embedding is used at both ends: there is no second table.
+
+# %%
+# exercise: utils.model.tiny.TinyDecoder points=9 minutes=35 difficulty=3
+
+# %% [markdown]
+# **Experiment.** First your model as it is made. Which loss should it have before it
+# has learned anything? Then it gets the base model's weights: the same logits, and it
+# writes.
+
+# %%
+my_first_loss = None  # nats per token, of 1,024 tokens: your number
+
+# %% tags=["needs:TinyDecoder"]
+base, its_tokenizer = load_base()
+config = base.config
+torch.manual_seed(0)
+mine = TinyDecoder(
+    config.vocab_size,
+    config.context_length,
+    config.d_model,
+    config.n_layers,
+    config.n_heads,
+    config.d_ff,
+)
+drawn = torch.randint(
+    config.vocab_size, (8, 65), generator=generator(0)
+)  # (B, T)
+with torch.inference_mode():
+    logits = mine(drawn[:, :-1]).flatten(0, 1)
+    first_loss = nn.functional.cross_entropy(
+        logits, drawn[:, 1:].flatten()
+    ).item()
+compare(my_first_loss, first_loss)
+
+# %% tags=["needs:TinyDecoder"]
+mine.load_state_dict(tiny_weights(base))
+prompt = its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")
+with torch.inference_mode():
+    row = torch.tensor([prompt])
+    gap = (mine(row) - base(row)).abs().max().item()
+    for _ in range(8):
+        row = torch.cat([row, mine(row)[:, -1:].argmax(-1)], dim=1)
+        if row[0, -1] == its_tokenizer.end_id:
+            break
+print(f"logits differ by less than 1e-4: {gap < 1e-4}")
+print(its_tokenizer.decode(row[0].tolist()).removesuffix("<|end|>"))
+
+# %% [markdown] tags=["result"]
+# The first loss is close to ln 1024 = 6.93: all tokens are equally likely. With the
+# checkpoint's weights the model copies the code: it is the base model.
+
+# %% [markdown]
+# ## 5. How many weights?
 #
 # **Goal**: the number of weights, from nine numbers, without building the model.
 #
@@ -173,7 +241,7 @@ for name, shape in MODELS.items():
     print(f"{name:15} {n_weights:15,} weights {2 * n_weights / 1e9:7.1f} GB")
 
 # %% [markdown]
-# ## 5. How many operations?
+# ## 6. How many operations?
 #
 # **Goal**: the multiplications and additions of one pass, forward or training.
 #
@@ -220,7 +288,7 @@ plt.show()
 # at a few thousand tokens and stands at several times its height on the right.*
 
 # %% [markdown]
-# ## 6. Routing
+# ## 7. Routing
 #
 # **Goal**: for each token the best experts and their shares.
 #
@@ -262,7 +330,7 @@ plt.show()
 # a loss that pulls it back to even.
 
 # %% [markdown]
-# ## 7. Written answer (3 points)
+# ## 8. Written answer (3 points)
 #
 # A team has a machine with 24 GB of memory. It wants to run an 8B model of two
 # bytes per weight for texts of 8,192 tokens, for as many users at once as it
