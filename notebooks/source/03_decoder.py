@@ -28,7 +28,6 @@ from utils.model.accounting import (
 from utils.model.block import decoder_block
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Block, Decoder
-from utils.model.experts import MixtureOfExperts, balance_loss, route_top_k
 from utils.model.feedforward import FeedForward, swiglu
 from utils.model.norm import rms_norm
 from utils.model.rotary import rope_table
@@ -526,6 +525,8 @@ print("of one GPU that does 4e14 a second")
 # One token, four scores, the best two:
 
 # %%
+from utils.model.experts import MixtureOfExperts, balance_loss, route_top_k
+
 scores_of_one = [0.2, 2.0, -1.0, 1.0]
 chosen = math.exp(2.0) + math.exp(1.0)  # experts 1 and 3
 print(f"shares {math.exp(2.0) / chosen:.2f} and {math.exp(1.0) / chosen:.2f}")
