@@ -718,6 +718,7 @@ plots.heat_map(
     title="The first layer looks one back, the second at what followed",
     xlabel="head",
     ylabel="",
+    x_names=[str(head) for head in range(before.shape[1])],
     y_names=[
         f"{what}, layer {n}"
         for what in ("one back", "what followed")
