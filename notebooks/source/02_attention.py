@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaConfig
 from utils.labs.quiz import ask
 from utils.model import attention, rotary
 from utils.model.attention import causal_mask, scaled_dot_product_attention
-from utils.model.decoder import Decoder
+from utils.model.decoder import Block, Decoder
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.guesses import compare
@@ -760,16 +760,24 @@ claims.add(
 
 
 # %%
-class LeakyDecoder(Decoder):
-    """A decoder whose mask lets each token see its successor."""
+class LeakyBlock(Block):
+    """A block whose mask lets each token see its successor."""
 
-    def forward(self, token_ids, *args, **kwargs):
-        T = token_ids.shape[1]
-        mask = causal_mask(T + 1)[1:, :T]  # each row is that of the next token
-        x = self.embedding(token_ids)  # (B, T, D)
-        for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T], mask)
-        return self.unembedding(self.norm(x))
+    def forward(self, x, cos, sin, mask=None, cache=None, layer=0):
+        T = x.shape[1]
+        leaky = causal_mask(T + 1)[1:, :T]  # each row is that of the next token
+        return super().forward(x, cos, sin, leaky)
+
+
+def build(config, kind):
+    """Return a decoder of blocks of a kind, with the same first weights each time."""
+    decoder = Decoder(config)
+    decoder.blocks = torch.nn.ModuleList(
+        kind(config) for _ in range(config.n_layers)
+    )
+    torch.manual_seed(0)
+    decoder.reset_parameters()
+    return decoder
 
 
 # %%
@@ -783,9 +791,8 @@ batches = block_batches(stream, batch_size=8, context_length=64, seed=0)
 
 # %% tags=["nbval-ignore-output"]
 records, trained = {}, {}
-for name, kind in (("causal", Decoder), ("leaks by one", LeakyDecoder)):
-    torch.manual_seed(0)
-    trained[name] = kind(small)
+for name, kind in (("causal", Block), ("leaks by one", LeakyBlock)):
+    trained[name] = build(small, kind)
     records[name] = train(
         trained[name],
         batches,

@@ -278,7 +278,11 @@ assert torch.allclose(by_function, by_module, atol=1e-5)
 # each possible next token, the **logits**. The projection has the shape of the
 # embedding table, turned round. Small models use the same matrix for both,
 # **tied embeddings**: a token is then predicted by pointing the stream at the
-# vector with which it is read.
+# vector with which it is read. With $E$ the table, $t$ the tokens, $L$ layers and $N$
+# the last norm:
+#
+# $$x_0 = E[t], \qquad x_{l+1} = \mathrm{block}_l(x_l), \qquad
+# \mathrm{logits} = N(x_L)\, E^\top .$$
 #
 # At the start, weights are small random numbers, with a standard deviation of
 # 0.02. Those that write into the stream, attention's output and the feed-forward

@@ -113,46 +113,47 @@ plt.show()
 # exercise: utils.model.block.decoder_block points=6 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The base model with your block in every layer. If it is right,
-# the model will not notice.
+# **Experiment.** The base model, layer by layer: your block gets the stream as it was
+# before the layer, and should give what the layer gave. By the way you see how much a
+# layer adds. Which of the four adds most, measured by the length of what it reads?
+
+# %%
+my_layer = None  # from 0 to 3: your number
 
 # %% tags=["needs:decoder_block"]
+from utils.model.lens import residual_streams
+
 base, its_tokenizer = load_base()
-config = base.config
-
-
-def with_my_blocks(token_ids):
-    """Return the base model's logits, with your block as every layer."""
-    x = base.embedding(token_ids)  # (B, T, D)
-    T, K = token_ids.shape[1], config.d_head
-    cos, sin = base.cos[:T, 0], base.sin[:T, 0]  # (T, K/2)
-    heads = config.n_heads, config.n_kv_heads
-    for block in base.blocks:
-        rows = [heads[0] * K, heads[1] * K, heads[1] * K]
-        w_q, w_k, w_v = block.attention.qkv.weight.split(rows)
-        w_gate, w_up = block.feed_forward.gate_up.weight.chunk(2)
-        x = decoder_block(
-            x,
-            block.attention_norm.weight,
-            *(w_q, w_k, w_v, block.attention.output.weight),
-            block.feed_forward_norm.weight,
-            *(w_gate, w_up, block.feed_forward.down.weight),
-            *(*heads, cos, sin),
-        )
-    return base.unembedding(base.norm(x))
-
+row = torch.tensor(
+    [its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")]
+)
+with torch.inference_mode():
+    stream = residual_streams(base, row)  # (L + 1, B, T, D)
+T, heads = row.shape[1], (base.config.n_heads, base.config.n_kv_heads)
 
 # %% tags=["needs:decoder_block"]
-prompt = its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")
-with torch.inference_mode():
-    row = torch.tensor([prompt])
-    gap = (with_my_blocks(row) - base(row)).abs().max().item()
-    for _ in range(8):
-        row = torch.cat([row, with_my_blocks(row)[:, -1:].argmax(-1)], dim=1)
-        if row[0, -1] == its_tokenizer.end_id:
-            break
-print(f"logits differ by less than 1e-3: {gap < 1e-3}")
-print(its_tokenizer.decode(row[0].tolist()).removesuffix("<|end|>"))
+tables = base.cos[:T, 0], base.sin[:T, 0]  # (T, K/2)
+gaps, added = [], []
+for n in range(base.config.n_layers):
+    part = {
+        name.rpartition(".")[2]: weight
+        for name, weight in tiny_weights(base).items()
+        if name.startswith(f"layers.{n}.")
+    }
+    with torch.inference_mode():
+        yours = decoder_block(
+            stream[n],
+            **part,
+            n_heads=heads[0],
+            n_kv_heads=heads[1],
+            cos=tables[0],
+            sin=tables[1],
+        )
+    gaps.append((yours - stream[n + 1]).abs().max().item())
+    added.append(((yours - stream[n]).norm() / stream[n].norm()).item())
+print(f"equal in every layer, within 1e-3: {max(gaps) < 1e-3}")
+compare(my_layer, added.index(max(added)), "layer {}")
+print("what is added, by what is read:", " ".join(f"{x:.1f}" for x in added))
 
 # %% [markdown]
 # ## 4. The whole model
