@@ -113,12 +113,8 @@ plt.show()
 # exercise: utils.model.block.decoder_block points=6 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The base model, layer by layer: your block gets the stream as it was
-# before the layer, and should give what the layer gave. By the way you see how much a
-# layer adds. Which of the four adds most, measured by the length of what it reads?
-
-# %%
-my_layer = None  # from 0 to 3: your number
+# **Experiment.** The base model, layer by layer. Your block gets the stream as it was
+# before a layer, and should give what the layer gave.
 
 # %% tags=["needs:decoder_block"]
 from utils.model.lens import residual_streams
@@ -127,33 +123,45 @@ base, its_tokenizer = load_base()
 row = torch.tensor(
     [its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")]
 )
+cos, sin = base.cos[: row.shape[1], 0], base.sin[: row.shape[1], 0]  # (T, K/2)
+heads = {"n_heads": base.config.n_heads, "n_kv_heads": base.config.n_kv_heads}
 with torch.inference_mode():
     stream = residual_streams(base, row)  # (L + 1, B, T, D)
-T, heads = row.shape[1], (base.config.n_heads, base.config.n_kv_heads)
-
-# %% tags=["needs:decoder_block"]
-tables = base.cos[:T, 0], base.sin[:T, 0]  # (T, K/2)
-gaps, added = [], []
+yours = []
 for n in range(base.config.n_layers):
-    part = {
+    nine = {
         name.rpartition(".")[2]: weight
         for name, weight in tiny_weights(base).items()
         if name.startswith(f"layers.{n}.")
     }
     with torch.inference_mode():
-        yours = decoder_block(
-            stream[n],
-            **part,
-            n_heads=heads[0],
-            n_kv_heads=heads[1],
-            cos=tables[0],
-            sin=tables[1],
+        yours.append(
+            decoder_block(stream[n], **nine, **heads, cos=cos, sin=sin)
         )
-    gaps.append((yours - stream[n + 1]).abs().max().item())
-    added.append(((yours - stream[n]).norm() / stream[n].norm()).item())
-print(f"equal in every layer, within 1e-3: {max(gaps) < 1e-3}")
+gap = max(
+    (y - x).abs().max().item() for y, x in zip(yours, stream[1:], strict=True)
+)
+print(f"equal in every layer, within 1e-3: {gap < 1e-3}")
+
+# %% [markdown]
+# By the way you can see how much a layer adds. Which of the four adds most, measured by
+# the length of what it reads?
+
+# %%
+my_layer = None  # from 0 to 3: your number
+
+# %% tags=["needs:decoder_block"]
+added = [
+    ((y - x).norm() / x.norm()).item()
+    for y, x in zip(yours, stream[:-1], strict=True)
+]
 compare(my_layer, added.index(max(added)), "layer {}")
 print("what is added, by what is read:", " ".join(f"{x:.1f}" for x in added))
+
+# %% [markdown] tags=["result"]
+# The first layer adds sixty times what it reads: the vectors of the table are short,
+# and the stream gets its length from what the layers write. Without norms each layer
+# would read numbers of another size.
 
 # %% [markdown]
 # ## 4. The whole model
