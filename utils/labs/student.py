@@ -203,9 +203,9 @@ class LocalBackend:
         if function is None:
             raise Undefined(f"`{type(thing).__name__}` has no method {method}")
         target = function if keep else lambda *a: function(*a) and None
-        return self._run(target, method, args, kwargs, upstream, with_gradients, thing)
+        return self._run(target, method, args, kwargs, upstream, with_gradients)
 
-    def _run(self, function, name, args, kwargs, upstream, with_gradients, module=None) -> dict:
+    def _run(self, function, name, args, kwargs, upstream, with_gradients) -> dict:
         ours = to_learner(list(args))
         named = to_learner(dict(kwargs))
         leaves = []
@@ -213,6 +213,7 @@ class LocalBackend:
             leaves = [a for a in ours if isinstance(a, torch.Tensor) and a.is_floating_point()]
             for leaf in leaves:
                 leaf.requires_grad_()
+            module = getattr(function, "__self__", None)  # of a method: what it belongs to
             if not leaves and isinstance(module, torch.nn.Module):
                 leaves = list(module.parameters())
         self.n_calls += 1
