@@ -1,12 +1,19 @@
 """The lens ends at the model's own logits; induction scores by hand; the block as a function."""
 
+import pytest
 import torch
 
 from utils.model.block import decoder_block
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Block, Decoder
 from utils.model.induction import AttentionOnly
-from utils.model.lens import induction_scores, logit_lens, residual_streams
+from utils.model.lens import (
+    head_costs,
+    induction_scores,
+    logit_lens,
+    previous_token_scores,
+    residual_streams,
+)
 from utils.model.rotary import rope_table
 from utils.tokens.repeated import repeated_rows
 
@@ -93,3 +100,34 @@ def test_decoder_block_equals_the_module():
     )
     want = block(x, cos[:, None], sin[:, None])
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_previous_token_scores_of_maps_made_by_hand():
+    maps = torch.stack([torch.eye(5).roll(1, dims=0), torch.eye(5)])
+    assert previous_token_scores(maps).tolist() == [1.0, 0.0]
+
+
+def test_a_head_that_is_left_out_costs_what_the_model_without_it_loses():
+    decoder, token_ids = model(), ids(2, 9)
+    before = [weight.clone() for weight in decoder.parameters()]
+
+    def loss():
+        with torch.inference_mode():
+            return decoder(token_ids).square().mean().item()
+
+    costs = head_costs([block.attention for block in decoder.blocks], loss)
+    assert costs.shape == (3, 4)
+    assert all(torch.equal(a, b) for a, b in zip(before, decoder.parameters(), strict=True))
+    whole, d_head = loss(), CONFIG.d_head
+    with torch.no_grad():  # the second head of the last layer answers nothing: its values are zero
+        decoder.blocks[2].attention.output.weight[:, d_head : 2 * d_head] = 0
+    assert loss() - whole == costs[2, 1].item() != 0
+
+
+def test_weights_are_put_back_where_the_loss_fails():
+    decoder = model()
+    before = decoder.blocks[0].attention.output.weight.clone()
+    calls = iter([0.0])
+    with pytest.raises(StopIteration):
+        head_costs([decoder.blocks[0].attention], lambda: next(calls))
+    assert torch.equal(before, decoder.blocks[0].attention.output.weight)

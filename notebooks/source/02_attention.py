@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 02 Attention
 #
-# **90 minutes** · before this: unit 01 · after this: `work/02_attention.ipynb`,
-# a lab of 90 minutes · the machine needs about a minute
+# **105 minutes** · before this: unit 01 · after this: `work/02_attention.ipynb`,
+# a lab of 130 minutes · the machine needs about a minute
 #
 # Tokens are numbers, and each becomes a vector. So far no token knows of any
 # other. Attention is the part of a transformer in which they look at each
@@ -11,20 +11,18 @@
 
 # %%
 import math
-import warnings
+import random
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaConfig
 
 from utils.labs.quiz import ask
 from utils.model import attention, rotary
 from utils.model.attention import causal_mask, scaled_dot_product_attention
-from utils.model.decoder import Decoder
+from utils.model.decoder import Block, Decoder
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.guesses import compare
@@ -38,6 +36,7 @@ from utils.train.loop import train
 from utils.train.losses import cross_entropy
 from utils.train.optimizers import adamw
 from utils.train.schedules import cosine
+from utils.world.skills import code
 from utils.zoo.load import load_base
 
 tier = start(seed=0)
@@ -107,7 +106,8 @@ print(f"with the division: {divided:.0f} tokens")
 #
 # To turn scores into shares, take the exponential of each and divide by the
 # sum: the **softmax**. Shares are positive, sum to one, and favour the largest
-# score. By hand, for one query and three keys:
+# score. Papers call them **probabilities**, or attention weights. By hand, for one
+# query and three keys:
 
 # %%
 query = torch.tensor([2.0, 0.0])
@@ -137,9 +137,16 @@ assert torch.allclose(answer, same)
 # function of all vectors, gradients tell every key how to fit better. A real
 # dictionary can't learn; this one can.
 #
-# In practice many queries ask at once. Scores become a table with a row for
-# each query and a column for each key, and the loops become two matrix
-# products. Shapes: `T` queries, `S` keys, `K` the width.
+# In practice many queries ask at once. Put them into the rows of a matrix $Q$
+# (`T` queries), keys and values into those of $K$ and $V$ (`S` of each). Scores
+# become a table with a row for each query and a column for each key, the softmax
+# runs along each row, and the loops become two matrix products:
+#
+# $$\mathrm{attention}(Q, K, V) =
+# \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
+#
+# with $d$ the width of queries and keys (`K` among our letters for shapes). You
+# write it in the lab; this is what it has to keep to:
 
 # %%
 show(scaled_dot_product_attention)
@@ -236,13 +243,100 @@ claims.add(
 print(f"{leaks} of 32 positions leak")
 
 # %% [markdown]
+# ## One head on a sentence
+#
+# So far queries, keys and values fell from the sky. In a model all three are made
+# from the token's vector $x$ by three small matrices, which training finds:
+# $q = W_q x$ says what the token looks for, $k = W_k x$ what it offers to be found
+# by, $v = W_v x$ what it hands over. Three matrices and the look-up are a **head**.
+#
+# Take a sentence, cut into tokens, and the vectors that the base model of this
+# course keeps for them (each scaled to the same length). The matrices shall be
+# random, but for one thing: $W_k$ is the same as $W_q$. Before you look at the
+# picture: what does such a head look for?
+
+# %%
+model, tokenizer = load_base()
+sentence_ids = torch.tensor(
+    tokenizer.encode("The dog sees the cat and the cat sees the dog.")
+)
+words = tokenizer.tokens(sentence_ids)
+with torch.no_grad():
+    vectors = model.embedding(sentence_ids)  # (T, D)
+vectors = vectors / vectors.square().mean(-1, keepdim=True).sqrt()
+width = vectors.shape[-1]
+w_q, w_v = (random_vectors(16, width, seed=s) / width**0.5 for s in (2, 3))
+w_k = w_q
+q, k, v = (vectors @ w.T for w in (w_q, w_k, w_v))  # (T, K) each
+shares = attention.attention_weights(q, k, causal_mask(len(words)))  # (T, T)
+answers = shares @ v  # (T, K): each token's average of what it may see
+
+# %%
+plots.heat_map(
+    shares.numpy(),
+    title="A head whose keys are made like its queries looks for its own kind",
+    x_names=words,
+    y_names=words,
+    axes=plots.new_axes((plots.FULL[0], 5.0)),
+    value_label="share",
+    limits=(0, 1),
+)
+plt.show()
+row = [i for i, word in enumerate(words) if word == " cat"][1]
+twin = words.index(" cat")
+print(
+    f"the second cat: {shares[row, twin]:.0%} on the first, {shares[row, row]:.0%}"
+)
+print(
+    f"on itself, {1 - shares[row, [twin, row]].sum():.0%} on the other {row - 1} tokens"
+)
+
+# %% [markdown]
+# *Figure 2. The table of shares of one head, a row for each token of the sentence
+# (query) and a column for each token (key). Above the diagonal it is dark: that is
+# the mask. On the diagonal each token finds itself. Lighter cells off the diagonal
+# stand where a token meets an earlier token of the same name: "the" and
+# "the", "cat" and "cat", the pieces of "dog" and of "sees".*
+#
+# Read a row as a sentence: "I, the second *cat*, take most from the first *cat* and
+# from myself". Equal tokens have equal vectors, so query and key point the same way
+# and their score is the largest. With a $W_k$ of its own a head can look for
+# something else than itself: a verb for its subject, a pronoun for its name. What
+# is worth finding, training decides. And note what the head does *not* know: both
+# *dog*s look the same to it, wherever they stand.
+#
 # ## Several heads
 #
 # One look-up answers one question. A token usually has several: what is the noun
 # before me, where did this name occur last, does this sentence ask. So the width
 # is cut into **heads**, each with queries, keys and values of its own, made from
 # the token's vector by learned matrices. Every head looks where it likes; their
-# answers are put side by side and mixed by one more matrix.
+# answers are put side by side and mixed by one more matrix. With $X$ the vectors
+# of all tokens in rows,
+#
+# $$\mathrm{head}_h =
+# \mathrm{attention}(X W_{q,h}^\top,\; X W_{k,h}^\top,\; X W_{v,h}^\top),
+# \qquad \mathrm{output} = [\mathrm{head}_1, \ldots, \mathrm{head}_H]\; W_o^\top .$$
+#
+# The small matrices of all heads are kept as one, one below the other: rows 0 to
+# $K - 1$ belong to head 0, the next $K$ to head 1. One product makes all queries, and
+# then its columns have to be dealt out to the heads. That is where most people go
+# wrong. Two heads, three tokens, four numbers each:
+
+# %%
+numbers = torch.arange(12).view(3, 4)  # (T, H * K): row t holds token t
+print(numbers)
+print("head 0 is to see", numbers[:, :2].tolist())
+print("head 1 is to see", numbers[:, 2:].tolist())
+reshaped = numbers.view(2, 3, 2)  # (H, T, K), straight to the wanted shape
+print("a view to (H, T, K) gives head 0", reshaped[0].tolist())
+
+# %% [markdown]
+# The last axis of width `H * K` holds head 0, then head 1, and so on: it may be cut
+# into two axes as it stands. To bring heads to the front, axes must then change
+# places. A `view` straight to the wanted shape only counts numbers: here head 0 gets
+# *all* of token 0 and half of token 1. The shape is right, no error, no warning, and a
+# model that learns badly. The way back, from heads to one row, has the same trap.
 #
 # Keys and values of all earlier tokens have to be kept while a model writes
 # (the *cache* of unit 05). To shrink them, heads can share: in **grouped-query
@@ -261,16 +355,15 @@ for n_kv_heads, name in (
     )  # keys and values, layers, ...
     print(f"{name:12} {n_kv_heads:2} key-value heads  {n_bytes / 1e9:5.2f} GB")
 
+# %% [markdown]
+# Which key-value head does a query head read? Neighbours share: with four heads and
+# two groups, heads 0 and 1 read group 0, heads 2 and 3 read group 1. Dealt out in turn
+# (0, 1, 0, 1) the shapes are right as well, and a checkpoint gives rubbish.
+
 # %%
 show(attention.multi_head_attention)
 
 # %% [markdown]
-# Read the two lines with `view` and `transpose` twice: they are where most
-# people go wrong. The last axis of width `H * K` holds head 0, then head 1, and
-# so on. It may be cut, but tokens and heads must then change places by a
-# transpose. A `view` straight to `(B, H, T, K)` has the right shape and mixes
-# tokens with channels. No error, no warning, a model that learns badly.
-#
 # ## Is it right?
 #
 # Two oracles, both independent of ours: torch's own function, and the
@@ -335,17 +428,68 @@ print(f"largest difference from Llama below 1e-5: {largest_llama < 1e-5}")
 # %% [markdown]
 # ## Where am I? Rotary positions
 #
-# Nothing so far depends on order. Shuffle the keys together with their values
-# and every answer stays the same; *dog bites man* is *man bites dog*. **Rotary
-# positions** (RoPE) put the order into the score itself. Take the channels of a
-# query in pairs and read each pair as a point in the plane. Turn it by an angle
-# that grows with the token's position. Do the same to keys. The dot product of
-# two turned points depends only on the angle between them, that is, on how far
-# apart the tokens are.
+# Nothing so far depends on a token's place in the row, its **position**. Shuffle
+# the keys together with their values and every answer stays the same; *dog bites
+# man* is *man bites dog*. **Rotary positions** (RoPE) put the order into the score
+# itself. Take the channels of a query in pairs and read each pair as a point in the
+# plane. Turn it by an angle that grows with the token's position. Do the same to
+# keys. The dot product of two turned points depends only on the angle between them,
+# that is, on how far apart the tokens are.
 #
-# Each pair turns at its own speed: the first by one radian per token, the last
-# by a ten-thousandth of that, like the hands of a clock. Fast pairs tell
-# neighbours apart; slow ones measure long distances.
+# One pair by hand. Turned by an angle $a$, the point $(x, y)$ becomes
+# $(x \cos a - y \sin a,\; x \sin a + y \cos a)$. A query at position 7 and a key at
+# position 4, then both moved on by a hundred:
+
+
+# %%
+def turn_by_hand(point, angle):
+    """Return a point of the plane, turned round the origin."""
+    x, y = point
+    cos, sin = math.cos(angle), math.sin(angle)
+    return x * cos - y * sin, x * sin + y * cos
+
+
+speed = 0.5  # radians per position
+for shift in (0, 100):
+    q_turned = turn_by_hand((1.0, 2.0), (7 + shift) * speed)
+    k_turned = turn_by_hand((3.0, 1.0), (4 + shift) * speed)
+    score = q_turned[0] * k_turned[0] + q_turned[1] * k_turned[1]
+    print(f"positions {7 + shift:3} and {4 + shift:3}: score {score:.4f}")
+
+# %% [markdown]
+# The same score: only the difference of the angles is left, three positions times the
+# speed. But one speed is not enough. A pair that turns fast is back where it was after
+# a few tokens, as a hand that shows seconds can't tell one minute from the next; one
+# that turns slowly can't tell neighbours apart. So each pair has its own, like the
+# hands of a clock. Of the $K/2$ pairs of a head, pair $i$ turns by
+#
+# $$\theta_i = \theta^{-2i/K} \quad (i = 0, 1, \ldots, K/2 - 1)
+# \qquad \text{radians per position, so by } t\,\theta_i \text{ at position } t,$$
+#
+# where $\theta$ is one number for the whole model, usually 10,000: the first pair turns
+# by one radian per token, each next one slower by the same factor. For a head of
+# width 16:
+
+# %%
+cos16, sin16 = rotary.rope_table(2, 16)
+speeds = torch.atan2(sin16, cos16)[1]  # (K/2,): the angles at position 1
+print("radians per token: ", " ".join(f"{x:.4f}" for x in speeds.tolist()))
+print(
+    "tokens for a round:",
+    " ".join(f"{2 * math.pi / x:.0f}" for x in speeds.tolist()),
+)
+print(
+    f"the slowest pair turns at 1/{1 / speeds[-1]:.0f} of the fastest one's speed"
+)
+
+# %% [markdown]
+# Not a ten-thousandth: the exponent of the last pair is $-14/16$, not $-1$. A larger
+# $\theta$ slows the hands down and so reaches further. Models for long texts raise it:
+# Llama 3 has 500,000. A checkpoint read with another $\theta$ than it was trained with
+# looks at the wrong distances, and says nothing.
+
+# %%
+show(rotary.rope_table)
 
 # %%
 show(rotary.apply_rope)
@@ -386,7 +530,7 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 2. A map of scores, positions of the query downwards and of the key
+# *Figure 3. A map of scores, positions of the query downwards and of the key
 # across. The colours form straight stripes along the diagonals: the same value
 # wherever the distance is the same.*
 #
@@ -420,9 +564,35 @@ for n in (T, 2 * T):
 # Go through the keys in blocks, and keep three things per query: the largest
 # score so far, $m$; the sum of $e^{score - m}$; and the sum of $e^{score - m}$
 # times value. When a block brings a larger maximum $m'$, everything summed so
-# far was measured from the wrong base. One factor, $e^{m - m'}$, puts it right.
-# At the end, divide the second sum by the first. This is the **online softmax**,
-# the idea inside FlashAttention.
+# far was measured from the wrong base. One factor, $e^{m - m'}$, puts it right: with
+# $\ell$ the first sum, $o$ the second, and the block's scores $s_j$ and values $v_j$,
+#
+# $$\ell' = e^{m - m'} \ell + \sum_j e^{s_j - m'}, \qquad
+# o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j .$$
+#
+# At the end, the answer is $o / \ell$. This is the **online softmax**, the idea inside
+# FlashAttention. One query, four scores, two blocks of two, by hand:
+
+# %%
+first_sum = math.exp(1 - 3) + math.exp(3 - 3)  # scores 1 and 3: m is 3
+first_output = math.exp(1 - 3) * 10 + math.exp(3 - 3) * 20  # values 10, 20
+factor = math.exp(3 - 6)  # the second block, 2 and 6, raises m to 6
+second_sum = factor * first_sum + math.exp(2 - 6) + math.exp(6 - 6)
+second_output = factor * first_output + math.exp(2 - 6) * 30 + 40
+shares_at_once = torch.tensor([1.0, 3, 2, 6]).softmax(0)
+at_once = shares_at_once @ torch.tensor([10.0, 20, 30, 40])
+print(f"in two blocks {second_output / second_sum:.4f}, at once {at_once:.4f}")
+without = first_output + math.exp(2 - 6) * 30 + 40
+without /= first_sum + math.exp(2 - 6) + math.exp(6 - 6)
+print(
+    f"the factor forgotten: {without:.4f}, "
+    f"the first block {1 / factor:.0f} times too heavy"
+)
+assert abs(second_output / second_sum - at_once.item()) < 1e-4
+
+# %% [markdown]
+# Without the factor the result is still a plausible average. Nothing but a comparison
+# shows that it is wrong.
 
 # %%
 show(attention.streaming_attention)
@@ -444,7 +614,7 @@ claims.add(
 print(f"table {naive / 1e6:.0f} MB, streaming {streaming / 1e6:.1f} MB")
 
 # %% [markdown]
-# A sixteenth, at this length. How do the two grow?
+# How do the two grow?
 
 # %%
 lengths = [256, 512, 1024, 2048, 4096]
@@ -473,7 +643,7 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# *Figure 3. Peak memory over the number of tokens, both axes logarithmic. The
+# *Figure 4. Peak memory over the number of tokens, both axes logarithmic. The
 # line of the whole table is twice as steep as that of the blocks and ends more
 # than ten times higher.*
 #
@@ -488,7 +658,6 @@ plt.show()
 # layer, a head and a token. Rows are queries; a bright cell is a large share.
 
 # %%
-model, tokenizer = load_base()
 text = "Question: Write k4t9 again.\nAnswer: k4t9"
 token_ids = torch.tensor([tokenizer.encode(text)])
 with torch.inference_mode():
@@ -528,13 +697,53 @@ plots.heat_map(
 plt.show()
 
 # %% [markdown]
-# *Figure 4. The shares of one head, for the letters of the answer (rows) over
+# *Figure 5. The shares of one head, for the letters of the answer (rows) over
 # the text (columns). The first three rows are brightest one place after the same
 # letter in the question: on the letter that has to come next. The last letter has
 # no successor, and its row falls back to others.*
 #
-# Nobody wrote that rule. It was learned because copying codes was in the
-# training text. Unit 03 shows when and how such **induction heads** appear.
+# Nobody wrote that rule. It was learned because copying codes was in the training
+# text. But which rule is it? Two would give this very picture. The head may **search**:
+# find the same letter and take what followed. Or it may go **by place**: the second
+# letter of the answer is the second letter of the code, whatever the letters are. The
+# map can't tell them apart, since both look at the same cell.
+#
+# An experiment can. Begin the answer with the code's *third* letter: after `t`, a
+# searcher goes on with `9`, which followed `t`; who goes by place writes the second
+# letter of the code, `4`. Over 64 codes, how often does the model write what
+# followed?
+
+# %%
+my_guess_search = None  # share of 64 codes, between 0 and 1: your number
+
+# %% tags=["reveals"]
+draws = random.Random(0)
+codes = [c for c in (code(draws) for _ in range(200)) if len(set(c)) == 4][:64]
+found = {"what followed": 0, "by place": 0}
+for one in codes:
+    prompt = f"Question: Write {one} again.\nAnswer: {one[2]}"
+    with torch.inference_mode():
+        logits = model(torch.tensor([tokenizer.encode(prompt)]))[0, -1]
+    written = tokenizer.decode([int(logits.argmax())])
+    found["what followed"] += written == one[3]
+    found["by place"] += written == one[1]
+compare(my_guess_search, found["what followed"] / len(codes), "{:.0%}")
+print(
+    f"the letter that has its place next: {found['by place'] / len(codes):.0%}"
+)
+claims.add(
+    "the base model copies by place, not by search",
+    measured=f"{found['by place']} of {len(codes)} by place",
+    bar="at least 56",
+    holds=found["by place"] >= 56,
+)
+
+# %% [markdown]
+# It goes by place. So this is a **copying head**, and no more: it serves *Write ...
+# again*, where place and letter always agreed, and training never had a reason to
+# prefer the search. The head that does search, for any tokens whatever, is called
+# an **induction head**; unit 03 grows one, takes it apart, and finds out which of
+# this model's heads the copying can't do without.
 #
 # > **Governance box.** An attention map shows where a head looked, not why the
 # > model answered. Other maps can give the same answer (Jain and Wallace 2019).
@@ -551,16 +760,24 @@ plt.show()
 
 
 # %%
-class LeakyDecoder(Decoder):
-    """A decoder whose mask lets each token see its successor."""
+class LeakyBlock(Block):
+    """A block whose mask lets each token see its successor."""
 
-    def forward(self, token_ids, *args, **kwargs):
-        T = token_ids.shape[1]
-        mask = torch.ones(T, T, dtype=torch.bool).tril(1)
-        x = self.embedding(token_ids)  # (B, T, D)
-        for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T], mask)
-        return self.unembedding(self.norm(x))
+    def forward(self, x, cos, sin, mask=None, cache=None, layer=0):
+        T = x.shape[1]
+        leaky = causal_mask(T + 1)[1:, :T]  # each row is that of the next token
+        return super().forward(x, cos, sin, leaky)
+
+
+def build(config, kind):
+    """Return a decoder of blocks of a kind, with the same first weights each time."""
+    decoder = Decoder(config)
+    decoder.blocks = torch.nn.ModuleList(
+        kind(config) for _ in range(config.n_layers)
+    )
+    torch.manual_seed(0)
+    decoder.reset_parameters()
+    return decoder
 
 
 # %%
@@ -574,9 +791,8 @@ batches = block_batches(stream, batch_size=8, context_length=64, seed=0)
 
 # %% tags=["nbval-ignore-output"]
 records, trained = {}, {}
-for name, kind in (("causal", Decoder), ("leaks by one", LeakyDecoder)):
-    torch.manual_seed(0)
-    trained[name] = kind(small)
+for name, kind in (("causal", Block), ("leaks by one", LeakyBlock)):
+    trained[name] = build(small, kind)
     records[name] = train(
         trained[name],
         batches,
@@ -601,7 +817,7 @@ plots.loss_curve(
 plt.show()
 
 # %% [markdown]
-# *Figure 5. Training loss of two models over 300 steps. The causal one falls
+# *Figure 6. Training loss of two models over 300 steps. The causal one falls
 # slowly and stays above one nat. The leaky one dives towards zero.*
 #
 # Figure 1 was the first break of this unit: drop the scale. This is the second, and
@@ -638,6 +854,8 @@ claims.add(
 # give the same answer up to rounding; memory and speed differ. You can insist on one:
 
 # %%
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 q, k, v = (random_vectors(1, 4, 65, 16, seed=s) for s in range(3))
 ours = scaled_dot_product_attention(q, k, v, causal_mask(65))
 for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
@@ -653,21 +871,27 @@ for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
 # positions, and a compiler makes the kernel. Uncompiled it runs everywhere,
 # forwards only on a CPU; it is meant for GPUs, compiled.
 
-
 # %%
-def window(batch, head, query, key):
-    """Let each query see itself and the 15 tokens before."""
-    return (query >= key) & (query - key < 16)
+import warnings
+
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+document_of = torch.tensor([0] * 20 + [1] * 45)  # (T,): two texts in one row
 
 
-allowed = torch.ones(65, 65, dtype=torch.bool).tril().triu(-15)
+def same_document(batch, head, query, key):
+    """Let each query see its own text alone."""
+    return document_of[query] == document_of[key]
+
+
+allowed = document_of[:, None] == document_of[None]  # (T, T)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns that it is not compiled
-    seen = create_block_mask(window, None, None, 65, 65, device="cpu")
+    seen = create_block_mask(same_document, None, None, 65, 65, device="cpu")
     flexible = flex_attention(q, k, v, block_mask=seen)
 ours = scaled_dot_product_attention(q, k, v, allowed)
 print(
-    "a sliding window, equal to ours:",
+    "two documents in one row, equal to ours:",
     torch.allclose(ours, flexible, atol=1e-5),
 )
 
@@ -713,12 +937,14 @@ ask("02_attention", "rope-values", my_answer_3)
 #
 # - Vaswani et al., *Attention Is All You Need*, NeurIPS 2017, sections 3.2.1 to
 #   3.2.3: the formula, the division, heads, the mask.
-# - Su et al., *RoFormer*, 2021, section 3.2.2: rotary positions.
+# - Su et al., *RoFormer*, 2021, section 3.2.2: rotary positions. Dubey et al., *The
+#   Llama 3 Herd of Models*, 2024, section 3.2: the larger theta.
 # - Shazeer, *Fast Transformer Decoding*, 2019, section 3: multi-query attention.
 #   Ainslie et al., *GQA*, EMNLP 2023, section 2.2: grouped queries.
 # - Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018,
 #   algorithm 3. Dao et al., *FlashAttention*, NeurIPS 2022, section 3.1.
-# - Jain and Wallace, *Attention is not Explanation*, NAACL 2019, section 4.
+# - Jain and Wallace, *Attention is not Explanation*, NAACL 2019, section 4. Olsson et
+#   al., *In-context Learning and Induction Heads*, 2022: heads that search.
 #
-# **Next**: `work/02_attention.ipynb`. You write all five functions and put your
+# **Next**: `work/02_attention.ipynb`. You write all six functions and put your
 # attention into the base model. Then unit 03, the rest of the decoder.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lab 02: Attention
 #
-# **90 minutes** · after the lecture `notebooks/02_attention.ipynb`
+# **130 minutes** · after the lecture `notebooks/02_attention.ipynb`
 #
-# You write attention in five functions, from a triangle of True to an algorithm
+# You write attention in six functions, from a triangle of True to an algorithm
 # that never holds the table of scores. Each exercise has a check that answers at
 # once; after each, an experiment runs *your* function. At the end your attention
 # sits in the base model and answers questions. An exercise that you skip only
@@ -18,10 +18,8 @@ import math
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from utils.labs.api import check, done, hint, start_lab
-from utils.model.rotary import rope_table
 from utils.report import plots
 from utils.report.guesses import compare
 from utils.report.memory import peak_bytes
@@ -42,7 +40,7 @@ tier = start(seed=0)
 # useless. One step to the side is all it takes.
 
 # %%
-# exercise: utils.model.attention.causal_mask points=2 minutes=5 difficulty=1
+# exercise: utils.model.attention.causal_mask points=2 minutes=8 difficulty=1
 
 # %% [markdown]
 # **Experiment.** How many keys do queries see on average? Before you run it:
@@ -103,7 +101,58 @@ plt.show()
 # a twentieth at small factors to nearly one at large ones.*
 
 # %% [markdown]
-# ## 3. Rotary positions
+# ## 3. The table of angles
+#
+# **Goal**: cosines and sines of the angles by which rotary positions turn: a row
+# for each position, a column for each pair of channels.
+#
+# **Why it matters**: attention alone knows no order. These two tables are all that a
+# model of today has instead, and one number in them, theta, decides how far it can
+# tell positions apart. A table made with another exponent or another theta than the
+# checkpoint's has the right shape and ruins the model.
+#
+# Of the K/2 pairs of a head, pair $i$ turns by
+# $\theta_i = \theta^{-2i/K}$ radians per position, so its angle at position $t$ is
+# $t \cdot \theta_i$: position times speed.
+
+# %%
+# exercise: utils.model.rotary.rope_table points=4 minutes=15 difficulty=2
+
+# %% [markdown]
+# **Experiment.** The hands of the clock. The slowest pair of a head of width 64 is
+# back where it started after how many tokens, with theta 10,000? And with 500,000, as
+# in Llama 3? A guess for the first.
+
+# %%
+my_round = None  # tokens: your number
+
+# %% tags=["needs:rope_table"]
+rounds = {}
+for theta in (10_000.0, 500_000.0):
+    cos, sin = rope_table(2, 64, theta)
+    slowest = torch.atan2(sin, cos)[1, -1].item()  # its angle at position 1
+    rounds[theta] = 2 * math.pi / slowest
+compare(my_round, rounds[10_000.0], "{:,.0f} tokens")
+print(f"with theta 500,000: {rounds[500_000.0]:,.0f} tokens")
+cos, sin = rope_table(200, 64)
+plots.lines(
+    {
+        f"pair {i}": (list(range(200)), cos[:, i].tolist())
+        for i in (0, 8, 16, 31)
+    },
+    title="Fast pairs tell neighbours apart, slow ones far positions",
+    xlabel="position",
+    ylabel="cosine of the angle",
+)
+plt.show()
+
+# %% [markdown] tags=["result"]
+# *Figure 2. Cosines of four pairs over 200 positions. Pair 0 goes up and down every
+# six tokens, pair 8 every 63. Pair 16 falls once from one to about minus 0.4, and the
+# last stays near one.*
+
+# %% [markdown]
+# ## 4. Rotary positions
 #
 # **Goal**: turn each pair of channels of a query or key by the angle of its
 # position.
@@ -117,26 +166,34 @@ plt.show()
 
 # %% [markdown]
 # **Experiment.** A key that equals the query, at growing distance. With vectors
-# of ones, how does your rotation let the score fade?
+# of ones and the tables that the base model reads, how does your rotation let the
+# score fade? Does it go on falling?
 
 # %% tags=["needs:apply_rope"]
-cos, sin = rope_table(200, 64)
-ones = apply_rope(torch.ones(200, 64), cos, sin)  # (T, K)
-fading = (ones @ ones[0]).tolist()
+base, _ = load_base()
+cos, sin = base.cos[:, 0], base.sin[:, 0]  # (T, K/2)
+ones = apply_rope(torch.ones(len(cos), 2 * cos.shape[1]), cos, sin)  # (T, K)
+fading = ones @ ones[0]  # (T,)
+for distance in (0, 4, 10, 20, 40, 85, 120):
+    print(f"distance {distance:3}: score {fading[distance]:4.1f}")
 plots.lines(
-    {"score with position 0": (list(range(200)), fading)},
-    title="The score of equal vectors fades with distance, in waves",
+    {"score with position 0": (list(range(len(cos))), fading.tolist())},
+    title="The score of equal vectors falls at once, then wavers",
     xlabel="distance in tokens",
     ylabel="score",
 )
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 2. The score starts at 64, falls within a few tokens, and goes on
-# falling in small waves.*
+# *Figure 3. The score starts at 32, loses a quarter within four tokens, and then
+# drifts downwards in waves: it does not fall steadily. It is lowest at a distance of
+# 85, and twice as high again at 120.*
+#
+# So a model can't read distance off the height of one score. Each pair has
+# a wave of its own, and what the waves add up to depends on the query and the key.
 
 # %% [markdown]
-# ## 4. Several heads
+# ## 5. Several heads
 #
 # **Goal**: causal self-attention with several heads, groups of which share keys
 # and values.
@@ -145,11 +202,11 @@ plt.show()
 # sharing, the memory for keys and values, which limits how many users a server
 # holds, shrinks by the size of the groups.
 #
-# Use your three functions. Mind the order of axes: cut the width into heads by
-# `view`, then swap tokens and heads by `transpose`.
+# Use your mask, your attention and your rotation. Mind the order of axes: cut the
+# width into heads by `view`, then swap tokens and heads by `transpose`.
 
 # %%
-# exercise: utils.model.attention.multi_head_attention points=7 minutes=25 difficulty=3
+# exercise: utils.model.attention.multi_head_attention points=7 minutes=30 difficulty=3
 
 # %% [markdown]
 # **Experiment.** Your attention in the base model, in place of ours. The model
@@ -191,7 +248,7 @@ print(f"logits differ by less than 1e-3: {difference < 1e-3}")
 print(tokenizer.decode(ids[0].tolist()).removesuffix("<|end|>"))
 
 # %% [markdown]
-# ## 5. Streaming attention
+# ## 6. Streaming attention
 #
 # **Goal**: the same result as exercise 2, going through the keys block by block,
 # without ever holding all scores.
@@ -201,7 +258,7 @@ print(tokenizer.decode(ids[0].tolist()).removesuffix("<|end|>"))
 # with all scores is rejected, even if the numbers are right.
 
 # %%
-# exercise: utils.model.attention.streaming_attention points=8 minutes=25 difficulty=3
+# exercise: utils.model.attention.streaming_attention points=8 minutes=30 difficulty=3
 
 # %% [markdown]
 # **Experiment.** What does the size of a block cost, in memory, at 2,048 tokens?
@@ -226,11 +283,11 @@ plots.lines(
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 3. A rising line: peak memory over the size of a block. Small blocks
+# *Figure 4. A rising line: peak memory over the size of a block. Small blocks
 # need about a megabyte, the largest one dozens.*
 
 # %% [markdown]
-# ## 6. Written answer (3 points)
+# ## 7. Written answer (3 points)
 #
 # A colleague shows you a new model. After a day of training its loss is 0.02
 # nats per token, where others of its size stand at 2. "The data must be very

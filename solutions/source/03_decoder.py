@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Lab 03: The decoder
 #
-# **95 minutes** · after the lecture `notebooks/03_decoder.ipynb`
+# **140 minutes** · after the lecture `notebooks/03_decoder.ipynb`
 #
 # You write what stands around attention: the norm, the gated feed-forward part,
-# and the block that adds them to the stream. Then you count what a model costs
-# before anyone trains it, and route tokens to experts. Each exercise has a check
+# and the block that adds them to the stream. Of your own parts you build a whole model,
+# which loads the weights of the course's base model and writes. Then you count what a
+# model costs before anyone trains it, and route tokens to experts. Each exercise has a check
 # that answers at once; after each, an experiment runs *your* function. An
 # exercise that you skip only switches off its own experiments.
 #
@@ -15,11 +16,13 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.labs.api import check, done, hint, start_lab
 from utils.model.accounting import LLAMA_8B, MODELS, sizes_of
 from utils.model.attention import multi_head_attention
+from utils.model.rotary import rope_table
+from utils.model.tiny import tiny_weights
 from utils.report import plots
 from utils.report.guesses import compare
 from utils.runtime import generator, start
@@ -110,49 +113,123 @@ plt.show()
 # exercise: utils.model.block.decoder_block points=6 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The base model with your block in every layer. If it is right,
-# the model will not notice.
+# **Experiment.** The base model, layer by layer. Your block gets the stream as it was
+# before a layer, and should give what the layer gave.
 
 # %% tags=["needs:decoder_block"]
+from utils.model.lens import residual_streams
+
+base, its_tokenizer = load_base()
+row = torch.tensor(
+    [its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")]
+)
+cos, sin = base.cos[: row.shape[1], 0], base.sin[: row.shape[1], 0]  # (T, K/2)
+heads = {"n_heads": base.config.n_heads, "n_kv_heads": base.config.n_kv_heads}
+with torch.inference_mode():
+    stream = residual_streams(base, row)  # (L + 1, B, T, D)
+yours = []
+for n in range(base.config.n_layers):
+    nine = {
+        name.rpartition(".")[2]: weight
+        for name, weight in tiny_weights(base).items()
+        if name.startswith(f"layers.{n}.")
+    }
+    with torch.inference_mode():
+        yours.append(
+            decoder_block(stream[n], **nine, **heads, cos=cos, sin=sin)
+        )
+gap = max(
+    (y - x).abs().max().item() for y, x in zip(yours, stream[1:], strict=True)
+)
+print(f"equal in every layer, within 1e-3: {gap < 1e-3}")
+
+# %% [markdown]
+# By the way you can see how much a layer adds. Which of the four adds most, measured by
+# the length of what it reads?
+
+# %%
+my_layer = None  # from 0 to 3: your number
+
+# %% tags=["needs:decoder_block"]
+added = [
+    ((y - x).norm() / x.norm()).item()
+    for y, x in zip(yours, stream[:-1], strict=True)
+]
+compare(my_layer, added.index(max(added)), "layer {}")
+print("what is added, by what is read:", " ".join(f"{x:.1f}" for x in added))
+
+# %% [markdown] tags=["result"]
+# The first layer adds sixty times what it reads: the vectors of the table are short,
+# and the stream gets its length from what the layers write. Without norms each layer
+# would read numbers of another size.
+
+# %% [markdown]
+# ## 4. The whole model
+#
+# **Goal**: a language model of your own parts: embedding, blocks, last norm, and the
+# embedding once more as the way out.
+#
+# **Why it matters**: from here on there is nothing in a language model that you have
+# not written. Whether it is right, a checkpoint tells: weights that somebody else has
+# trained must give the same logits in your model.
+#
+# Write `__init__` and `forward`. Your `decoder_block` takes nine weights by name; keep
+# those of a layer in an `nn.ParameterDict`, and `**layer` hands them over. Layers stand
+# in an `nn.ModuleList`, because torch does not look for weights in a plain list. The
+# embedding is used at both ends: there is no second table.
+
+# %%
+# exercise: utils.model.tiny.TinyDecoder points=9 minutes=35 difficulty=3
+
+# %% [markdown]
+# **Experiment.** First your model as it is made. Which loss should it have before it
+# has learned anything? Then it gets the base model's weights: the same logits, and it
+# writes.
+
+# %%
+my_first_loss = None  # nats per token, of 1,024 tokens: your number
+
+# %% tags=["needs:TinyDecoder"]
 base, its_tokenizer = load_base()
 config = base.config
+torch.manual_seed(0)
+mine = TinyDecoder(
+    config.vocab_size,
+    config.context_length,
+    config.d_model,
+    config.n_layers,
+    config.n_heads,
+    config.d_ff,
+)
+drawn = torch.randint(
+    config.vocab_size, (8, 65), generator=generator(0)
+)  # (B, T)
+with torch.inference_mode():
+    logits = mine(drawn[:, :-1]).flatten(0, 1)
+    first_loss = nn.functional.cross_entropy(
+        logits, drawn[:, 1:].flatten()
+    ).item()
+compare(my_first_loss, first_loss)
 
-
-def with_my_blocks(token_ids):
-    """Return the base model's logits, with your block as every layer."""
-    x = base.embedding(token_ids)  # (B, T, D)
-    T, K = token_ids.shape[1], config.d_head
-    cos, sin = base.cos[:T, 0], base.sin[:T, 0]  # (T, K/2)
-    heads = config.n_heads, config.n_kv_heads
-    for block in base.blocks:
-        rows = [heads[0] * K, heads[1] * K, heads[1] * K]
-        w_q, w_k, w_v = block.attention.qkv.weight.split(rows)
-        w_gate, w_up = block.feed_forward.gate_up.weight.chunk(2)
-        x = decoder_block(
-            x,
-            block.attention_norm.weight,
-            *(w_q, w_k, w_v, block.attention.output.weight),
-            block.feed_forward_norm.weight,
-            *(w_gate, w_up, block.feed_forward.down.weight),
-            *(*heads, cos, sin),
-        )
-    return base.unembedding(base.norm(x))
-
-
-# %% tags=["needs:decoder_block"]
+# %% tags=["needs:TinyDecoder"]
+mine.load_state_dict(tiny_weights(base))
 prompt = its_tokenizer.encode("Question: Write r5m1 again.\nAnswer:")
 with torch.inference_mode():
     row = torch.tensor([prompt])
-    gap = (with_my_blocks(row) - base(row)).abs().max().item()
+    gap = (mine(row) - base(row)).abs().max().item()
     for _ in range(8):
-        row = torch.cat([row, with_my_blocks(row)[:, -1:].argmax(-1)], dim=1)
+        row = torch.cat([row, mine(row)[:, -1:].argmax(-1)], dim=1)
         if row[0, -1] == its_tokenizer.end_id:
             break
-print(f"logits differ by less than 1e-3: {gap < 1e-3}")
+print(f"logits differ by less than 1e-4: {gap < 1e-4}")
 print(its_tokenizer.decode(row[0].tolist()).removesuffix("<|end|>"))
 
+# %% [markdown] tags=["result"]
+# The first loss is close to ln 1024 = 6.93: all tokens are equally likely. With the
+# checkpoint's weights the model copies the code: it is the base model.
+
 # %% [markdown]
-# ## 4. How many weights?
+# ## 5. How many weights?
 #
 # **Goal**: the number of weights, from nine numbers, without building the model.
 #
@@ -173,7 +250,7 @@ for name, shape in MODELS.items():
     print(f"{name:15} {n_weights:15,} weights {2 * n_weights / 1e9:7.1f} GB")
 
 # %% [markdown]
-# ## 5. How many operations?
+# ## 6. How many operations?
 #
 # **Goal**: the multiplications and additions of one pass, forward or training.
 #
@@ -220,7 +297,7 @@ plt.show()
 # at a few thousand tokens and stands at several times its height on the right.*
 
 # %% [markdown]
-# ## 6. Routing
+# ## 7. Routing
 #
 # **Goal**: for each token the best experts and their shares.
 #
@@ -262,7 +339,7 @@ plt.show()
 # a loss that pulls it back to even.
 
 # %% [markdown]
-# ## 7. Written answer (3 points)
+# ## 8. Written answer (3 points)
 #
 # A team has a machine with 24 GB of memory. It wants to run an 8B model of two
 # bytes per weight for texts of 8,192 tokens, for as many users at once as it

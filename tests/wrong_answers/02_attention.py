@@ -474,3 +474,64 @@ EQUIVALENT = {
         "zeros_like -> ones_like in `torch.zeros_like`",
     ): "the first rescaling is exp(-inf) = 0, whatever the sums were",
 }
+
+
+TABLE = """def rope_table(n_positions, d_head, theta=10000.0):
+    if d_head < 2 or d_head % 2:
+        raise ValueError("d_head must be even")
+    exponents = torch.arange(0, d_head, 2) / d_head
+    angles = torch.outer(torch.arange(n_positions).float(), theta ** -exponents)
+    return angles.cos(), angles.sin()
+"""
+WRONG += variants(
+    "rope_table",
+    TABLE,
+    ("half the exponent", "d_head, 2) / d_head", "d_head, 2) / (2 * d_head)", "half of it"),
+    ("speeds that rise", "theta ** -exponents", "theta ** exponents", "speeds fall"),
+    (
+        "evenly to a ten-thousandth",
+        "torch.arange(0, d_head, 2) / d_head",
+        "torch.linspace(0, 1, d_head // 2)",
+        "over K/2",
+    ),
+    ("pairs from 1", "torch.arange(0, d_head, 2)", "torch.arange(2, d_head + 2, 2)", "i starts at"),
+    ("reversed", "theta ** -exponents", "theta ** -exponents.flip(0)", "in reverse"),
+    ("twice the exponent", "d_head, 2) / d_head", "d_head, 2) / (d_head // 2)", "twice as much"),
+    (
+        "positions from 1",
+        "torch.arange(n_positions)",
+        "torch.arange(1, n_positions + 1)",
+        "count from 1",
+    ),
+    (
+        "rounds, not radians",
+        "angles.cos(), angles.sin()",
+        "(6.283185307179586 * angles).cos(), (6.283185307179586 * angles).sin()",
+        "is in radians",
+    ),
+    ("degrees", "    return", "    angles = angles.deg2rad()\n    return", "taken for degrees"),
+    ("one speed", "theta ** -exponents", "torch.ones(d_head // 2)", "at the same speed"),
+    ("swapped", "angles.cos(), angles.sin()", "angles.sin(), angles.cos()", "cosines come first"),
+    ("backwards", "angles.sin()", "-angles.sin()", "wrong sign"),
+    ("theta ignored", "theta ** -", "10000.0 ** -", "theta is not used"),
+    ("the angles", "angles.cos(), angles.sin()", "angles, angles", "these are the angles"),
+    ("one table", "angles.cos(), angles.sin()", "angles.cos()", "return two tensors"),
+    (
+        "a column a channel",
+        "    return",
+        "    angles = torch.cat([angles, angles], dim=-1)\n    return",
+        "one a pair",
+    ),
+    (
+        "an axis for heads",
+        "    return",
+        "    angles = angles[:, None]\n    return",
+        "give cosines of shape (",
+    ),
+    ("bfloat16", "n_positions).float()", "n_positions).bfloat16().float()", "count positions in"),
+    ("float64", "n_positions).float()", "n_positions).double()", "the tables are float32"),
+    ("odd widths", "d_head % 2", "False", "can't be cut into pairs"),
+    ("another error", "ValueError", "IndexError", "raise a ValueError"),
+    ("another usual theta", "theta=10000.0", "theta=100000.0", "cosines differ"),
+)
+EQUIVALENT["rope_table", "2 -> -2 in `d_head % 2`"] = "a remainder is 0 for 2 where it is for -2"

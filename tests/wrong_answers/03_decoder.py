@@ -757,3 +757,116 @@ WRONG += [
 ]
 
 EQUIVALENT = {}
+
+
+TINY = """class TinyDecoder(nn.Module):
+    def __init__(self, vocab_size, context_length, d_model, n_layers, n_heads, d_ff):
+        super().__init__()
+        self.n_heads = n_heads
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.layers = nn.ModuleList(self.layer(d_model, d_ff) for _ in range(n_layers))
+        self.gain = nn.Parameter(torch.ones(d_model))
+        self.cos, self.sin = rope_table(context_length, d_model // n_heads)
+        for name, weight in self.named_parameters():
+            if weight.dim() > 1:
+                writes = name.endswith("w_o") or name.endswith("w_down")
+                nn.init.normal_(weight, std=0.02 / (2 * n_layers) ** 0.5 if writes else 0.02)
+
+    def layer(self, d_model, d_ff):
+        names = dict(w_q=d_model, w_k=d_model, w_v=d_model, w_o=d_model, w_gate=d_ff, w_up=d_ff)
+        layer = nn.ParameterDict({k: torch.empty(n, d_model) for k, n in names.items()})
+        layer["w_down"] = torch.empty(d_model, d_ff)
+        layer["attention_gain"] = torch.ones(d_model)
+        layer["feed_forward_gain"] = torch.ones(d_model)
+        return layer
+
+    def forward(self, token_ids):
+        T = token_ids.shape[1]
+        x = self.embedding(token_ids)
+        heads = {"n_heads": self.n_heads, "n_kv_heads": self.n_heads}
+        for layer in self.layers:
+            x = decoder_block(x, **layer, **heads, cos=self.cos[:T], sin=self.sin[:T])
+        return rms_norm(x, self.gain) @ self.embedding.weight.T
+"""
+RETURN = "        return rms_norm(x, self.gain) @ self.embedding.weight.T\n"
+WRONG += variants(
+    "TinyDecoder",
+    TINY,
+    ("no last norm", "rms_norm(x, self.gain) @", "x @", "last norm is missing"),
+    ("no last gain", "(x, self.gain)", "(x, torch.ones_like(self.gain))", "last norm is not used"),
+    ("no layers", "in self.layers:", "in []:", "layers are not used"),
+    ("one layer", "in self.layers:", "in self.layers[:1]:", "only the first layer"),
+    ("one layer too few", "in self.layers:", "in self.layers[:-1]:", "last layer is left out"),
+    ("the first thrice", "in self.layers:", "in [self.layers[0]] * 3:", "again and again"),
+    ("in reverse", "in self.layers:", "in reversed(self.layers):", "run in reverse"),
+    ("no positions", "cos=self.cos[:T], sin=self.sin[:T]", "cos=None, sin=None", "position 0"),
+    ("tables not cut", "[:T], sin=self.sin[:T]", ", sin=self.sin", "The case: token_ids"),
+    (
+        "embedding scaled",
+        "self.embedding(token_ids)",
+        "self.embedding(token_ids) * self.embedding.weight.shape[1] ** 0.5",
+        "nothing scales",
+    ),
+    (
+        "probabilities",
+        RETURN,
+        RETURN.replace("return ", "x = ") + "        return x.softmax(-1)\n",
+        "no softmax",
+    ),
+    (
+        "last token alone",
+        RETURN,
+        RETURN.replace("(x,", "(x[:, -1],"),
+        "give (2, 6, 30)",
+    ),
+    (
+        "a table of its own",
+        "        self.gain =",
+        "        self.unembedding = nn.Linear(d_model, vocab_size, bias=False)\n"
+        "        self.gain =",
+        "no checkpoint brings",
+    ),
+    (
+        "tables saved",
+        "        self.cos, self.sin = rope_table(context_length, d_model // n_heads)\n",
+        "        cos, sin = rope_table(context_length, d_model // n_heads)\n"
+        "        self.register_buffer('cos', cos)\n"
+        "        self.register_buffer('sin', sin)\n",
+        "saved with the weights",
+    ),
+    (
+        "layers in a list",
+        "nn.ModuleList(self.layer(d_model, d_ff) for _ in range(n_layers))",
+        "[self.layer(d_model, d_ff) for _ in range(n_layers)]",
+        "have no place in the model",
+    ),
+    (
+        "one layer n times",
+        "nn.ModuleList(self.layer(d_model, d_ff) for _ in range(n_layers))",
+        "nn.ModuleList([self.layer(d_model, d_ff)] * n_layers)",
+        "the same numbers",
+    ),
+    ("torch's start", "if weight.dim() > 1:", "if weight.dim() > 2:", "standard deviation of"),
+    ("writers as all", "(2 * n_layers) ** 0.5 if writes", "1 if writes", "writes into the stream"),
+    ("one writer a layer", "(2 * n_layers)", "n_layers", "two writers"),
+    ("gains at zero", "nn.Parameter(torch.ones(", "nn.Parameter(torch.zeros(", "starts at one"),
+    (
+        "no parameters",
+        "self.gain = nn.Parameter(torch.ones(d_model))",
+        "self.register_buffer('gain', torch.ones(d_model))",
+        "to be an nn.Parameter",
+    ),
+    (
+        "the table cut at one end",
+        "self.embedding.weight.T",
+        "self.embedding.weight.detach().T",
+        "nothing on the way may be cut",
+    ),
+    (
+        "no gradients",
+        "        T = token_ids",
+        "        torch.set_grad_enabled(False)\n        T = token_ids",
+        "cuts the gradient",
+    ),
+)
+EQUIVALENT["TinyDecoder", "1 -> -1 in `token_ids.shape[1]`"] = "of two axes, 1 and -1 are the same"

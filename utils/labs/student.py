@@ -130,7 +130,10 @@ class Handle:
         self._backend.use(self._number, "load_state_dict", (weights,), {}, keep=False)
 
     def gradients(self, *args, upstream=None) -> list:
-        """Return the gradients of the module's output for each float array among `args`."""
+        """Return the gradients of the module's output for each float array among `args`.
+
+        Where there is none (token ids), for each of the module's weights, in its own order.
+        """
         reply = self._backend.use(
             self._number, "__call__", args, {}, upstream=upstream, with_gradients=True
         )
@@ -211,6 +214,9 @@ class LocalBackend:
             leaves = [a for a in ours if isinstance(a, torch.Tensor) and a.is_floating_point()]
             for leaf in leaves:
                 leaf.requires_grad_()
+            module = getattr(function, "__self__", None)  # of a method: what it belongs to
+            if not leaves and isinstance(module, torch.nn.Module):
+                leaves = list(module.parameters())
         self.n_calls += 1
         calls: dict = {}
         with quiet(), time_limit(self.seconds):
@@ -269,7 +275,8 @@ def gradients_of(name: str, result: object, leaves: list, upstream: object) -> l
     weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
     found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
     if any(gradient is None for gradient in found):
-        raise LearnerError(f"`{name}`: no gradient reaches argument {found.index(None)}")
+        kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "argument"
+        raise LearnerError(f"`{name}`: no gradient reaches {kind} {found.index(None)}")
     return [to_plain(gradient) for gradient in found]
 
 

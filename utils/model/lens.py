@@ -1,4 +1,5 @@
-"""Reading inside a decoder: what it would say if it stopped after each layer, and induction heads.
+"""Reading inside a decoder: what it would say if it stopped after each layer, where its heads look,
+and what each of them is worth.
 
 Shapes: B batch, T tokens, D d_model, V vocabulary, L layers, H heads.
 Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -6,9 +7,12 @@ Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
+from utils.model.attention import Attention
 from utils.model.decoder import Decoder
 
 
@@ -58,3 +62,47 @@ def induction_scores(maps: Tensor, period: int) -> Tensor:
     """
     # Entry [t, t - period + 1] lies on the diagonal 1 - period; its first query is period - 1.
     return maps.diagonal(1 - period, dim1=-2, dim2=-1)[..., 1:].mean(-1)
+
+
+def previous_token_scores(maps: Tensor) -> Tensor:
+    """Return how much each head looks at the token just before the current one.
+
+    Args:
+        maps: (..., T, T) attention; rows are queries.
+
+    Returns:
+        (...): mean share of the key at t - 1, over queries from the second on.
+
+    >>> previous_token_scores(torch.tensor([[1.0, 0.0], [0.25, 0.75]]))
+    tensor(0.2500)
+    """
+    return maps.diagonal(-1, dim1=-2, dim2=-1).mean(-1)
+
+
+def head_costs(attentions: Sequence[Attention], loss: Callable[[], float]) -> Tensor:
+    """Return what each head is worth: how much the loss rises when its answer is left out.
+
+    Args:
+        attentions: the attention of each layer of a model.
+        loss: computes the model's loss in nats with the weights as they are.
+
+    Returns:
+        (L, H); the weights are as before.
+
+    >>> from utils.model.config import TransformerConfig
+    >>> attention = Attention(TransformerConfig(5, 4, d_model=8, n_heads=2))
+    >>> head_costs([attention], lambda: float((attention.output.weight == 0).sum()))
+    tensor([[32., 32.]])
+    """
+    whole = loss()
+    costs = torch.zeros(len(attentions), attentions[0].n_heads)
+    for layer, attention in enumerate(attentions):
+        weight = attention.output.weight.detach()  # (D, H * K)
+        for head, columns in enumerate(weight.split(attention.d_head, dim=1)):
+            kept = columns.clone()
+            try:
+                columns.zero_()
+                costs[layer, head] = loss() - whole
+            finally:
+                columns.copy_(kept)
+    return costs

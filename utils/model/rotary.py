@@ -17,9 +17,20 @@ from torch import Tensor, nn
 
 
 def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines of the angles, each (n_positions, d_head / 2).
+    """Return cosines and sines of the angles by which pairs of channels are turned.
 
     Pair i at position t is turned by t * theta ** (-2 i / d_head) radians.
+
+    Args:
+        n_positions: T; positions are counted from 0.
+        d_head: K, width of a head; i runs from 0 to K/2 - 1.
+        theta: the larger, the slower the last pairs turn.
+
+    Returns:
+        (T, K/2) cosines and (T, K/2) sines, in float32.
+
+    Raises:
+        ValueError: where `d_head` is odd or below 2: its channels can't be paired.
 
     >>> cos, sin = rope_table(3, 4, theta=100.0)
     >>> torch.atan2(sin, cos)

@@ -585,3 +585,121 @@ def _(student, rng):
     for row in rows:
         want = attend(q[row : row + 1], k[: row + 1], v[: row + 1])
         close(np.asarray(out)[row : row + 1], want, "for 8,000 tokens the values differ", atol=1e-4)
+
+
+HINTS["rope_table"] = (
+    "An angle is position times speed. Each pair of channels has a speed of its own; the first "
+    "turns by 1 radian per position, each next one slower by the same factor.",
+    "The speeds (K/2,) are theta to the power of -2i/K for i = 0, 1, ..., K/2 - 1. Each position "
+    "meets each speed in a product: a table (T, K/2), the same as an outer product.",
+    "exponents = torch.arange(0, d_head, 2) / d_head, speeds = 1 / theta ** exponents, angles = "
+    "torch.outer(positions as floats, speeds); return angles.cos(), angles.sin(). Refuse an odd "
+    "d_head first.",
+)
+
+
+def tables_of(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosines and sines of angles (T, K/2)."""
+    return np.cos(angles), np.sin(angles)
+
+
+def wrong_tables(T: int, K: int, theta: float) -> list[tuple[np.ndarray, np.ndarray, str]]:
+    """Return the tables that slips in the formula give, each with what the slip is."""
+    t, i = np.arange(T)[:, None], np.arange(K // 2)
+    right = t * theta ** (-2 * i / K)
+    slips = [
+        (t * theta ** (-i / K), "the exponent is -2i/K, and this is -i/K: half of it"),
+        (t * theta ** (2 * i / K), "the exponent is -2i/K, and this is +2i/K: speeds fall"),
+        (
+            t * theta ** -(i / (K // 2 - 1)),
+            "the last exponent is -(K - 2)/K, and this is -1: i runs from 0 to K/2 - 1, over K/2",
+        ),
+        (t * theta ** (-2 * (i + 1) / K), "i starts at 1 here: pair 0 turns by 1 radian a position"),
+        (t * theta ** (-2 * i[::-1] / K), "the pairs stand in reverse: pair 0 is the fastest"),
+        (t * theta ** (-4 * i / K), "the exponent is -2i/K, and this is -4i/K: twice as much"),
+        ((t + 1) * theta ** (-2 * i / K), "positions count from 1 here: the first position is 0"),
+        (right * 2 * np.pi, "the angles are 2 pi times too large: a speed is in radians"),
+        (np.deg2rad(right), "the angles are taken for degrees: they are radians"),
+        (t + 0.0 * right, "every pair turns at the same speed: pair i has theta ** (-2i/K)"),
+    ]
+    found = [(*tables_of(angles), hint) for angles, hint in slips]
+    cos, sin = tables_of(right)
+    found.append((right, right, "these are the angles: their cosines and sines are asked for"))
+    found.append((sin, cos, "cosines and sines are swapped: cosines come first"))
+    found.append((cos, -sin, "the sines have the wrong sign: angles grow with the position"))
+    if theta != 10000.0:
+        usual = tables_of(t * 10000.0 ** (-2 * i / K))
+        found.append((*usual, "theta is not used: these are the tables of 10000"))
+    return found
+
+
+def two_tables(got: object, T: int, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what came as two arrays of the right shape, or reject it."""
+    require(
+        isinstance(got, tuple | list) and len(got) == 2,
+        f"return two tensors, the cosines and the sines, got {type(got).__name__}",
+    )
+    for name, part in zip(("cosines", "sines"), got, strict=True):
+        require(isinstance(part, np.ndarray), f"the {name} are no tensor")
+        require(
+            part.shape != (T, K),
+            f"the {name} have K = {K} columns: one a channel. There is one a pair, K/2 = {K // 2}",
+        )
+        require(
+            part.shape == (T, K // 2),
+            f"{T} positions and a head of width {K} give {name} of shape ({T}, {K // 2}), got "
+            f"{part.shape}",
+        )
+    return got[0], got[1]
+
+
+@exercise_check("rope_table", points=1, title="two tables, a row for each position")
+def _(student, rng):
+    cos, sin = two_tables(student.rope_table(3, 4, 100.0), 3, 4)
+    slow = np.array([[0.0, 0.0], [1.0, 0.1], [2.0, 0.2]])
+    close(cos, np.cos(slow), "for 3 positions, width 4, theta 100 the angles are 0, 1, 2 and 0, .1, .2")
+    close(sin, np.sin(slow), "for 3 positions, width 4, theta 100 the angles are 0, 1, 2 and 0, .1, .2")
+
+
+@exercise_check("rope_table", points=2, title="speeds at other widths and thetas")
+def _(student, rng):
+    T, K = int(rng.integers(5, 12)), 2 * int(rng.integers(4, 12))
+    for theta in (float(rng.integers(200, 2000)), 500000.0, None):
+        arguments = (T, K) if theta is None else (T, K, theta)
+        theta = theta or 10000.0
+        cos, sin = two_tables(student.rope_table(*arguments), T, K)
+        for wrong_cos, wrong_sin, hint in wrong_tables(T, K, theta):
+            require(not (resembles(cos, wrong_cos) and resembles(sin, wrong_sin)), hint)
+        angles = np.arange(T)[:, None] * theta ** (-np.arange(0, K, 2) / K)
+        close(cos, np.cos(angles), "the cosines differ from cos(t * theta ** (-2i/K))")
+        close(sin, np.sin(angles), "the sines differ from sin(t * theta ** (-2i/K))")
+    one = two_tables(student.rope_table(1, 2), 1, 2)
+    close(one[0], [[1.0]], "one position, one pair: position 0 is not turned")
+    close(one[1], [[0.0]], "one position, one pair: position 0 is not turned")
+
+
+@exercise_check("rope_table", points=1, title="far positions, float32, widths that can't be paired")
+def _(student, rng):
+    T, K = 1025, 8
+    cos, sin = two_tables(student.rope_table(T, K), T, K)
+    require(
+        cos.dtype == np.float32 and sin.dtype == np.float32,
+        f"the tables are float32, got {cos.dtype} and {sin.dtype}",
+    )
+    angles = np.arange(T)[:, None] * 10000.0 ** (-np.arange(0, K, 2) / K)
+    far = "near position 0 they are right, further on not: count positions in float32, not in less"
+    close(cos, np.cos(angles), far, atol=2e-3)
+    close(sin, np.sin(angles), far, atol=2e-3)
+    for width in (5, 1, 0):
+        try:
+            student.rope_table(3, width)
+        except LearnerError as error:
+            require(
+                str(error).startswith("ValueError"),
+                f"raise a ValueError for d_head = {width}, got {error}",
+            )
+        else:
+            require(
+                False,
+                f"d_head = {width} can't be cut into pairs: raise a ValueError, as documented",
+            )

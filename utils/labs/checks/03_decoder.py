@@ -670,3 +670,208 @@ def _(student, rng):
             )
         else:
             require(False, f"k = {k} of 6 experts can't be served: raise a ValueError")
+
+
+# A module is no plain value: the checks make one, load weights and call it.
+EXAMPLES_NOT_TRIED = {"TinyDecoder": "its examples make a module, which stays with the learner"}
+
+HINTS["TinyDecoder"] = (
+    "Two halves. __init__ makes weights and draws them; forward is five steps: look up vectors, "
+    "cut the tables to the length, go through the layers, norm, and meet the table again.",
+    "In __init__: super().__init__() first; an nn.Embedding; an nn.ModuleList of nn.ParameterDict, "
+    "made in a loop so that no two layers share; an nn.Parameter of ones. In forward: a "
+    "ParameterDict opens with ** into the arguments of decoder_block.",
+    "forward: x = self.embedding(token_ids); for layer in self.layers: x = decoder_block(x, "
+    "**layer, n_heads=..., n_kv_heads=..., cos=self.cos[:T], sin=self.sin[:T]); return "
+    "rms_norm(x, self.gain) @ self.embedding.weight.T. Draw with nn.init.normal_(weight, std=0.02), "
+    "for w_o and w_down std=0.02 / (2 * n_layers) ** 0.5; gains are torch.ones.",
+)
+
+TINY = (30, 9, 8, 3, 2, 12)  # V, context, D, layers, H, F
+SQUARES = ("w_q", "w_k", "w_v", "w_o")
+
+
+def tiny_shapes(V: int, D: int, n_layers: int, d_ff: int) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a tiny decoder's weights."""
+    layer = dict.fromkeys(SQUARES, (D, D)) | {"w_gate": (d_ff, D), "w_up": (d_ff, D)}
+    layer |= {"w_down": (D, d_ff), "attention_gain": (D,), "feed_forward_gain": (D,)}
+    shapes = {"embedding.weight": (V, D), "gain": (D,)}
+    return shapes | {f"layers.{n}.{k}": v for n in range(n_layers) for k, v in layer.items()}
+
+
+def draw_tiny(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return weights of the size of TINY, large enough for mistakes to show."""
+    V, _, D, n_layers, _, d_ff = TINY
+    return {
+        name: normal(rng, *shape) * 0.5 + (1.5 if len(shape) == 1 else 0.0)
+        for name, shape in tiny_shapes(V, D, n_layers, d_ff).items()
+    }
+
+
+def tiny_logits(weights: dict, token_ids: np.ndarray, layers=None, **spoil) -> torch.Tensor:
+    """Return logits by torch's functions; `spoil` leaves out or changes what learners do."""
+    w = {k: v if isinstance(v, torch.Tensor) else torch.from_numpy(v) for k, v in weights.items()}
+    n_heads, (T, D) = TINY[4], (token_ids.shape[1], TINY[2])
+    speeds = 10000.0 ** (-torch.arange(0, D // n_heads, 2) / (D // n_heads))
+    angles = torch.outer(torch.arange(T), speeds) * spoil.get("turn", 1.0)
+
+    def norm(x, gain):
+        return F.rms_norm(x, gain.shape, gain, 1e-5)
+
+    x = F.embedding(torch.from_numpy(token_ids), w["embedding.weight"]) * spoil.get("scale", 1.0)
+    for n in range(TINY[3]) if layers is None else layers:
+        own = {k.split(".")[2]: v for k, v in w.items() if k.startswith(f"layers.{n}.")}
+        four = (own[name] for name in SQUARES)
+        read = norm(x, own["attention_gain"])
+        x = x + attend(read, *four, n_heads, n_heads, angles.cos(), angles.sin())
+        read = norm(x, own["feed_forward_gain"])
+        wide = F.silu(F.linear(read, own["w_gate"])) * F.linear(read, own["w_up"])
+        x = x + F.linear(wide, own["w_down"])
+    if spoil.get("last_norm", True):
+        x = norm(x, torch.ones_like(w["gain"]) if spoil.get("plain") else w["gain"])
+    return F.linear(x, w["embedding.weight"])
+
+
+def parts_are_right(student) -> None:
+    """Reject with its name a part that TinyDecoder calls and that is wrong by itself."""
+    rng = np.random.default_rng(0)
+    x, gain = normal(rng, 2, 6), normal(rng, 6)
+    block = draw_block(rng)
+    tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in block]
+    stream, gain_1, *four, gain_2, gate, up, down, n_heads, n_kv_heads, cos, sin = tensors
+    read = F.rms_norm(stream, gain_1.shape, gain_1, 1e-5)
+    stream = stream + attend(read, *four, n_heads, n_kv_heads, cos, sin)
+    read = F.rms_norm(stream, gain_2.shape, gain_2, 1e-5)
+    stream = stream + F.linear(F.silu(F.linear(read, gate)) * F.linear(read, up), down)
+    want = F.rms_norm(torch.from_numpy(x), (6,), torch.from_numpy(gain), 1e-5)
+    for name, arguments, wanted in (
+        ("rms_norm", (x, gain), want),
+        ("decoder_block", block, stream),
+    ):
+        try:
+            got = getattr(student, name)(*arguments)
+        except Exception:  # not written, not defined, or it raises: then a learner may do without
+            continue
+        require(
+            resembles(got, wanted.numpy(), atol=1e-3),
+            f"your `{name}`, which a TinyDecoder calls, is wrong by itself: mend it first",
+        )
+
+
+@exercise_check("TinyDecoder", points=3, title="the weights: names, shapes, and how they start")
+def _(student, rng):
+    V, context, D, n_layers, n_heads, d_ff = 300, 8, 32, 4, 4, 48
+    model = student.make("TinyDecoder", V, context, D, n_layers, n_heads, d_ff)
+    state, shapes = model.state_dict(), tiny_shapes(V, D, n_layers, d_ff)
+    missing, extra = sorted(set(shapes) - set(state)), sorted(set(state) - set(shapes))
+    require(
+        not missing,
+        f"{len(missing)} weights of a checkpoint have no place in the model, {missing[:3]} first; "
+        f"it has {sorted(state)[:3]} ...",
+    )
+    require(
+        not set(extra) & {"cos", "sin"},
+        "cos and sin would be saved with the weights: register_buffer(..., persistent=False)",
+    )
+    require(not extra, f"the model has weights that no checkpoint brings: {extra[:3]}")
+    for name, shape in shapes.items():
+        require(
+            state[name].shape == shape,
+            f"{name} must have shape {shape}, got {state[name].shape}",
+        )
+        if len(shape) == 1:
+            close(state[name], np.ones(shape), f"a gain starts at one, and {name} does not")
+    for name in shapes:  # in a buffer an optimizer finds nothing to train
+        with in_case(f"{name} is to be an nn.Parameter"):
+            model.get_parameter(name)
+    drawn = {n: np.stack([state[f"layers.{k}.{n}"] for k in range(n_layers)]) for n in SQUARES}
+    drawn["w_down"] = np.stack([state[f"layers.{k}.w_down"] for k in range(n_layers)])
+    drawn["w_gate"] = np.stack([state[f"layers.{k}.w_gate"] for k in range(n_layers)])
+    drawn["w_up"] = np.stack([state[f"layers.{k}.w_up"] for k in range(n_layers)])
+    require(
+        not np.array_equal(drawn["w_q"][0], drawn["w_q"][1]),
+        "layers 0 and 1 hold the same numbers: each layer is made and drawn for itself",
+    )
+    for name, values in {"embedding.weight": state["embedding.weight"], **drawn}.items():
+        spread, writes = values.std(), name in ("w_o", "w_down")
+        want = 0.02 / (2 * n_layers) ** 0.5 if writes else 0.02
+        require(
+            not 0.9 < spread < 1.1,
+            f"{name} has a standard deviation of 1, torch's own start: draw it with {want:.3g}",
+        )
+        if writes:
+            require(
+                not 0.018 < spread < 0.022,
+                f"{name} writes into the stream: its standard deviation is 0.02 / sqrt(2 * "
+                "n_layers), and this is 0.02",
+            )
+            require(
+                abs(spread * n_layers**0.5 / 0.02 - 1) > 0.1,
+                f"{name}: each layer has two writers, so divide by sqrt(2 * n_layers)",
+            )
+        require(
+            abs(spread / want - 1) < 0.1,
+            f"the standard deviation of {name} is to be {want:.4f} with {n_layers} layers, it is "
+            f"{spread:.4f}",
+        )
+        require(abs(values.mean()) < want / 4, f"{name} is to be drawn around zero")
+
+
+@exercise_check("TinyDecoder", points=4, title="the logits of a checkpoint")
+def _(student, rng):
+    weights, ids = draw_tiny(rng), rng.integers(0, TINY[0], (2, 6))
+    model = student.make("TinyDecoder", *TINY)
+    model.load(weights)
+    out = model.forward(ids)
+    require(isinstance(out, np.ndarray), "forward returns the logits alone, one tensor (B, T, V)")
+    require(
+        out.shape == (2, 6, TINY[0]),
+        f"2 rows of 6 tokens and {TINY[0]} words give (2, 6, {TINY[0]}), got {out.shape}",
+    )
+    want = tiny_logits(weights, ids)
+    for wrong, hint in (
+        (tiny_logits(weights, ids, last_norm=False), "the last norm is missing"),
+        (tiny_logits(weights, ids, plain=True), "the gain of the last norm is not used"),
+        (tiny_logits(weights, ids, layers=[]), "the layers are not used"),
+        (tiny_logits(weights, ids, layers=[0]), "only the first layer is used"),
+        (tiny_logits(weights, ids, layers=[0, 1]), "the last layer is left out"),
+        (tiny_logits(weights, ids, layers=[0, 0, 0]), "the first layer is used again and again"),
+        (tiny_logits(weights, ids, layers=[2, 1, 0]), "the layers run in reverse"),
+        (tiny_logits(weights, ids, turn=0.0), "all tokens stand at position 0: row t of the tables"),
+        (tiny_logits(weights, ids, scale=TINY[2] ** 0.5), "nothing scales the embedding here"),
+        (want.log_softmax(-1), "logits are asked for: no softmax, no logarithm of it"),
+        (want.softmax(-1), "logits are asked for: no softmax"),
+    ):
+        require(not resembles(out, wrong.numpy(), atol=1e-3), hint)
+    if not resembles(out, want.numpy(), atol=1e-3):
+        parts_are_right(student)
+    close(out, want.numpy(), "the logits differ from the checkpoint's", atol=1e-3, rtol=1e-3)
+
+
+@exercise_check("TinyDecoder", points=2, title="any length, and gradients for every weight")
+def _(student, rng):
+    weights = draw_tiny(rng)
+    model, other = (student.make("TinyDecoder", *TINY) for _ in range(2))
+    model.load(weights)
+    other.load({name: 0.5 * value for name, value in weights.items()})
+    for B, T in ((1, 1), (3, 4), (1, TINY[1])):
+        ids = rng.integers(0, TINY[0], (B, T))
+        with in_case(f"token_ids of shape ({B}, {T}), in a context of {TINY[1]}"):
+            out = model.forward(ids)
+        if not resembles(out, tiny_logits(weights, ids).numpy(), atol=1e-3):
+            parts_are_right(student)
+        hint = f"for token_ids of shape ({B}, {T}) the logits differ"
+        close(out, tiny_logits(weights, ids).numpy(), hint, atol=1e-3, rtol=1e-3)
+    ids, upstream = rng.integers(0, TINY[0], (2, 5)), normal(rng, 2, 5, TINY[0])
+    leaves = {k: torch.from_numpy(v).requires_grad_() for k, v in weights.items()}
+    loss = (tiny_logits(leaves, ids) * torch.from_numpy(upstream)).sum()
+    table = torch.autograd.grad(loss, leaves["embedding.weight"])[0].numpy()
+    got = [g for g in model.gradients(ids, upstream=upstream) if g.shape == table.shape]
+    require(len(got) == 1, "the table of tokens is one weight, used at both ends")
+    close(
+        got[0],
+        table,
+        "the table's gradient differs: it is read at both ends, and nothing on the way may be cut",
+        atol=1e-2,
+        rtol=1e-2,
+    )
