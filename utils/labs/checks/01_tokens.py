@@ -25,12 +25,17 @@ HINTS = {
     "count_pairs": (
         "Go through each word and look at every place and its right neighbour; what you find there "
         "occurred as often as the word did.",
+        "By hand: the word (1, 2, 1, 2), which occurred 3 times. Write down the pair at each place "
+        "that has a right neighbour, and what it adds. Then the word (1, 2), once: which of your "
+        "counts does it change, and by how much?",
         "For each word and its number n: for each pair in pairwise(word): add n to the count of "
-        "that pair, starting from 0 where the pair is new.",
+        "that pair, starting from 0 where the pair is new. Return the counts.",
     ),
     "merge_pair": (
         "Walk through the ids with an index. At each place there are two cases: the pair starts "
         "here, or it does not.",
+        "By hand: (1, 1, 1, 2) with (1, 1) -> 9. Write for each place that the index visits what "
+        "is appended and where the index goes next. What can it not look at from the last place?",
         "While i < len(ids): if ids[i] and ids[i + 1] are the pair, append new_id and go on by 2; "
         "otherwise append ids[i] and go on by 1. The last id has no right neighbour. Return a "
         "tuple.",
@@ -38,24 +43,37 @@ HINTS = {
     "train_bpe": (
         "A merge changes the words that hold its pair and no others: keep for each pair its count "
         "and the set of words that hold it, and correct both as words change.",
-        "Start with count_pairs, the sets of words, and a heap of (-count, pair). Each round: pop "
-        "until the entry's count is the current one; for each word with the pair subtract n for "
-        "its old pairs, merge, add n for its new pairs; push every pair whose count changed.",
+        "By hand: 'abc' 3 times and 'bcd' once. Write down all counts, and for each pair the words "
+        "that hold it. Merge b and c: which counts fall, which are new, which words need a look? "
+        "And how do you find the highest count without going through all of them each time?",
+        "Refuse a small vocabulary. Start with count_pairs, for each pair the set of words that "
+        "hold it, and a heap of (-count, pair). Each round: pop until the entry's count is the "
+        "current one and above 0; for each word with the pair subtract n for its old pairs, merge, "
+        "add n for its new pairs, and note it in their sets; push every pair whose count changed. "
+        "An empty heap ends it.",
     ),
     "encode": (
         "Words are independent: split, turn each into bytes, and repeat what training did, in the "
         "order in which training did it.",
-        "Make a dictionary pair -> new id. Per word: while any neighbouring pair is in it, take "
-        "the one with the smallest new id and merge it. Collect the ids of all words.",
+        "By hand: 'abcab' with the merges bc, ab. Which of the two was learned first, and what is "
+        "left of the word once it was joined everywhere? Which ids do the two merges make?",
+        "Make a dictionary pair -> new id. Per word of split_words: while any neighbouring pair is "
+        "in it, take the one with the smallest new id and merge it. Collect the ids of all words "
+        "in one list.",
     ),
     "decode": (
         "Each id spells some bytes. A character may lie across two ids, so text comes last.",
+        "By hand: which bytes does 257 spell with the merges (97, 98), (256, 99)? Where could you "
+        "look up those of 256 by then? And what are [195, 169], one by one and together?",
         "Build a list of bytes: 256 single ones, then pieces[left] + pieces[right] for each merge. "
         "Refuse ids outside of it, join the pieces, and decode once with errors='replace'.",
     ),
     "bits_per_byte": (
         "A mean per token times the number of tokens is the loss of the whole text.",
-        "From nats to bits divide by ln 2; from the whole text to one byte divide by n_bytes.",
+        "By hand: 4 tokens at ln 2 nats each. How many nats has the whole text, how many bits is "
+        "that, and how many for each of its 16 bytes?",
+        "Refuse numbers below 1. From nats to bits divide by ln 2; from the whole text, which is "
+        "the mean times n_tokens, to one byte divide by n_bytes.",
     ),
 }
 
@@ -200,7 +218,7 @@ def _(student, rng):
     same(got, {(7, 7): 2}, "(7, 7, 7) holds (7, 7) twice")
     same(student.count_pairs({}), {}, "without words there are no pairs")
     same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
-    with in_case("ids go on from 256: a word is a tuple of ids, and no bytes"):
+    with in_case("ids of 0, and of 256 and more, which merges make"):
         got = student.count_pairs({(0, 0): 2, (0, 300): 1})
     same(got, {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
 
@@ -271,7 +289,7 @@ def _(student, rng):
     same(student.merge_pair((3, 1), (1, 2), 9), (3, 1), "a left half alone at the end stays")
     same(student.merge_pair((), (1, 2), 9), (), "an empty word stays empty")
     same(student.merge_pair((1,), (1, 1), 9), (1,), "a word of one id holds no pair")
-    with in_case("ids go on from 256: a word is a tuple of ids, and no bytes"):
+    with in_case("ids of 0, and of 256 and more, which merges make"):
         got = student.merge_pair((0, 0, 256), (0, 256), 257)
     same(got, (0, 257), "(0, 0, 256) with (0, 256) -> 257: look at every place")
 
@@ -351,10 +369,10 @@ def _(student, rng):
 def _(student, rng):
     tied = {(99, 100): 2, (97, 98): 2, (98, 97): 2}
     explain_merges(student.train_bpe(tied, 258), tied, 2, "'cd', 'ab' and 'ba' twice each")
-    with in_case("'cd', 'ab' and 'ba': after three merges no pair is left, and training ends"):
+    with in_case("'cd', 'ab' and 'ba' twice each, vocab_size 400: three pairs, then none is left"):
         got = student.train_bpe(tied, 400)
     explain_merges(got, tied, 144, "three words of two letters have three merges and no more")
-    with in_case("vocab_size 256 leaves no room for a merge, and is no error"):
+    with in_case("vocab_size 256, which leaves no room for a merge"):
         got = student.train_bpe(dict(FEVER), 256)
     same(got, [], "vocab_size 256 leaves no room for a merge")
     same(student.train_bpe({}, 300), [], "without words there is nothing to merge")
@@ -528,7 +546,7 @@ def _(student, rng):
 def _(student, rng):
     merges = list(FEW_MERGES)
     ids = [258, 259, 98]
-    with in_case("258 stands for (256, 99), and 256 for a pair again: spell halves to the end"):
+    with in_case("[258, 259, 98], where 258 stands for (256, 99) and 256 for (97, 98)"):
         got = student.decode(ids, merges)
     require(student.arguments_after == [ids, merges], "your function changed its arguments")
     require(got is not None, "got None: does the function return the text?")
@@ -619,7 +637,7 @@ def _(student, rng):
     got = student.bits_per_byte(9.0, 1, 1)
     require(float(got) != 8.0, "a loss of 9 nats in one byte: got 8, a model can be worse")
     close(got, 9.0 / ln2, "a loss of 9 nats in one byte", atol=1e-9, rtol=1e-6)
-    with in_case("a loss of 0 is a perfect model, and no error"):
+    with in_case("a loss of 0, that of a perfect model"):
         close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
     for _ in range(5):
         loss, n_tokens, n_bytes = rng.uniform(0, 9), int(rng.integers(1, 99)), 0

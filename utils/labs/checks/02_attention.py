@@ -20,33 +20,53 @@ HINTS = {
     "causal_mask": (
         "Row i is a query at position i, column j a key at position j. Which j may i see? Compare "
         "positions, or take one triangle of a square of True.",
+        "By hand for 3 tokens: write the three rows as True and False. What do all places that are "
+        "True have in common, if you look at the numbers of their row and column?",
         "A (T, T) tensor of dtype bool: torch.ones(..., dtype=torch.bool) and its lower triangle, "
         "diagonal included.",
     ),
     "scaled_dot_product_attention": (
         "Three steps: a score for every query and key, a softmax that turns each query's scores "
         "into weights, and the weighted average of the values.",
-        "scores (..., T, S) from q and the transpose of k's last two axes, divided by sqrt(K); "
-        "-inf where the mask is False; softmax over the last axis; times v.",
+        "By hand: one query (2, 0, 0, 0), two keys (1, 0, 0, 0) and (0, 1, 0, 0), values 10 and "
+        "20. What are the two scores, what are they divided by, what do the two weights sum to? "
+        "And which score must a hidden key have, so that its weight is 0?",
+        "Refuse a mask with a row without True. scores (..., T, S) from q and the transpose of k's "
+        "last two axes, divided by sqrt(K); -inf where the mask is False; softmax over the last "
+        "axis; times v.",
     ),
     "apply_rope": (
         "A pair (a, b) turned by an angle t becomes (a cos t - b sin t, a sin t + b cos t). Pair i "
         "is made of channel i and channel i + K/2.",
-        "Split x into its first and second half along the last axis, each (..., T, K/2); turn them "
-        "with cos and sin (T, K/2), which broadcast; put the halves together again.",
+        "By hand: one token with the channels (1, 2, 3, 4) has two pairs. Which two? Turn the first "
+        "by 90 degrees (cos 0, sin 1) and leave the second (cos 1, sin 0). Where do the four "
+        "results stand?",
+        "Refuse cos that does not end in (T, K/2), or differs from sin in shape. Split x into its "
+        "first and second half along the last axis, each (..., T, K/2); turn them with cos and "
+        "sin, which broadcast; put the halves together again.",
     ),
     "multi_head_attention": (
         "Project, cut the last axis into heads, attend in each head alone, put the heads side by "
         "side, project back. Query head h reads key-value head h // (n_heads / n_kv_heads).",
-        "(B, T, H * K) -> view (B, T, H, K) -> transpose to (B, H, T, K); repeat_interleave keys "
-        "and values to H heads; transpose back before you join the heads.",
+        "On paper: B = 1, T = 2, two heads of width 3. Number the six channels of each token's "
+        "query. Which belong to head 1? Which reshape brings them together, and which would mix "
+        "two tokens? With 4 heads and 2 key-value heads: which does head 1 read, which head 2?",
+        "K = w_q.shape[0] // n_heads. (B, T, H * K) -> view (B, T, H, K) -> transpose to "
+        "(B, H, T, K), keys and values likewise with n_kv_heads; apply_rope to queries and keys "
+        "where cos is given; repeat_interleave keys and values along the heads to H of them; "
+        "attend with causal_mask(T); transpose back before you join the heads; times w_o.T.",
     ),
     "streaming_attention": (
         "Keep three things per query: the largest score so far, the sum of exp(score - largest), "
         "and the sum of exp(score - largest) * value. What happens to the sums when a new block "
         "holds a larger score?",
-        "new_max = maximum(old_max, block's max); scale both sums by exp(old_max - new_max), add "
-        "the block's share with weights exp(score - new_max); divide at the end.",
+        "By hand: one query whose scores come in two blocks, (0, 1) and (3). After the first the "
+        "largest is 1 and the sum is exp(-1) + exp(0). After both it must be exp(-3) + exp(-2) + "
+        "exp(0). By which factor do you get from the old part to the new?",
+        "Start with a maximum of -inf and sums of 0. Per block: scores divided by sqrt(K), -inf "
+        "for keys after the query (their positions begin at the block's start); new_max = "
+        "maximum(old_max, block's max); scale both sums by exp(old_max - new_max), add the "
+        "block's share with weights exp(score - new_max); divide at the end.",
     ),
 }
 
@@ -124,7 +144,7 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=1, title="shapes")
 def _(student, rng):
     q, k, v = normal(rng, 5, 8), normal(rng, 7, 8), normal(rng, 7, 3)
-    with in_case("without a mask (None) every query sees every key"):
+    with in_case("5 queries, 7 keys, and no mask (None)"):
         out = student.scaled_dot_product_attention(q, k, v)
     require(isinstance(out, np.ndarray), "return a tensor, the average of the values alone")
     require(
@@ -200,13 +220,13 @@ def _(student, rng):
 @exercise_check("scaled_dot_product_attention", points=2, title="batches, large scores, arguments")
 def _(student, rng):
     q, k, v = (normal(rng, 2, 3, 5, 4) for _ in range(3))
-    with in_case("axes for batch and heads may stand in front: use the last two axes"):
+    with in_case("q, k, v with axes for batch and heads in front: (2, 3, 5, 4)"):
         out = student.scaled_dot_product_attention(q, k, v, lower(5))
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True)
     close(out, want.numpy(), "with leading axes (B, H) the result differs: use the last two axes")
     padding = np.ones((2, 1, 1, 5), bool)
     padding[1, ..., :2] = False  # the second row of the batch starts with two padding tokens
-    with in_case("a mask may have axes for batch and heads too: it broadcasts to (B, H, T, S)"):
+    with in_case("a mask of shape (B, 1, 1, S), which broadcasts to (B, H, T, S)"):
         out = student.scaled_dot_product_attention(q, k, v, padding)
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v, padding)))
     close(out, want.numpy(), "with a mask of shape (B, 1, 1, S) the result differs")
@@ -305,11 +325,11 @@ def _(student, rng):
     T, K = int(rng.integers(3, 7)), 6
     angles, cos, sin = table(T, K)
     x = normal(rng, 2, 3, T, K)
-    with in_case("axes for batch and heads may stand in front: use the last axis"):
+    with in_case(f"x with axes for batch and heads in front: (2, 3, {T}, {K})"):
         out = student.apply_rope(x, cos, sin)
     require(np.shape(out) == x.shape, f"x (2, 3, {T}, {K}) keeps its shape, got {np.shape(out)}")
     close(out, turned(x, angles), "with axes for batch and heads in front the result differs")
-    with in_case("cos and sin may have axes in front that broadcast, (1, 1, T, K/2)"):
+    with in_case("cos and sin with axes in front that broadcast: (1, 1, T, K/2)"):
         again = student.apply_rope(x, cos[None, None], sin[None, None])
     close(again, turned(x, angles), "with cos and sin of shape (1, 1, T, K/2) the result differs")
     lengths = np.linalg.norm(np.asarray(out), axis=-1)
@@ -400,7 +420,7 @@ def _(student, rng):
     B, T, D, H, K = 2, 5, 16, 4, 6
     for n_kv_heads in (2, 1):
         x, w = normal(rng, B, T, D), weights(rng, D, H, n_kv_heads, K)
-        with in_case(f"{H} heads share {n_kv_heads}: repeat keys and values for their groups"):
+        with in_case(f"{H} heads of width {K}, {n_kv_heads} key-value heads, d_model {D}"):
             out = student.multi_head_attention(x, *w, H, n_kv_heads)
         if n_kv_heads == 2:
             tiled = many_heads(x, *w, H, 2, share=lambda h: h % 2)
@@ -513,7 +533,7 @@ def _(student, rng):
 @exercise_check("streaming_attention", points=2, title="large scores, heads, arguments")
 def _(student, rng):
     q, k, v = (normal(rng, 2, 2, 9, 4) for _ in range(3))
-    with in_case("axes for batch and heads may stand in front: use the last two axes"):
+    with in_case("q, k, v with axes for batch and heads in front: (2, 2, 9, 4)"):
         out = student.streaming_attention(q, k, v, 4)
     want = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True)
     close(out, want.numpy(), "with leading axes (B, H) the result differs: use the last two axes")
@@ -574,11 +594,7 @@ def _(student, rng):
     )
     T = 8000
     q, k, v = normal(rng, T, 4), normal(rng, T, 4), normal(rng, T, 2)
-    hint = (
-        "the memory grows with the number of blocks: keep the running sums alone, not a list of "
-        "blocks; what a block made is let go before the next one"
-    )
-    with in_case(hint):
+    with in_case("8,000 tokens in blocks of 64: the running sums and one block's scores fit"):
         out = student.within(48, "streaming_attention", q, k, v, 64)
     require(np.shape(out) == (T, 2), "for 8,000 tokens the result has another shape")
     rows = rng.integers(0, T, 3)

@@ -21,39 +21,58 @@ HINTS = {
     "rms_norm": (
         "The root mean square is what its name says, read backwards: square the channels, take "
         "their mean, take the root. Divide by it, then apply one gain per channel.",
-        "mean square (..., 1) over the last axis with keepdim=True; add eps before the root; the "
-        "weight (D,) broadcasts. Square float16 only after turning it into float32.",
+        "By hand: x = (3, 4). The squares, their mean, its root, x divided by it. Where does eps "
+        "go, so that (0, 0) stays (0, 0) and nothing is divided by 0? And what is 300 squared in "
+        "float16, whose largest number is 65504?",
+        "Turn half precision into float32 first. Mean square (..., 1) over the last axis with "
+        "keepdim=True; add eps before the root; the weight (D,) broadcasts. Turn the result back "
+        "into the dtype of x.",
     ),
     "swiglu": (
         "Two projections go up to the wide layer. One of them, passed through silu, is the gate by "
         "which the other is multiplied; a third projection leads down.",
+        "By hand with all widths 1: x = 2, w_gate = 1, w_up = 3, w_down = 5. The gate is 2, the "
+        "other 6. What does silu make of 2, what is the product, what leaves below?",
         "x @ w_gate.T and x @ w_up.T are (..., F); silu(z) = z * sigmoid(z) acts on the gate "
         "alone; the product times w_down.T is (..., D).",
     ),
     "decoder_block": (
         "The stream runs straight through. Each part reads a normalised copy of it and adds its "
         "answer to the stream itself. The second part reads the stream after the first.",
-        "x = x + multi_head_attention(rms_norm(x, first gain), ...), then the same with swiglu and "
-        "the second gain. All are (B, T, D).",
+        "Draw it: a line from left to right, which is x, and two boxes beside it. From where on the "
+        "line does each box read, through which norm, and where does its answer join the line? If "
+        "both boxes answer 0, what comes out?",
+        "x = x + multi_head_attention(rms_norm(x, first gain), w_q, w_k, w_v, w_o, n_heads, "
+        "n_kv_heads, cos, sin), then the same with swiglu and the second gain. All are (B, T, D).",
     ),
     "count_parameters": (
         "List the tensors of one block with their shapes, add their sizes, multiply by the number "
         "of layers. What stands outside the blocks?",
+        "By hand for the docstring's example: vocabulary 10, d_model 4, one layer, 2 heads and 1 "
+        "key-value head of width 2, d_ff 8, tied. Write the shapes of the table, of seven matrices "
+        "and of three gains. Their sizes add up to 196.",
         "Queries and output have n_heads * d_head times d_model weights each, keys and values "
-        "n_kv_heads * d_head times d_model; three matrices d_model by d_ff; gains of d_model; a "
-        "table of vocab_size by d_model, or two; one last gain.",
+        "n_kv_heads * d_head times d_model each; three matrices d_model by d_ff; two gains of "
+        "d_model, and two of d_head with qk_norm; all that n_layers times. A table of vocab_size "
+        "by d_model, or two where they are not tied; one last gain of d_model.",
     ),
     "count_flops": (
         "Each weight of a matrix takes part in one multiplication and one addition for each "
         "token. Which products have no weight in them?",
+        "By hand for the docstring's example, one token: a product of (1, m) and (m, n) takes "
+        "2 m n. Write the seven matrices of the block, the output projection, and the two products "
+        "of attention without weights. They add up to 384.",
         "2 * B * T times the weights of all matrices, the output projection included; and per "
-        "layer two products (T, K) by (K, T) and (T, T) by (T, K) for each row and head. Training "
-        "takes three times the forward pass.",
+        "layer two products, (T, K) by (K, T) and (T, T) by (T, K), each 2 * T * T * K, for each "
+        "row and each of n_heads. Training takes three times the forward pass.",
     ),
     "route_top_k": (
         "Choose first, then share: the softmax sees only the scores of the chosen experts.",
-        "torch.topk over the last axis gives scores and numbers, (..., k) each, highest first; a "
-        "softmax over the last axis of those scores gives the shares.",
+        "By hand: scores (0, 3, 1, 3.5) and k = 2. Which two numbers, in which order? Take exp of "
+        "those two scores alone and divide by their sum.",
+        "Refuse a k below 1 or above E. torch.topk over the last axis gives scores and numbers, "
+        "(..., k) each, highest first; a softmax over the last axis of those scores gives the "
+        "shares. Return the numbers, then the shares.",
     ),
 }
 
@@ -98,7 +117,7 @@ def _(student, rng):
 @exercise_check("rms_norm", points=2, title="shapes, gain and eps")
 def _(student, rng):
     x, weight = normal(rng, 3, 4, 6, scale=2.0) + 1, normal(rng, 6)
-    with in_case("any number of axes may stand before the last"):
+    with in_case("x of shape (3, 4, 6): two axes before the last"):
         out = student.rms_norm(x, weight, 0.5)
     square = (x.astype(np.float64) ** 2).mean(-1, keepdims=True)
     require(not resembles(out, x / np.sqrt(square + 0.5)), "the gain, weight, is not used")
@@ -184,7 +203,7 @@ def _(student, rng):
     x, gate, up, down = (normal(rng, *n) for n in ((2, 3, 6), (9, 6), (9, 6), (6, 9)))
     x_t, gate_t, up_t, down_t = map(torch.from_numpy, (x, gate, up, down))
     a, b = x_t @ gate_t.T, x_t @ up_t.T
-    with in_case("weights are (outputs, inputs), as in nn.Linear: multiply by their transpose"):
+    with in_case("x (2, 3, 6), w_gate and w_up (9, 6), w_down (6, 9): (outputs, inputs), as in nn.Linear"):
         out = student.swiglu(x, gate, up, down)
     for wrong, hint in (
         (F.silu(b) * a, "silu acts on the gate, not on the other projection"),
@@ -653,7 +672,7 @@ def _(student, rng):
 @exercise_check("route_top_k", points=2, title="leading axes and a k that does not fit")
 def _(student, rng):
     logits = normal(rng, 2, 3, 6)
-    with in_case("axes for batch and tokens may stand in front: use the last axis"):
+    with in_case("router_logits of shape (2, 3, 6): axes for batch and tokens in front"):
         experts, shares = student.route_top_k(logits, 6)
     order = np.argsort(-logits, axis=-1)
     same(np.asarray(experts), order, "with axes (B, T, E) in front and k = E the order differs")
