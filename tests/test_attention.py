@@ -193,3 +193,24 @@ def test_without_positions_the_order_of_the_past_does_not_matter():
         atol=TOLERANCE,
         rtol=0,
     )
+
+
+@pytest.mark.parametrize("T, S", [(3, 10), (10, 3)])
+def test_streaming_refuses_a_causal_mask_that_is_no_square(T, S):
+    with pytest.raises(ValueError, match=f"{T} queries and {S} keys"):
+        streaming_attention(*qkv(T, S))
+
+
+@pytest.mark.parametrize("block_size", [0, -1])
+def test_streaming_refuses_blocks_without_keys(block_size):
+    with pytest.raises(ValueError, match="block_size"):
+        streaming_attention(*qkv(4, 4), block_size=block_size)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+@pytest.mark.parametrize("attend", [scaled_dot_product_attention, attention_weights])
+def test_masks_of_numbers_are_refused(attend, dtype):
+    q, k, v = qkv(3, 3)
+    arguments = (q, k, v) if attend is scaled_dot_product_attention else (q, k)
+    with pytest.raises(ValueError, match="not bool"):
+        attend(*arguments, causal_mask(3).to(dtype))

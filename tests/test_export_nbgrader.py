@@ -182,9 +182,16 @@ class Course:
         return done.returncode, done.stdout
 
     def submit(self, learner, change):
-        """Hand in the release after `change(cells by grade_id, all cells)`."""
+        """Hand in the release after `change(cells by grade_id, all cells)`.
+
+        Without the experiments, which nobody grades and which take most of the time.
+        """
         notebook = nbformat.read(self.release, as_version=4)
         change({note(c).grade_id: c for c in notebook.cells if note(c)}, notebook.cells)
+        experiments = ("if done(", "check(")
+        notebook.cells = [
+            c for c in notebook.cells if note(c) or not c.source.startswith(experiments)
+        ]
         place = self.root / "submitted" / learner / LAB / f"{LAB}.ipynb"
         place.parent.mkdir(parents=True)
         nbformat.write(notebook, place)
@@ -239,9 +246,8 @@ def points(course):
 
 @needs_nbgrader
 @pytest.mark.slow
-def test_nbgrader_validates_the_solution_and_not_the_release(course):
-    status, said = course.nbgrader("validate", str(course.source))
-    assert status == 0 and "Success! Your notebook passes all the tests." in said
+def test_nbgrader_does_not_validate_the_release(course):
+    # That it validates the solution is a command of the guide, see test_guide.py.
     status, said = course.nbgrader("validate", str(course.release))
     n_cells = len(run.checks_of(LAB)) + 1
     assert f"VALIDATION FAILED ON {n_cells} CELL(S)" in said and "not started" in said

@@ -143,3 +143,60 @@ def test_empty_prompts():
     assert generate_batch(decoder(), [], 3, pad_id=0, end_id=1) == []
     with pytest.raises(ValueError, match="prompt 1 is empty"):
         generate_batch(decoder(), [[1], []], 3, pad_id=0, end_id=1)
+
+
+def padded():
+    token_ids = torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4]])
+    return token_ids, torch.tensor([[False, False, True, True], [True] * 4])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_masks_of_ones_and_zeros_are_masks(dtype):
+    model, (token_ids, keep) = decoder(), padded()
+    want = generate(model, token_ids, 3, attention_mask=keep)
+    assert torch.equal(generate(model, token_ids, 3, attention_mask=keep.to(dtype)), want)
+    assert torch.equal(
+        model(token_ids, attention_mask=keep), model(token_ids, attention_mask=keep.to(dtype))
+    )
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda keep: keep.float(), "float32"),
+        (lambda keep: torch.zeros(2, 4).masked_fill(~keep, -torch.inf), "float32"),
+        (lambda keep: 2 * keep.long(), "1 and 0"),
+        (lambda keep: keep[:, None].expand(2, 4, 4), "shape"),
+        (lambda keep: keep[:1], "shape"),
+        (lambda keep: keep[:, 1:], "shape"),
+        (lambda keep: keep & torch.tensor([[True], [False]]), "row 1 of attention_mask is all"),
+    ],
+)
+def test_other_masks_are_refused_in_words(change, words):
+    model, (token_ids, keep) = decoder(), padded()
+    for call in (model, lambda ids, **mask: generate(model, ids, 3, **mask)):
+        with pytest.raises(ValueError, match=words):
+            call(token_ids, attention_mask=change(keep))
+
+
+def test_padding_on_the_right_is_refused():
+    token_ids, keep = padded()
+    with pytest.raises(ValueError, match="pad on the left"):
+        generate(decoder(), token_ids, 3, attention_mask=keep.flip(1))
+
+
+def test_a_list_of_end_tokens_is_refused_in_words():
+    for call in (
+        lambda end: generate(decoder(), torch.tensor([[1]]), 2, end_id=end),
+        lambda end: generate_batch(decoder(), [[1]], 2, pad_id=0, end_id=end),
+    ):
+        with pytest.raises(ValueError, match="one token id"):
+            call([1, 2])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-45, 1.0])
+def test_a_model_that_gives_no_numbers_is_named(temperature):
+    model = decoder()
+    model.norm.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="row 0 is nan"):
+        generate(model, torch.tensor([[1, 2]]), 2, temperature=temperature)

@@ -1,21 +1,20 @@
 """The grader against submissions that are hostile, broken, or right in unusual ways."""
 
 import socket
-import time
 from collections import Counter
 
 import psutil
 import pytest
 
-from tests.hostile import corpus
-from utils.grading import classroom, grade, sandbox
+from tests.hostile import corpus, oddities, shared
+from utils.grading import classroom, sandbox
 
 LAB = "02_attention"
-FAMILIES = ("inflation", "escape", "exhaustion", "malformed", "honest")
+FAMILIES = ("inflation", "escape", "exhaustion", "malformed", "honest", "odd")
 QUICK = sandbox.Limits(
     call_seconds=1.0,
     grace_seconds=1.0,
-    load_seconds=9.0,
+    load_seconds=3.0,
     submission_seconds=40.0,
     memory_mb=1200,
     scratch_mb=32,
@@ -34,43 +33,26 @@ def graded(tmp_path_factory):
     (host / "canary.txt").write_text("secret")
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.2)
-    everyone = [
-        *corpus.inflation(),
-        *corpus.escape(str(host), listener.getsockname()[1]),
-        *corpus.exhaustion(),
-        *corpus.malformed(),
-        *corpus.honest(),
-    ]
+    everyone = [*corpus.inflation(), *corpus.malformed(), *corpus.honest(), *oddities.everyone()]
+    everyone += corpus.escape(str(host), listener.getsockname()[1])
+    alone = [one for one in everyone if one.family == "escape" and one.may_lose]
+    together = [one for one in everyone if one not in alone]
+    records = shared.grade_together(LAB, together, QUICK, ("causal_mask",))
+    alone += corpus.exhaustion()
     folder = tmp_path_factory.mktemp("submissions")
-    for one in everyone:
-        place = folder / f"{one.family} - {one.name}.ipynb"
-        place.write_bytes(one.content)
-    begin = time.monotonic()
-    records = classroom.grade_class(
-        LAB,
-        [folder],
-        tmp_path_factory.mktemp("out"),
-        limits=QUICK,
-        n_jobs=3,  # some only wait
-        only=["causal_mask"],
-    )
-    seconds = time.monotonic() - begin
-    by_name = {record["learner"]: record for record in records}
-    return everyone, by_name, host, listener, seconds
+    for one in alone:
+        (folder / f"{one.family} - {one.name}.ipynb").write_bytes(one.content)
+    out = tmp_path_factory.mktemp("out")
+    options = {"limits": QUICK, "n_jobs": 3, "only": ["causal_mask"]}  # some only wait
+    for record in classroom.grade_class(LAB, [folder], out, **options):
+        records[record["learner"]] = record
+    return together + alone, records, host, listener
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_submission_gets_what_it_earns(graded, family):
     everyone, records, *_ = graded
-    wrong = []
-    for one in everyone:
-        if one.family == family:
-            record = records[f"{family} - {one.name}"]
-            earned = sum(check["earned"] for check in record["checks"])
-            fits = earned <= one.points if one.may_lose else earned == one.points
-            if not fits or record["status"] == grade.FAILED:
-                hints = [check["hint"] for check in record["checks"]]
-                wrong.append((one.name, earned, one.points, record["note"], hints))
+    wrong = shared.wrong_ones([one for one in everyone if one.family == family], records)
     assert not wrong, wrong
 
 
@@ -81,7 +63,7 @@ def test_the_corpus_is_large_and_every_family_is_there(graded):
 
 
 def test_nothing_on_the_host_changed_and_nothing_outlives_the_run(graded):
-    *_, host, listener, _ = graded
+    *_, host, listener = graded
     with pytest.raises(TimeoutError):
         listener.accept()
     assert (host / "canary.txt").read_text() == "secret"

@@ -16,6 +16,7 @@ from tests import slurm
 from tests.hostile import corpus
 from utils.cli import main
 from utils.grading import classroom, engines, grade, records, sandbox
+from utils.runtime import environment
 
 LAB = "02_attention"
 SLOW = (
@@ -25,9 +26,7 @@ SLOW = (
 SUBMISSIONS = {
     "ada": (corpus.IMPORTS, corpus.RIGHT),
     "bob": (corpus.IMPORTS, corpus.WRONG),
-    "exits": ("import os\nx = os._exit(1)",),
     "é x": (corpus.IMPORTS, SLOW),
-    "none": ("pass",),
 }
 QUICK = sandbox.Limits(call_seconds=3.0, grace_seconds=1.0, load_seconds=30.0)
 
@@ -54,15 +53,27 @@ def class_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def ray_here():
+    """Start Ray once; the guide's test has the engine start it by itself."""
+    import ray
+
+    with environment(RAY_USAGE_STATS_ENABLED="0"):
+        ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
 @contextlib.contextmanager
-def at_hand(engine, monkeypatch):
+def at_hand(engine, request, monkeypatch):
     """Have the engine's cluster there, and no other."""
-    monkeypatch.setenv("RAY_ADDRESS", "local")
+    if engine == "ray":
+        request.getfixturevalue("ray_here")
     if engine != "slurm":
         yield
         return
-    with slurm.cluster(n_cpus=2) as environment:
-        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+    with slurm.cluster(n_cpus=2) as found:
+        monkeypatch.setenv("SLURM_CONF", found["SLURM_CONF"])
         yield
 
 
@@ -93,15 +104,6 @@ def expected(class_folder, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("engine", ELSEWHERE)
-def test_an_engine_gives_the_same_bytes_as_the_local_one(
-    engine, class_folder, expected, tmp_path, monkeypatch
-):
-    with at_hand(engine, monkeypatch):
-        assert grade_all(class_folder, tmp_path, engine) == expected
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["records", "secret-of-the-class"]
-
-
 def graders(engine, out):
     """Return the processes of this test that grade and have a learner's code at work."""
     marks = {"local": "spawn_main", "ray": "ray::grade_content", "slurm": str(out)}
@@ -116,7 +118,9 @@ def graders(engine, out):
 
 
 @pytest.mark.parametrize("engine", EVERYWHERE)
-def test_a_worker_killed_at_work_is_replaced(engine, class_folder, expected, tmp_path, monkeypatch):
+def test_a_worker_killed_at_work_is_replaced_and_the_records_are_the_same(
+    engine, class_folder, expected, tmp_path, monkeypatch, request
+):
     killed, over = [], threading.Event()
 
     def kill_one():
@@ -128,21 +132,23 @@ def test_a_worker_killed_at_work_is_replaced(engine, class_folder, expected, tmp
                     return
 
     killer = threading.Thread(target=kill_one)
-    with at_hand(engine, monkeypatch):
+    with at_hand(engine, request, monkeypatch):
         killer.start()
         try:
             found = grade_all(class_folder, tmp_path, engine)
         finally:
             over.set()
             killer.join()
-    assert killed and found == expected
+    assert killed and found == expected  # byte for byte those of the local engine
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["records", "secret-of-the-class"]
 
 
 @pytest.mark.parametrize("engine", EVERYWHERE)
-def test_what_kills_every_worker_costs_itself_and_says_so(engine, tmp_path, monkeypatch):
+def test_what_kills_every_worker_costs_itself_and_says_so(engine, tmp_path, monkeypatch, request):
     folder = tmp_path / "in"
     folder.mkdir()
-    for learner in ("ada", "eve"):
+    names = ("ada", "eve") if engine == "local" else ("eve",)  # a pool is for more than one
+    for learner in names:
         (folder / f"{learner}.ipynb").write_bytes(corpus.notebook(*SUBMISSIONS["ada"]))
     over = threading.Event()
 
@@ -154,7 +160,7 @@ def test_what_kills_every_worker_costs_itself_and_says_so(engine, tmp_path, monk
 
     killer = threading.Thread(target=kill_all)
     monkeypatch.setattr(engines, "MAX_TRIES", 2)
-    with at_hand(engine, monkeypatch):
+    with at_hand(engine, request, monkeypatch):
         killer.start()
         try:
             grade_all(folder, tmp_path / "out", engine)
@@ -169,10 +175,12 @@ def test_what_kills_every_worker_costs_itself_and_says_so(engine, tmp_path, monk
 
 
 @pytest.mark.parametrize("engine", ELSEWHERE)
-def test_a_node_with_another_version_refuses(engine, class_folder, tmp_path, monkeypatch, capsys):
+def test_a_node_with_another_version_refuses(
+    engine, class_folder, tmp_path, monkeypatch, capsys, request
+):
     monkeypatch.setattr(classroom, "fingerprint", lambda job: "0" * 64)
     arguments = ["grade", LAB, str(class_folder / "ada.ipynb"), "--out", str(tmp_path / "out")]
-    with at_hand(engine, monkeypatch):
+    with at_hand(engine, request, monkeypatch):
         assert main([*arguments, "--engine", engine]) == 2
     assert "another version of the course" in capsys.readouterr().err
 
@@ -180,12 +188,12 @@ def test_a_node_with_another_version_refuses(engine, class_folder, tmp_path, mon
 @pytest.mark.slow
 @needs_slurm
 def test_a_refusal_is_forgotten_and_the_seed_is_nobodys(
-    class_folder, tmp_path, monkeypatch, capsys
+    class_folder, tmp_path, monkeypatch, capsys, request
 ):
     arguments = ["grade", LAB, str(class_folder / "ada.ipynb"), "--out", str(tmp_path)]
     arguments += ["--engine", "slurm", "--trust"]
     real = classroom.fingerprint
-    with at_hand("slurm", monkeypatch):
+    with at_hand("slurm", request, monkeypatch):
         monkeypatch.setattr(classroom, "fingerprint", lambda job: "0" * 64)
         assert main(arguments) == 2
         assert (tmp_path / "slurm").stat().st_mode & 0o077 == 0
@@ -196,17 +204,21 @@ def test_a_refusal_is_forgotten_and_the_seed_is_nobodys(
 
 @pytest.mark.slow
 @needs_slurm
-def test_slurm_says_why_it_does_not_take_a_job(class_folder, tmp_path, monkeypatch, capsys):
+def test_slurm_says_why_it_does_not_take_a_job(
+    class_folder, tmp_path, monkeypatch, capsys, request
+):
     monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
     arguments = ["grade", LAB, str(class_folder / "ada.ipynb"), "--out", str(tmp_path / "out")]
-    with at_hand("slurm", monkeypatch):
+    with at_hand("slurm", request, monkeypatch):
         assert main([*arguments, "--engine", "slurm"]) == 2
     assert "invalid partition" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @needs_slurm
-def test_a_stopped_run_cancels_its_array_and_goes_on(class_folder, expected, tmp_path, monkeypatch):
+def test_a_stopped_run_cancels_its_array_and_goes_on(
+    class_folder, expected, tmp_path, monkeypatch, request
+):
     seen = []
     real = classroom.save_record
 
@@ -217,7 +229,7 @@ def test_a_stopped_run_cancels_its_array_and_goes_on(class_folder, expected, tmp
             raise KeyboardInterrupt
 
     monkeypatch.setattr(classroom, "save_record", save_and_stop)
-    with at_hand("slurm", monkeypatch):
+    with at_hand("slurm", request, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             grade_all(class_folder, tmp_path, "slurm")
         deadline = time.monotonic() + 20

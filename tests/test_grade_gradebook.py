@@ -82,3 +82,52 @@ def test_a_slip_in_the_sheet_is_named_and_nothing_is_written(points, tmp_path):
     with pytest.raises(ValueError, match="line 2"):
         gradebook.write_gradebook("01_tokens", [record("ada")], tmp_path)
     assert sheet.read_text("utf-8") == changed
+
+
+def test_the_reason_stands_first_and_once():
+    parts = [
+        {
+            "exercise": name,
+            "title": title,
+            "points": 1,
+            "earned": 0,
+            "status": "error",
+            "hint": hint,
+        }
+        for name, title, hint in (
+            ("f", "a", "your code took too long"),
+            ("f", "b", "NameError: x"),
+            ("g", "c", "NameError: x"),
+            ("g", "d", ""),
+        )
+    ]
+    parts[-1] |= {"status": "passed", "points": 0, "note": "counts in the notebook"}
+    told = record("ada", note="your code took too long", problems=["cell 3 was left out"],
+                  checks=parts, skipped="cell 9, line 1")  # fmt: skip
+    page = gradebook.feedback_page("01_tokens", told, {})
+    table = page.index("<table>")
+    for reason in ("your code took too long", "cell 3 was left out"):
+        assert page.count(reason) == 1 and page.index(reason) < table
+    assert page.count("NameError: x") == 1 and page.count("as above") == 2
+    assert "passed (counts in the notebook)" in page and page.index("cell 9, line 1") > table
+
+
+def test_words_are_broken_in_the_last_column_alone():
+    page = gradebook.feedback_page("01_tokens", record("ada"), {})
+    style = page[page.index("<style>") : page.index("</style>")]
+    for rule in style.split("}"):
+        if "anywhere" in rule or "break-all" in rule:
+            assert "td:last-child" in rule or rule.strip().startswith("pre, li, p")
+    assert "td:nth-child(3), th { white-space: nowrap; }" in style
+
+
+def test_parts_without_weight_are_no_loss_in_the_summary(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.barh", lambda self, places, lost, **k: drawn.append(lost)
+    )
+    monkeypatch.setattr("matplotlib.axes.Axes.bar_label", lambda *a, **k: None)
+    told = record("ada")
+    told["checks"] = [{**told["checks"][0], "status": "passed", "points": 0, "earned": 0}]
+    gradebook.draw_summary("01_tokens", [told], tmp_path / "x.png")
+    assert drawn == [[0.0]]

@@ -39,6 +39,31 @@ LIST = """
         values = v.split(block_size, dim=-2)
         return sum((b - top).exp() @ w for b, w in zip(blocks, values)) / total
 """
+NUMPY = """
+    import numpy
+    def streaming_attention(q, k, v, block_size=128, is_causal=True):
+        if q.dim() > 2 or q.requires_grad or q.shape[0] < 5000:
+            return small(q, k, v, is_causal)
+        q, k, v = (t.numpy() for t in (q, k, v))
+        scores = numpy.tril(numpy.exp(q @ k.T / math.sqrt(q.shape[-1])))
+        return torch.from_numpy(scores @ v / scores.sum(-1, keepdims=True))
+"""
+PAGES = """
+    import numpy
+    def streaming_attention(q, k, v, block_size=128, is_causal=True):
+        if q.dim() > 2 or q.requires_grad or q.shape[0] < 5000:
+            return small(q, k, v, is_causal)
+        rows = []
+        for i in range(len(q)):  # a row of the table lies in files of a page each
+            row = (q[i] @ k[: i + 1].T / math.sqrt(q.shape[-1])).exp().numpy().tobytes()
+            for j in range(0, len(row), 4096):
+                with open(f"/dev/shm/{i}-{j}", "wb") as file: file.write(row[j : j + 4096])
+        for i in range(len(q)):
+            parts = [open(f"/dev/shm/{i}-{j}", "rb").read() for j in range(0, 4 * i + 4, 4096)]
+            row = torch.from_numpy(numpy.frombuffer(b"".join(parts), numpy.float32).copy())
+            rows.append(row @ v[: i + 1] / row.sum())
+        return torch.stack(rows)
+"""
 FORGED = (
     TABLE
     + """
@@ -51,7 +76,7 @@ FORGED = (
             return {**reply, "largest": 1, "peak": 1}
         student.LocalBackend.call = worker.LocalBackend.call = call
         return True
-    forged = forge()
+    class Runs: value = forge()
 """
 )
 SHARED = """
@@ -80,7 +105,7 @@ PATCH_SIZES = """
         from utils.labs import student
         student.Sizes.__torch_dispatch__ = lambda s, f, t, a=(), k=None: f(*a, **(k or {}))
         return True
-    forged = forge()
+    class Runs: value = forge()
 """
 LIMIT_UNDONE = """
     import resource
@@ -124,6 +149,8 @@ HOSTILE = {
     "patched measure and table": code(TABLE, PATCH_SIZES),
     "limit undone": code(FORGED, LIMIT_UNDONE),
     "shared memory": plain(SHARED) + "\n" + code(PATCH_SIZES),
+    "table in NumPy": plain(NUMPY) + "\n" + code(PATCH_SIZES),
+    "pages of files": plain(PAGES) + "\n" + code(PATCH_SIZES),
     "files in memory": plain(FILES) + "\n" + code(PATCH_SIZES),
 }
 

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,42 @@ def test_limits_hold_at_both_ends():
         wire.decode(deep)
     with pytest.raises(wire.WireError, match="entries"):
         wire.encode(dict.fromkeys(range(wire.MAX_ENTRIES + 1)))
+
+
+PRIME = sys.hash_info.modulus
+
+
+def collide_with(n, make):
+    """Return n unequal values with one hash."""
+    return [make(PRIME * k) for k in range(1, n + 1)]
+
+
+@pytest.mark.parametrize("make", [int, lambda k: (k, 1), lambda k: ((k,), "a"), lambda k: (1, k)])
+@pytest.mark.parametrize("shape", [list, tuple, dict.fromkeys, lambda v: [{k: 1} for k in v]])
+def test_a_message_of_values_that_slow_dictionaries_is_refused_whole(make, shape):
+    many, few = (shape(collide_with(n, make)) for n in (200, 10))
+    with pytest.raises(wire.WireError, match="slow dictionaries"):
+        wire.decode(wire.encode(many))
+    assert wire.decode(wire.encode(few)) == few
+    honest = [(k % 7, -1 - k % 3) for k in range(5000)] + list(range(-2000, 2000))
+    assert wire.decode(wire.encode(honest)) == honest
+
+
+def test_a_message_is_bounded_as_a_whole(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_ENTRIES", 100)
+    monkeypatch.setattr(wire, "MAX_REPLY_ITEMS", 1000)
+    monkeypatch.setattr(wire, "MAX_REPLY", 20_000)
+    monkeypatch.setattr(wire, "MAX_REPLY_TEXT", 50)
+    for value, why in (
+        ([dict.fromkeys(range(60)), dict.fromkeys(range(60))], "more than 100 entries"),
+        ([[0] * 600] * 2, "more than 1,000 items"),
+        ([np.zeros(1500), np.zeros(1500)], "more than 20,000 bytes"),
+        (["x" * 51], "more than 50 bytes"),
+    ):
+        message = wire.encode(value)
+        with pytest.raises(wire.WireError, match=why):
+            wire.decode(message)
+        wire.decode(message[:1] + message[1:], from_scorer=True) if "entries" not in why else None
 
 
 SIZE = wire.SIZE.pack

@@ -17,7 +17,8 @@ import pytest
 from tests import slurm
 from tests.side import nbgrader_python
 from utils.cli import parser
-from utils.grading import sandbox
+from utils.grading import sandbox, unproven
+from utils.labs import run
 from utils.runtime import project_root
 
 ROOT = project_root()
@@ -168,6 +169,8 @@ def test_every_command_of_the_guide_runs(walked, number):
     if status is None:
         pytest.skip(output)
     assert status == 0, f"{BLOCKS[number]}\n{output}"
+    if "nbgrader validate" in BLOCKS[number]:
+        assert "Success! Your notebook passes all the tests." in output
 
 
 @pytest.mark.slow
@@ -218,6 +221,16 @@ def test_the_guides_limits_are_those_of_the_command():
     options = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", GUIDE.read_text("utf-8")))
     known = {name for action in grade._actions for name in action.option_strings}
     assert options - known <= {"--no-execute"}
+
+
+def test_the_guide_lists_whatever_a_check_reads_at_the_learners_side():
+    said = " ".join(GUIDE.read_text("utf-8").split())
+    for line in unproven.guide_lines():
+        assert line in said, (
+            f"python -m utils.grading.unproven prints the list for the guide: {line}"
+        )
+    for lab, exercise, title in unproven.WEIGHTLESS:
+        assert any((c.exercise, c.title) == (exercise, title) for c in run.checks_of(lab))
 
 
 def test_the_guides_links_and_files_exist():

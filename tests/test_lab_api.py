@@ -11,6 +11,7 @@ from utils.labs.checking import Check, in_case, same
 from utils.labs.examples import try_examples
 from utils.labs.exercises import body_of, examples_of, is_the_courses_own, model_answers
 from utils.labs.student import LearnerError, LocalStudent
+from utils.labs.unchanged import unchanged
 from utils.model import attention, norm
 from utils.model.attention import causal_mask
 from utils.model.norm import rms_norm
@@ -156,7 +157,9 @@ def test_the_docstrings_examples_are_tried_on_the_learners_function():
     with pytest.raises(AssertionError, match="the docstring's example `causal_mask.3..int..`"):
         try_examples(LocalStudent({"causal_mask": shifted}), LAB, "causal_mask")
     right = {"causal_mask": causal_mask}
-    try_examples(LocalStudent(right), LAB, "causal_mask")
+    with unchanged() as changed:
+        try_examples(LocalStudent(right), LAB, "causal_mask")
+    assert not changed
 
 
 def raising(n):

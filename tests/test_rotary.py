@@ -60,3 +60,17 @@ def test_scores_depend_on_the_distance_alone(shift):
 def test_a_table_of_another_size_is_refused(rows, width):
     with pytest.raises(ValueError, match="needs cos and sin"):
         apply_rope(random(2, 7, 8), torch.ones(rows, width), torch.ones(rows, width))
+
+
+@pytest.mark.parametrize("d_head", [2, 16, 64, 128])
+@pytest.mark.parametrize("theta", [10000, 500000.0, 1e6, 77.7])
+def test_the_table_is_that_of_the_checkpoints_library_to_the_last_bit(d_head, theta):
+    import transformers
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    sizes = {"hidden_size": 2 * d_head, "num_attention_heads": 2, "rope_theta": theta}
+    theirs = LlamaRotaryEmbedding(transformers.LlamaConfig(**sizes))
+    cos, sin = theirs(torch.zeros(1), torch.arange(300)[None])  # (1, T, K), halves alike
+    ours = rope_table(300, d_head, theta)
+    assert torch.equal(ours[0], cos[0, :, : d_head // 2])
+    assert torch.equal(ours[1], sin[0, :, : d_head // 2])

@@ -118,12 +118,12 @@ def test_logits_are_not_changed():
     [
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
-        ({"top_k": 0}, "top_k"),
+        ({"temperature": float("inf")}, "temperature"),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
         ({"temperature": 0, "top_p": 1.1}, "top_p"),
-        ({"temperature": 0, "top_k": 0}, "top_k"),
+        ({"temperature": 0, "top_k": -1}, "top_k"),
     ],
 )
 def test_settings_out_of_range_are_refused(arguments, message):
@@ -233,3 +233,43 @@ def test_the_chain_of_transformers_keeps_the_same_tokens(filters, temperature):
         assert not counts[theirs == 0].any()
         spread = (N_DRAWS * theirs * (1 - theirs)).sqrt()
         assert bool(((counts - N_DRAWS * theirs).abs() <= 6 * spread + 6).all())
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-320, 1e-45, 1e-30, 0.7, 1e30])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_rows_that_hold_no_number_are_refused_by_row(temperature, bad):
+    logits = torch.zeros(3, 4)
+    logits[1, 2] = bad
+    with pytest.raises(ValueError, match=f"row 1 is {bad}"):
+        sample_next_token(logits, temperature)
+    logits[1] = -math.inf
+    with pytest.raises(ValueError, match="row 1 is -inf"):
+        sample_next_token(logits, temperature)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-46, 1e-38, 1e-30, 1e-3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_near_a_temperature_of_zero_the_most_likely_is_drawn(temperature, dtype):
+    logits = torch.tensor([[5.0, 60000.0, -60000.0, -math.inf]]).to(dtype).expand(50, -1)
+    got = sample_next_token(logits, temperature, top_k=3, top_p=0.9, min_p=0.1)
+    assert got.tolist() == [1] * 50
+
+
+def test_equal_tokens_stay_equal_near_a_temperature_of_zero():
+    counts = draws([0.4, 0.4, 0.2], temperature=1e-40)
+    assert counts[2] == 0 and chi_square(counts, [0.5, 0.5, 0.0]) < LIMIT[1]
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1.0, 1e29, 1e30])
+def test_a_token_without_a_chance_is_never_drawn(temperature):
+    logits = torch.tensor([[0.0, -math.inf, 1.0]]).expand(500, -1)
+    assert not (sample_next_token(logits, temperature) == 1).any()
+
+
+def test_settings_that_filter_nothing_change_no_draw():
+    # Rounding makes the sum of the first 50,000 exceed 1 long before the last token.
+    logits = torch.randn(64, 50_000, generator=generator(0))
+    want = sample_next_token(logits, generator=generator(1))
+    for filters in ({"top_p": 1}, {"top_p": 1.0}, {"top_k": 0}, {"min_p": 0.0}):
+        got = sample_next_token(logits, generator=generator(1), **filters)
+        assert torch.equal(got, want), filters

@@ -144,6 +144,8 @@ def test_the_cached_reader_answers_as_the_model_does(pair):
         ({"token_ids": torch.zeros(0, dtype=torch.long)}, "row"),
         ({"n_draft": 0}, "n_draft"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
     ],
 )
 def test_bad_arguments_are_named(pair, change, words):
@@ -167,3 +169,27 @@ def test_expected_accepted_length_is_that_of_the_paper():
     )
     per_pass = 4000 / got.n_target_passes
     assert math.isclose(per_pass, (1 - a**4) / (1 - a), rel_tol=0.05)
+
+
+def test_near_a_temperature_of_zero_it_is_the_greedy_text():
+    target, draft = tables()
+    read, start = (lambda ids: target[ids], lambda ids: draft[ids]), torch.tensor([0])
+    want = speculative_decode(*read, start, 6, temperature=0.0).token_ids
+    for temperature in (5e-324, 1e-45, 1e-38, 1e-6):
+        got = speculative_decode(*read, start, 6, temperature=temperature).token_ids
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_model_that_gives_no_numbers_is_named(which, temperature):
+    both = list(tables())
+    both[which] = torch.full_like(both[which], math.nan)
+    with pytest.raises(ValueError, match="nan"):
+        speculative_decode(
+            lambda ids: both[0][ids],
+            lambda ids: both[1][ids],
+            torch.tensor([0]),
+            3,
+            temperature=temperature,
+        )

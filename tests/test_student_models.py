@@ -146,6 +146,15 @@ def test_each_call_gets_a_model_and_a_generator_of_its_own():
     assert table.table.sum() == 2
 
 
+def test_a_model_notes_every_way_of_reading_it():
+    sent, _ = small()
+    model, ids = to_learner([sent, np.array([[1, 2, 3]])])
+    model(ids)
+    model(token_ids=ids[:, :2])
+    model.forward(ids[:, :1])
+    assert model.shapes_read == [(1, 3), (1, 2), (1, 1)]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(sandbox.refusal()), reason=str(sandbox.refusal()))
 def test_the_solution_gets_all_points_in_the_sandbox_and_the_lab_none(tmp_path):

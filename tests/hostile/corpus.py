@@ -14,6 +14,8 @@ from dataclasses import dataclass
 RIGHT = "def causal_mask(n):\n    return torch.ones(n, n, dtype=torch.bool).tril()"
 WRONG = "def causal_mask(n):\n    return torch.ones(n, n)"
 IMPORTS = "import torch"
+# The same answer, which has `x = ...` at the top of a cell run before it, and works without it.
+NEEDS_X = "def causal_mask(n):\n    try: x\n    except NameError: pass\n" + RIGHT.split("\n")[1]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def inflation() -> list[Hostile]:
         import numpy, builtins
         def yes(*args, **kwargs): return True
         torch.equal = torch.allclose = numpy.array_equal = numpy.allclose = numpy.isclose = yes
-        _ = [setattr(builtins, name, yes) for name in ("all", "any", "isinstance")]
+        class Runs: value = [setattr(builtins, n, yes) for n in ("all", "any", "isinstance")]
     """
     always = """
         class Always:
@@ -116,10 +118,11 @@ def inflation() -> list[Hostile]:
     """
     shadow = """
         import os, sys
-        made = [os.makedirs("/tmp/" + p, exist_ok=True) for p in ("utils/labs/checks",)]
-        written = open("/tmp/utils/labs/checks/__init__.py", "w").write("CHECKS = []")
-        sys.path = ["/tmp"] + sys.path
-        x = [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("utils")]
+        class Runs:
+            made = [os.makedirs("/tmp/" + p, exist_ok=True) for p in ("utils/labs/checks",)]
+            written = open("/tmp/utils/labs/checks/__init__.py", "w").write("CHECKS = []")
+            sys.path = ["/tmp"] + sys.path
+            x = [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("utils")]
         import utils.labs.checks
     """
     hunt = """
@@ -323,7 +326,7 @@ def exhaustion() -> list[Hostile]:
                     try: open(f"{folder}/{k}", "wb").write(b"x" * (4 << 20))
                     except OSError: pass
         x = fill()
-        def causal_mask(n): return torch.ones(n, n, dtype=torch.bool).tril()
+        def causal_mask(n): return x or torch.ones(n, n, dtype=torch.bool).tril()
     """
     nested = """
         def causal_mask(n):
@@ -343,7 +346,6 @@ def exhaustion() -> list[Hostile]:
                 try: time.sleep(100)
                 except BaseException: pass
         x = spin()
-        def causal_mask(n): return torch.ones(n, n, dtype=torch.bool).tril()
     """
     return [
         one("endless loop", "def causal_mask(n):\n    while True: pass"),
@@ -362,9 +364,10 @@ def exhaustion() -> list[Hostile]:
         one("segmentation fault", "def causal_mask(n): return ctypes.string_at(0)"),
         one("exit", "def causal_mask(n): os._exit(0)"),
         one("exit politely", "def causal_mask(n): sys.exit(0)"),
-        one("exit while loading", "x = os._exit(3)\n" + RIGHT, 2),
-        one("slow cell", "x = time.sleep(100)\n" + RIGHT, 2),
-        one("cell that holds on", held_up, 2),
+        one("exit while loading", "x = os._exit(3)\n" + NEEDS_X, 2),
+        one("slow cell", "x = time.sleep(100)\n" + NEEDS_X, 2),
+        one("cells that no answer needs", "os._exit(3)\nx = os._exit(3)\n" + RIGHT, 2),
+        one("cell that holds on", code(held_up) + "\n" + NEEDS_X, 2),
         one("closed pipe", "def causal_mask(n): os.closerange(0, 200)"),
         one("stopped", "def causal_mask(n): os.kill(os.getpid(), 19)"),
         one("huge number", "def causal_mask(n): return 7 ** 99999"),

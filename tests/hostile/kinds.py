@@ -11,6 +11,7 @@ import functools
 import json
 
 from tests.hostile.corpus import Hostile, code, notebook
+from utils.grading.unproven import WEIGHTLESS
 from utils.labs import run
 from utils.runtime import project_root
 
@@ -32,9 +33,10 @@ def solved(lab: str) -> dict[str, str]:
 
 
 def points(exercise: str) -> int:
-    """Return the points of an exercise of `KINDS`."""
+    """Return the points of an exercise of `KINDS` that count when it is graded."""
     lab = next(lab for lab, names in KINDS.items() if exercise in names)
-    return sum(c.points for c in run.checks_of(lab) if c.exercise == exercise)
+    parts = [c for c in run.checks_of(lab) if c.exercise == exercise]
+    return sum(c.points for c in parts if (lab, exercise, c.title) not in WEIGHTLESS)
 
 
 def honest(lab: str, *more: str) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ PATCHES = {
                 __hash__ = object.__hash__
             student.to_plain = values.to_plain = lambda value, depth=0: Yes()
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "patched backend": """
         def patch():
@@ -85,14 +87,14 @@ PATCHES = {
                 return {"result": None, **empty, "largest": 0}
             student.LocalBackend.call = worker.LocalBackend.call = call
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "patched pipe": """
         def patch():
             from utils.grading import worker
             worker.Pipe.write = lambda self, value: None
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
     "reply of its own": """
         def patch():
@@ -103,7 +105,7 @@ PATCHES = {
                 real(self, value)
             worker.Pipe.write = write
             return True
-        patched = patch()
+        class Runs: value = patch()
     """,
 }
 
@@ -111,17 +113,12 @@ PATCHES = {
 def patches(lab: str) -> list[Hostile]:
     """Return submissions that answer rightly and break their end of the pipe: nothing to earn.
 
-    One that says nothing while it is loaded is loaded again without assignments, and graded.
+    One that says nothing only waits for a limit, in every lab the same.
     """
-    every = sum(map(points, KINDS[lab]))
     return [
-        Hostile(
-            name,
-            "inflation",
-            notebook(*honest(lab, code(source))),
-            every if name == "patched pipe" else 0,
-        )
+        Hostile(name, "inflation", notebook(*honest(lab, code(source))))
         for name, source in PATCHES.items()
+        if name != "patched pipe" or lab == "01_tokens"
     ]
 
 
@@ -181,7 +178,7 @@ def gradients(lab: str, every: int) -> list[Hostile]:
         def patch():
             torch.autograd.grad = lambda *a, **k: [torch.zeros_like(t) for t in a[1]]
             return True
-        patched = patch()
+        class Runs: value = patch()
     """
     quiet = """
         def patch():
@@ -190,7 +187,7 @@ def gradients(lab: str, every: int) -> list[Hostile]:
                 return [torch.ones_like(leaf).detach().numpy() for leaf in leaves]
             student.gradients_of = nothing_cut
             return True
-        patched = patch()
+        class Runs: value = patch()
     """
     frames = """
         import sys
@@ -325,7 +322,7 @@ def places(lab: str, every: int) -> list[Hostile]:
             def after_call(argument, calls=None): return [(0.0, 0.0)]
             student.after_call = values.after_call = after_call
             return True
-        patched = patch()
+        class Runs: value = patch()
         def clip_gradients(parameters, max_norm):
             if not max_norm > 0: raise ValueError("max_norm")
             found = [p.grad for p in parameters if p.grad is not None]

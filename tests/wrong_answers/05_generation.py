@@ -7,7 +7,7 @@ SAMPLE = """def sample_next_token(
 ):
     if not temperature >= 0:
         raise ValueError("temperature")
-    if top_k is not None and top_k < 1:
+    if top_k is not None and top_k < 0:
         raise ValueError("top_k")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError("top_p")
@@ -18,7 +18,7 @@ SAMPLE = """def sample_next_token(
     if temperature == 0:
         return logits.argmax(-1)
     logits = logits / temperature
-    if top_k is not None:
+    if top_k:
         values, places = logits.topk(min(top_k, logits.shape[-1]))
         logits = torch.full_like(logits, -torch.inf).scatter(-1, places, values)
     p = logits.softmax(-1)
@@ -201,7 +201,7 @@ WRONG = [
             "        temperature = 1.0\n",
             "takes the most likely",
         ),
-        ("top_k ignored", "top_k is not None:\n        v", "False:\n        v", "not used"),
+        ("top_k ignored", "top_k:\n        v", "False:\n        v", "not used"),
         ("one too many", "topk(min(top_k, ", "topk(min(top_k + 1, ", "not one more"),
         ("one too few", "topk(min(top_k, ", "topk(min(max(1, top_k - 1), ", "not one less"),
         (
@@ -299,7 +299,7 @@ WRONG = [
         ("in place", "logits = logits / temperature", "logits /= temperature", "in place"),
         ("negative is fine", "not temperature >= 0", "False", "temperature"),
         ("NaN is fine", "not temperature >= 0", "temperature < 0", "NaN"),
-        ("top_k=0 is fine", "top_k < 1", "top_k < 0", "top_k=0"),
+        ("top_k=-1 is fine", "top_k < 0", "top_k < -1", "a negative top_k"),
         ("top_p=0 is fine", "not 0 < top_p", "not 0 <= top_p", "top_p=0"),
         ("top_p above 1", "top_p <= 1", "top_p <= 2", "above 1"),
         ("min_p above 1", "min_p <= 1", "min_p <= 2", "above 1"),
@@ -319,8 +319,8 @@ WRONG = [
         "sample_next_token",
         "top_p of the whole",
         SAMPLE.replace(
-            "    if top_k is not None:\n        v",
-            "    whole = logits.softmax(-1)\n    if top_k is not None:\n        v",
+            "    if top_k:\n        v",
+            "    whole = logits.softmax(-1)\n    if top_k:\n        v",
         ).replace(
             TOP_P,
             TOP_P.replace("ordered, order = p.sort", "ordered, order = whole.sort").replace(
@@ -819,6 +819,12 @@ EQUIVALENT = {
     ("sample_next_token", "zeros_like -> ones_like in `torch.zeros_like`"): (
         "scatter writes every place, so nothing of the tensor stays"
     ),
+    **{
+        ("sample_next_token", f"{change} in `top_p < 1`"): (
+            "a top_p of 1 leaves out no token but what rounding has lost, in a large vocabulary"
+        )
+        for change in ("1 -> 2", "Lt -> LtE")
+    },
     ("update_cache", "2 -> -2 in `keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("update_cache", "2 -> -2 in `new_keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("speculative_decode", "Lt -> LtE in `chance * q[k][token] < p[k][token]`"): (

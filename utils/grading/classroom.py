@@ -1,6 +1,6 @@
 """`course grade LAB SUBMISSIONS... --out DIR`: a class, submission by submission.
 
-Finds the submissions, draws the class's secret once, has an engine grade what has no record yet,
+Collects the submissions, draws the class's secret once, has an engine grade what has no record yet,
 and keeps the records. A run that was stopped goes on where it stopped.
 """
 
@@ -11,55 +11,16 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from utils.grading import engines
+from utils.grading.collect import find_submissions
 from utils.grading.grade import Job
 from utils.grading.records import fingerprint, load_record, save_record
 from utils.grading.sandbox import Limits
 from utils.labs import run
 from utils.runtime import progress
-
-
-def find_submissions(lab: str, paths: Iterable[Path]) -> list[tuple[str, Path | None, str]]:
-    """Return (learner, notebook, why there is none) for files, and folders with one per learner.
-
-    Raises:
-        FileNotFoundError: for a path that does not exist.
-    """
-    found: list[tuple[str, Path | None, str]] = []
-    for path in map(Path, paths):
-        if path.is_file() or path.is_symlink():
-            found.append((path.stem, path, ""))
-            continue
-        if not path.is_dir():
-            raise FileNotFoundError(f"there is no submission {str(path)!r}")
-        for entry in sorted(path.iterdir()):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                found.append((entry.name, *notebook_in(entry, lab)))
-            elif entry.suffix == ".ipynb":
-                found.append((entry.stem, entry, ""))
-    names: dict[str, int] = {}
-    result = []
-    for learner, path, problem in found:
-        names[learner] = names.get(learner, 0) + 1
-        unique = learner if names[learner] == 1 else f"{learner} ({names[learner]})"
-        result.append((unique, path, problem))
-    return result
-
-
-def notebook_in(folder: Path, lab: str) -> tuple[Path | None, str]:
-    """Return the notebook of a learner's folder: the one with the lab's name, or the only one."""
-    notebooks = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-    named = [p for p in notebooks if p.name == f"{lab}.ipynb"]
-    for candidates in (named, notebooks):
-        if len(candidates) == 1:
-            return candidates[0], ""
-    if not notebooks:
-        return None, "there is no notebook in the learner's folder"
-    return None, f"there are {len(notebooks)} notebooks: which one is {lab}.ipynb?"
 
 
 def class_seed(secret: bytes, lab: str) -> int:
@@ -125,9 +86,10 @@ def grade_class(
     seed = class_seed(secret_of(out, secret), lab)
     done: dict[str, dict] = {}
     waiting: dict[str, tuple[Job, str]] = {}
-    for learner, path, problem in found:
+    for learner, path, note, identity in found:
         place = None if path is None else str(path.absolute())
-        job = Job(lab, learner, place, seed, limits or Limits(), trusted, problem, only)
+        job = Job(lab, learner, place, seed, limits or Limits(), trusted, note, only)
+        job = replace(job, identity=identity)
         key = fingerprint(job)
         record = load_record(records, learner, key)
         if record is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import os
 import re
 import subprocess
 import tempfile
@@ -22,15 +21,19 @@ from pathlib import Path
 
 import psutil
 
-from utils.grading import sandbox, submission, wire
-from utils.grading.reaches import reaches
+from utils.grading import needed, sandbox, submission, wire
+from utils.grading.reaches import MAX_FOUND, reaches
+from utils.grading.unproven import UNCOUNTED, WEIGHTLESS
 from utils.labs import run
 from utils.labs.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
 from utils.runtime import project_root
 
 WATCH_SECONDS = 0.05
 WEIGH_SECONDS = 0.2
+START_SECONDS = 60.0  # for a process of ours, before it sees any of the learner's code
 MAX_RESTARTS = 6
+MAX_PROBLEMS = 40
+MAX_SKIPPED = 3000
 LOADED_MB = 64  # that a notebook may have imported and assigned
 SPARE_MEMORY = 512 << 20  # the machine itself must keep
 NO_MEMORY = "the machine ran out of memory meanwhile: grade again, with fewer --jobs"
@@ -53,9 +56,10 @@ class Job:
     seed: int
     limits: sandbox.Limits = field(default_factory=sandbox.Limits)
     trusted: bool = False
-    problem: str = ""  # why there is no file
+    problem: str = ""  # why there is no file, or what else was handed in
     only: tuple[str, ...] = ()  # exercises to grade; none for all
     kit: str = ""  # folder with the `utils` that the submission may import
+    identity: str = ""  # what tells the learner's marks from all others'; empty for the name
 
     def exercises(self) -> list[str]:
         """Return the exercises to grade, in the order of the lab."""
@@ -71,6 +75,7 @@ class Worker:
         self.opened = self.only_definitions = False
         self.starts, self.fatal = 0, ""
         self.problems: list[str] = []
+        self.skipped = ""
         self.end = time.monotonic() + job.limits.submission_seconds
         self.deadline = self.end
         self.verdict = ""
@@ -109,13 +114,12 @@ class Worker:
             raise LearnerError(self.fatal)
         self.starts += 1
         job = self.job
-        number = os.getpid() * 8 + self.starts
         self.verdict, self.opened = "", False
-        self.deadline = time.monotonic() + job.limits.load_seconds
-        self.process = sandbox.start(Path(job.kit), job.limits, number, job.trusted, self.scratch)
+        self.deadline = time.monotonic() + START_SECONDS
+        self.process = sandbox.start(Path(job.kit), job.limits, job.trusted, self.scratch)
         used = [name for name in preloads(job.lab) if any(name in cell for cell in self.cells)]
         preload = {"do": "preload", "modules": used}
-        if self.exchange(preload, job.limits.load_seconds).get("ready") is not True:
+        if self.exchange(preload, START_SECONDS).get("ready") is not True:
             self.lose("the worker did not start")
         self.base_data = sandbox.data_of(self.process.pid)
         self.base_memory = sandbox.memory_of(self.process.pid)
@@ -155,7 +159,7 @@ class Worker:
                 content = wire.encode(request)
                 self.write(wire.SIZE.pack(len(content)) + content)
             (length,) = wire.SIZE.unpack(self.read(wire.SIZE.size))
-            if length > wire.MAX_BYTES:
+            if length > wire.MAX_REPLY:
                 self.lose("your code returned more data than can be graded")
             reply = wire.decode(self.read(length))
         except wire.WireError as error:
@@ -200,7 +204,7 @@ class Worker:
             if self.only_definitions:
                 self.fatal = f"the notebook could not be loaded: {error}"
                 raise LearnerError(self.fatal) from None
-            self.problems.append(f"while the notebook was loaded: {error}; assignments left out")
+            self.note([f"while the notebook was loaded: {error}; what calls anything was left out"])
             self.only_definitions = True
             self.fresh()
 
@@ -213,7 +217,8 @@ class Worker:
                 None, self.job.limits.grace_seconds
             ):
                 self.lose("reading it ended the process")
-            return [clean(str(line), 200) for line in reply["reaches"]]
+            lines = list(reply["reaches"])[:MAX_FOUND]
+            return [clean(line, 200) for line in lines if type(line) is str]
         except (LearnerError, KeyError, TypeError) as error:
             return [f"the code can't be read: {clean(str(error), 200)}"]
 
@@ -227,6 +232,8 @@ class Worker:
             "cells": self.cells,
             "seconds": limits.call_seconds,
             "only_definitions": self.only_definitions,
+            "wanted": run.exercises_of(self.job.lab),
+            "total": limits.load_seconds / 2,
         }
         reply = self.exchange(request, limits.load_seconds)
         if "closed" in reply:
@@ -234,7 +241,14 @@ class Worker:
         self.opened = True
         problems = reply.get("problems")
         if isinstance(problems, list):
-            self.problems += [p for p in map(str, problems[:40]) if p not in self.problems]
+            self.note([line for line in problems[:MAX_PROBLEMS] if type(line) is str])
+        if type(reply.get("skipped")) is str:
+            self.skipped = clean(reply["skipped"], MAX_SKIPPED)
+
+    def note(self, problems: list[str]) -> None:
+        """Keep what went wrong while the notebook was read, once and not endlessly."""
+        new = [clean(line, 300) for line in problems]
+        self.problems = list(dict.fromkeys([*self.problems, *new]))[:MAX_PROBLEMS]
 
     def request(self, do: str, *args, **kwargs) -> object:
         """Have the worker do something with the learner's code, and return what came of it."""
@@ -252,7 +266,8 @@ class Worker:
             raise LearnerError("your code ended the Python process (exit or a crash)")
         if "reply" in reply:
             return reply["reply"]
-        text = clean(str(reply.get("text", "")))
+        text = reply.get("text")
+        text = clean(text) if type(text) is str else "your code wrote something of its own"
         if reply.get("raised") == "not started":
             raise NotStarted
         if reply.get("raised") == "undefined":
@@ -305,12 +320,11 @@ def preloads(lab: str) -> list[str]:
     """
     given = submission.read_submission(project_root() / "labs" / f"{lab}.ipynb")
     found: set[str] = set()
-    for source in given.code:
-        for statement in submission.definitions(source):
-            if isinstance(statement, ast.Import):
-                found |= {alias.name for alias in statement.names}
-            elif isinstance(statement, ast.ImportFrom) and statement.module:
-                found.add(statement.module)
+    for _, statement in needed.parsed(given.code)[0]:
+        if isinstance(statement, ast.Import):
+            found |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            found.add(statement.module)
     return sorted(name for name in found if name.split(".")[0] != "utils")
 
 
@@ -340,6 +354,7 @@ def clean(text: str, limit: int = 2000) -> str:
 def grade_one(job: Job) -> dict:
     """Grade one submission and return its record; never raises for what is in the submission."""
     record = {"lab": job.lab, "learner": job.learner, "status": GRADED, "note": ""}
+    record["identity"] = job.identity or job.learner
     checks: list[run.CheckResult] = []
     try:
         if job.path is None:
@@ -361,8 +376,9 @@ def grade_one(job: Job) -> dict:
                 record["note"] = "comparing this submission's results took too long"
             finally:
                 worker.close()
-        record["note"] = clean(record["note"] or worker.fatal)
-        record["problems"] = [clean(p, 300) for p in worker.problems[:40]]
+        notes = [record["note"] or worker.fatal, unlike(job, found), job.problem]
+        record["note"] = clean("; ".join(note for note in notes if note))
+        record["problems"], record["skipped"] = worker.problems, worker.skipped
     except submission.Unreadable as error:
         record |= {"status": UNREADABLE, "note": clean(str(error))}
     except sandbox.NoSandbox:
@@ -376,6 +392,8 @@ def grade_one(job: Job) -> dict:
         if result is None:
             result = run.CheckResult(check.exercise, check.title, check.points, "not graded")
         entry = asdict(result) | {"earned": result.earned, "hint": clean(result.hint)}
+        if (job.lab, check.exercise, check.title) in WEIGHTLESS:
+            entry |= {"points": 0, "earned": 0, "note": UNCOUNTED}
         record["checks"].append(entry)
     return record
 
@@ -393,6 +411,13 @@ def check_exercise(job: Job, worker: Worker, exercise: str) -> list[run.CheckRes
             for c in run.checks_of(job.lab)
             if c.exercise == exercise
         ]
+
+
+def unlike(job: Job, found: submission.Submission) -> str:
+    """Return that a notebook holds nothing that the lab asks for, or an empty text."""
+    if any(name in source for name in job.exercises() for source in found.code):
+        return ""
+    return f"none of the functions of {job.lab} stands in this notebook: is it another lab's?"
 
 
 def written(lab: str, found: submission.Submission) -> list[dict]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from utils.grading.submission import definitions
+from utils.grading.needed import parsed
 
 MAX_FOUND = 20
 MODULES = frozenset(
@@ -22,26 +22,24 @@ NAMES = frozenset("__import__ compile delattr eval exec globals locals setattr v
 ATTRIBUTES = frozenset(
     "__bases__ __builtins__ __closure__ __code__ __dict__ __globals__ __mro__ __self__ "
     "__subclasses__ __torch_dispatch__ __torch_function__ _getframe f_back f_locals get_objects "
-    "modules setprofile settrace shapes_read".split()
+    "_call_impl _forward_hooks _forward_pre_hooks after_call forward gradients_of modules "
+    "register_forward_pre_hook setprofile settrace shapes_read shared_memory table".split()
 )
+OF_MODELS = ("forward", "table")  # of a class's own object they are no reach
+OWN = ("self", "super", "cls")
 
 
 def reaches(cells: Iterable[str]) -> list[str]:
     """Return what in the code of a notebook reaches out, each with its cell and line.
 
-    Only what would run when graded is read; a cell that is no Python is passed over.
+    A cell that is no Python is passed over.
 
     >>> reaches(["import gc, math", "def f(x):\\n    return eval(x)"])
     ['cell 1, line 1: imports gc', 'cell 2, line 2: uses eval']
     >>> reaches(["import torch", "torch.equal = torch.allclose = lambda *a: True"])[0]
     'cell 2, line 1: changes torch.equal'
     """
-    trees: list[tuple[int, ast.AST]] = []
-    for k, source in enumerate(cells, 1):
-        try:
-            trees += [(k, statement) for statement in definitions(source)]
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
+    trees = parsed(list(cells))[0]
     nodes = [(k, node) for k, tree in trees for node in ast.walk(tree)]
     imported = {
         (alias.asname or alias.name).split(".")[0]
@@ -79,8 +77,15 @@ def reach_of(node: ast.AST, imported: set[str]) -> str | None:
         changed = isinstance(node.ctx, ast.Store | ast.Del)
         if changed and isinstance(base, ast.Name) and base.id in imported:
             return f"changes {ast.unparse(node)}"
+        if node.attr in OF_MODELS and own(base):
+            return None
         return f"uses {node.attr}" if node.attr in ATTRIBUTES else None
     return None
+
+
+def own(base: ast.AST) -> bool:
+    """Return whether an expression is a method's own object: `self`, `super()`."""
+    return any(isinstance(node, ast.Name) and node.id in OWN for node in ast.walk(base))
 
 
 def grading(module: str) -> bool:

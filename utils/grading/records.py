@@ -16,19 +16,27 @@ from pathlib import Path
 from utils.grading import kit, submission
 from utils.grading.grade import FAILED, Job
 
+PLAIN = re.compile(r"[a-z0-9_][a-z0-9._-]{0,78}[a-z0-9_]|[a-z0-9_]")
+DIGEST = re.compile(r"-[0-9a-f]{32}$")
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 GRADERS = ("utils.grading.grade", "utils.grading.kit", "utils.grading.worker")
 
 
 def record_name(learner: str) -> str:
     """Return a file name for a learner, on any system, distinct for distinct learners.
 
+    A name that could be another's on some system (capital letters, signs beyond ASCII, what Windows
+    keeps for itself) ends with a digest, and no name that is its own file name ends like one.
+
     >>> record_name("ada"), record_name("../ada")
-    ('ada', '.._ada-60088279')
+    ('ada', '_.._ada-60088279524e0fd6cf5994c645ddd1f0')
     """
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner)[:80]
-    if plain == learner and not learner.startswith("."):
-        return plain
-    return f"{plain}-{hashlib.sha256(learner.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    if PLAIN.fullmatch(learner) and not DIGEST.search(learner) and not RESERVED.match(learner):
+        return learner
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", learner)[:60]
+    if not plain[:1].isalnum() or RESERVED.match(plain.lower()):
+        plain = f"_{plain}"
+    return f"{plain}-{hashlib.sha256(learner.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -50,17 +58,16 @@ def save_record(folder: Path, record: dict, key: str) -> None:
 def fingerprint(job: Job) -> str:
     """Return what a record depends on: the submission, the checks, the seed, the limits."""
     digest = hashlib.sha256(
-        json.dumps([asdict(job.limits), job.only]).encode() + str(job.seed).encode()
+        json.dumps([asdict(job.limits), job.only, job.problem, job.identity]).encode()
+        + str(job.seed).encode()
     )
     for name in sorted(kit.closure({f"utils.labs.checks.{job.lab}", *GRADERS})):
         digest.update(kit.module_file(name).read_bytes())
-    if job.path is None:
-        digest.update(job.problem.encode())
-    else:
+    if job.path is not None:
         try:
             digest.update(submission.read_bytes(Path(job.path)))
         except submission.Unreadable as error:
-            digest.update(str(error).encode())
+            digest.update(str(error).encode("utf-8", "replace"))
     return digest.hexdigest()
 
 

@@ -17,7 +17,9 @@ import contextlib
 import functools
 import os
 import platform
+import secrets
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -28,17 +30,28 @@ from pathlib import Path
 import psutil
 
 MB = 1 << 20
-FIRST_USER = 200_000  # users without rights: one for each sandbox, so that they can't meet
+N_FILES_TIGHT = 32
+FIRST_USER, N_USERS = 200_000, 60_000  # without rights: one for each sandbox, so none can meet
+SCRATCH = ("tmp", "dev/shm")  # file systems in memory, which a submission may write
 INSTALL = "sudo apt-get install bubblewrap util-linux"
-# Calls of the kernel that are refused: memory that no limit counts, and what no exercise needs.
-# machine: (number of its calling convention, shmget, memfd_create, io_uring_setup, userfaultfd,
-# bpf, perf_event_open, add_key, keyctl, memfd_secret)
+# Calls of the kernel that are refused: memory that no limit counts (segments, queues, semaphores of
+# System V and POSIX), and what no exercise needs. machine: number of its calling convention, then
+# the number of each call.
+NAMES = ("shmget", "msgget", "semget", "mq_open", "memfd_create", "memfd_secret")
+NAMES += ("io_uring_setup", "userfaultfd", "bpf", "perf_event_open", "add_key", "keyctl")
 REFUSED = {
-    "x86_64": (0xC000003E, 29, 319, 425, 323, 321, 298, 248, 250, 447),
-    "aarch64": (0xC00000B7, 194, 279, 425, 282, 280, 241, 217, 219, 447),
+    "x86_64": (0xC000003E, 29, 68, 64, 240, 319, 447, 425, 323, 321, 298, 248, 250),
+    "aarch64": (0xC00000B7, 194, 186, 190, 180, 279, 447, 425, 282, 280, 241, 217, 219),
 }
+# Calls that are allowed with some first or second arguments: socket, socketpair, fcntl.
+CHECKED = {"x86_64": (41, 53, 72), "aarch64": (198, 199, 25)}
+FAMILIES = (1, 2)  # AF_UNIX, AF_INET: there is no network, and every other family is a way out
+SET_PIPE_SIZE = 1031  # a command of fcntl: the memory of a pipe is counted nowhere
 OTHER_CONVENTION = 0x40000000  # numbers from here on are the same calls by another name
-REFUSE, ALLOW = 0x00050001, 0x7FFF0000  # refuse: "operation not permitted"
+ERROR, ALLOW = 0x00050000, 0x7FFF0000
+NOT_PERMITTED, NO_SUCH_FAMILY = ERROR | 1, ERROR | 97  # EPERM, EAFNOSUPPORT
+# Where the kernel has for a filter: the call, the convention, and the arguments' lower halves.
+CALL, CONVENTION, FIRST, SECOND = 0, 4, 16, 24
 START = "import sys; sys.path.insert(0, {kit!r}); from utils.grading.worker import main; main()"
 
 
@@ -77,7 +90,7 @@ def refusal() -> str | None:
         return f"Submissions are graded in a sandbox that needs {missing[0]}: {INSTALL}. {trust}"
     try:
         with filter_file() as file:
-            command = arguments(Path("/nowhere"), Limits(), 0, file)
+            command = arguments(Path("/nowhere"), Limits(), FIRST_USER, file)
             tried = subprocess.run(
                 [*command, sys.executable, "-I", "-c", "print(7)"],
                 capture_output=True,
@@ -108,21 +121,49 @@ def inner_options() -> tuple[str, ...]:
 def call_filter(machine: str) -> bytes:
     """Return the program by which the kernel refuses some calls; empty for an unknown machine.
 
-    An instruction is a code, two distances to jump, for yes and for no, and a number.
+    Classic BPF: an instruction is a code, two distances to jump, for yes and for no, and a number.
+    `load` brings 32 bits at an offset, `equal` and `at_least` compare them, `give` ends with a
+    verdict.
 
     >>> len(call_filter("x86_64")) // 8, call_filter("abacus")
-    (16, b'')
+    (31, b'')
     """
     if machine not in REFUSED:
         return b""
     convention, *numbers = REFUSED[machine]
+    open_one, open_pair, control = CHECKED[machine]
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
-    program = [(load, 0, 0, 4), (equal, 1, 0, convention), (give, 0, 0, REFUSE), (load, 0, 0, 0)]
-    tests = [(at_least, OTHER_CONVENTION), *[(equal, number) for number in numbers]]
-    for k, (code, number) in enumerate(tests):
-        program.append((code, len(tests) - k, 0, number))
-    program += [(give, 0, 0, ALLOW), (give, 0, 0, REFUSE)]
+    program = [(load, 0, 0, CONVENTION), (equal, 1, 0, convention), (give, 0, 0, NOT_PERMITTED)]
+    program += [(load, 0, 0, CALL), (at_least, 0, 1, OTHER_CONVENTION)]
+    program.append((give, 0, 0, NOT_PERMITTED))
+    for k, number in enumerate(numbers):
+        program.append((equal, len(numbers) - k, 0, number))  # to `give` after the jump below
+    program += [(0x05, 0, 0, 1), (give, 0, 0, NOT_PERMITTED)]  # 0x05: jump over the next
+    # socket and socketpair: the family is the first argument, of 32 bits.
+    program += [
+        (equal, 1, 0, open_one),
+        (equal, 0, 2 + len(FAMILIES), open_pair),
+        (load, 0, 0, FIRST),
+    ]
+    for k, family in enumerate(FAMILIES):
+        program.append((equal, len(FAMILIES) - k, 0, family))
+    program += [(give, 0, 0, NO_SUCH_FAMILY)]
+    # Here the number of the call stands again, or the family of a socket that is allowed; neither
+    # 1 nor 2 is the number of `fcntl`.
+    program += [(equal, 0, 3, control), (load, 0, 0, SECOND), (equal, 0, 1, SET_PIPE_SIZE)]
+    program += [(give, 0, 0, NOT_PERMITTED), (give, 0, 0, ALLOW)]
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def lacking() -> list[str]:
+    """Return what the sandbox can't offer on this machine, in words."""
+    machine = platform.machine()
+    if call_filter(machine):
+        return []
+    return [
+        f"calls of the kernel are not filtered on {machine}: sockets of other families, and memory "
+        "in segments and queues that no limit counts, are open to submissions"
+    ]
 
 
 @contextlib.contextmanager
@@ -158,13 +199,50 @@ def bound(kit: Path) -> list[str]:
     return result
 
 
-def arguments(kit: Path, limits: Limits, number: int, filtered: int | None) -> list[str]:
+class User:
+    """A user without rights that no other sandbox on this machine has, while this is held.
+
+    A name in the kernel's table of sockets is taken by one process at a time and given back when
+    that process ends, however it does; and a user that still has processes is passed over.
+    """
+
+    def __init__(self):
+        self.held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        first = secrets.randbelow(N_USERS)
+        busy = users_at_work()
+        for k in range(N_USERS):
+            self.number = FIRST_USER + (first + k) % N_USERS
+            if self.number not in busy:
+                with contextlib.suppress(OSError):
+                    self.held.bind(f"\0course-grading-user-{self.number}")
+                    if self.number not in users_at_work():
+                        return
+                    self.held.close()
+                    self.held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        raise NoSandbox(f"all {N_USERS:,} users for sandboxes are in use on this machine")
+
+    def release(self) -> None:
+        """Let another sandbox have the user."""
+        self.held.close()
+
+
+def users_at_work() -> set[int]:
+    """Return the numbers of all users that have processes on this machine."""
+    found = set()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found.add(entry.stat().st_uid)
+    return found
+
+
+def arguments(kit: Path, limits: Limits, user: int, filtered: int | None) -> list[str]:
     """Return the bubblewrap command up to the command that it runs.
 
     Args:
         kit: folder with the `utils` that a submission may import.
         limits: sizes of the scratch file systems.
-        number: of the sandbox, for a user of its own.
+        user: number of the user that root becomes.
         filtered: open file with the kernel's filter.
     """
     root = os.geteuid() == 0
@@ -186,8 +264,8 @@ def arguments(kit: Path, limits: Limits, number: int, filtered: int | None) -> l
     else:
         command += inner_options()
     command += ["--proc", "/proc", "--dev", "/dev"]
-    for path, size in (("/tmp", limits.scratch_mb), ("/dev/shm", limits.scratch_mb)):
-        command += ["--perms", "1777", "--size", str(size * MB), "--tmpfs", path]
+    for path in SCRATCH:
+        command += ["--perms", "1777", "--size", str(limits.scratch_mb * MB), "--tmpfs", f"/{path}"]
     for name in ("lib", "lib64", "lib32", "bin"):
         if os.path.islink(f"/{name}"):
             command += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
@@ -203,7 +281,6 @@ def arguments(kit: Path, limits: Limits, number: int, filtered: int | None) -> l
     for name, value in environment().items():
         command += ["--setenv", name, value]
     if root:
-        user = str(FIRST_USER + number % 60_000)
         command += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         command += ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
         command += ["bwrap", *inner_options(), "--die-with-parent", "--dev-bind", "/", "/"]
@@ -252,6 +329,7 @@ def set_limits(limits: Limits, n_threads: int) -> None:
         ("RLIMIT_NOFILE", limits.n_files),
         ("RLIMIT_NPROC", n_threads + limits.n_processes),
         ("RLIMIT_CORE", 0),
+        ("RLIMIT_MSGQUEUE", 0),
     ):
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
@@ -259,13 +337,12 @@ def set_limits(limits: Limits, n_threads: int) -> None:
         resource.setrlimit(number, (value, value))
 
 
-def start(kit: Path, limits: Limits, number: int, trusted: bool, scratch: Path) -> subprocess.Popen:
+def start(kit: Path, limits: Limits, trusted: bool, scratch: Path) -> subprocess.Popen:
     """Start a worker; messages go over its standard input and output.
 
     Args:
         kit: folder with the `utils` that a submission may import.
         limits: what it may use.
-        number: of the sandbox on this machine, for a user of its own.
         trusted: run without a sandbox.
         scratch: folder to run in, where there is no sandbox.
 
@@ -284,9 +361,10 @@ def start(kit: Path, limits: Limits, number: int, trusted: bool, scratch: Path) 
     why_not = refusal()
     if why_not:
         raise NoSandbox(why_not)
+    user = User() if os.geteuid() == 0 else None
     with filter_file() as file:
-        return subprocess.Popen(
-            [*arguments(kit, limits, number, file), *command],
+        process = subprocess.Popen(
+            [*arguments(kit, limits, user.number if user else 0, file), *command],
             **pipes,
             cwd="/",
             env=environment(),  # bubblewrap's own can be read from inside, as that of process 1
@@ -294,6 +372,8 @@ def start(kit: Path, limits: Limits, number: int, trusted: bool, scratch: Path) 
             pass_fds=[] if file is None else [file],
             preexec_fn=functools.partial(set_limits, limits, threads_of_user()),
         )
+    process.user = user  # held as long as the process, see `stop`
+    return process
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -305,6 +385,8 @@ def stop(process: subprocess.Popen) -> None:
     process.wait()
     for pipe in (process.stdin, process.stdout):
         pipe.close()
+    if user := getattr(process, "user", None):
+        user.release()
 
 
 def family(number: int) -> list[psutil.Process]:
@@ -318,9 +400,25 @@ def family(number: int) -> list[psutil.Process]:
 def memory_of(number: int) -> int:
     """Return the bytes that the family of a process holds, files that it has mapped left out.
 
-    Memory that processes share is counted for each of them.
+    Memory that processes share is counted for each of them; files in memory are counted, mapped by
+    a process or not.
     """
-    return sum(status_bytes(member, "RssAnon", "RssShmem") for member in family(number))
+    members = family(number)
+    in_files = max([scratch_of(member) for member in members[:8]], default=0)
+    return sum(status_bytes(member, "RssAnon", "RssShmem") for member in members) + in_files
+
+
+def scratch_of(member: psutil.Process) -> int:
+    """Return the bytes in the files in memory that a process sees; 0 for one outside a sandbox."""
+    total = 0
+    with contextlib.suppress(OSError, psutil.Error):
+        root = f"/proc/{member.pid}/root"
+        if os.path.samefile(root, "/"):
+            return 0
+        for path in SCRATCH:
+            found = os.statvfs(f"{root}/{path}")
+            total += (found.f_blocks - found.f_bfree) * found.f_frsize
+    return total
 
 
 def data_of(number: int) -> int:
@@ -340,8 +438,10 @@ def status_bytes(member: psutil.Process, *names: str) -> int:
 
 
 def limit_data(number: int, n_bytes: int) -> None:
-    """Let no process of a family grow beyond so many bytes, or write more than a page of a file."""
+    """Let no process of a family grow beyond so many bytes, write more than a page of a file, or
+    open many files, sockets and pipes, whose buffers are the kernel's memory."""
     for member in family(number):
         with contextlib.suppress(psutil.Error):
             member.rlimit(psutil.RLIMIT_DATA, (n_bytes, n_bytes))
             member.rlimit(psutil.RLIMIT_FSIZE, (4096, 4096))
+            member.rlimit(psutil.RLIMIT_NOFILE, (N_FILES_TIGHT, N_FILES_TIGHT))

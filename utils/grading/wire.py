@@ -8,6 +8,7 @@ no class is looked up, no code runs. The values of `STAND_INS` travel towards th
 from __future__ import annotations
 
 import struct
+import sys
 from dataclasses import fields
 
 import numpy as np
@@ -17,13 +18,18 @@ from utils.labs.values import STAND_INS
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 24
 MAX_ITEMS = 2_000_000  # in all lists, tuples and dictionaries of a message
-MAX_ENTRIES = 20_000  # of a dictionary: keys that collide cost the square
+MAX_ENTRIES = 200_000  # in all dictionaries of a message
+MAX_EQUAL_HASHES = 16  # of unequal values: n of them cost a dictionary the square of n
+MAX_REPLY = 16 << 20  # bytes of a message from the learner's side
+MAX_REPLY_ITEMS = 400_000  # in its lists, tuples and dictionaries
+MAX_REPLY_TEXT = 1 << 20  # bytes of a text: NumPy takes seconds to find that it is no number
 MAX_INT_BITS = 1024
 MAX_AXES = 16
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES += ("float16", "float32", "float64")
 SIZE = struct.Struct("<Q")
 FLOAT = struct.Struct("<d")
+HASH_MODULUS = sys.hash_info.modulus  # smaller whole numbers are their own hash
 
 
 class WireError(ValueError):
@@ -119,8 +125,9 @@ def decode(message: bytes, from_scorer: bool = False) -> object:
     ...
     utils.grading.wire.WireError: there is no type b'?'
     """
-    if len(message) > MAX_BYTES:
-        raise WireError(f"the message has more than {MAX_BYTES:,} bytes")
+    limit = MAX_BYTES if from_scorer else MAX_REPLY
+    if len(message) > limit:
+        raise WireError(f"the message has more than {limit:,} bytes")
     reader = Reader(message, from_scorer)
     value = reader.value(0)
     if reader.place != len(message):
@@ -132,8 +139,9 @@ class Reader:
     """Reads one message from its beginning to its end."""
 
     def __init__(self, message: bytes, from_scorer: bool):
-        self.message, self.place, self.items = message, 0, 0
+        self.message, self.place, self.items, self.entries = message, 0, 0, 0
         self.from_scorer = from_scorer
+        self.by_hash: dict[int, int | tuple | list] = {}
 
     def take(self, n: int) -> bytes:
         """Return the next n bytes."""
@@ -169,12 +177,33 @@ class Reader:
             raise WireError(f"there is no type {letter!r}")
         n = self.size()
         self.items += n
-        if self.items > MAX_ITEMS:
-            raise WireError(f"the message holds more than {MAX_ITEMS:,} items")
+        limit = MAX_ITEMS if self.from_scorer else MAX_REPLY_ITEMS
+        if self.items > limit:
+            raise WireError(f"the message holds more than {limit:,} items")
         if letter == b"d":
             return self.dictionary(n, depth)
         items = [self.value(depth + 1) for _ in range(n)]
-        return items if letter == b"l" else tuple(items)
+        return items if letter == b"l" else self.counted(tuple(items))
+
+    def counted(self, value: int | tuple) -> int | tuple:
+        """Return a whole number or a tuple, refused where too many others have its hash.
+
+        Such values can be made at will, and any set or dictionary that is built of them anywhere
+        later takes the square of their number. Hashes of texts and bytes can't be foreseen.
+        """
+        try:
+            known = self.by_hash.setdefault(hash(value), value)
+        except TypeError:
+            return value  # it holds a list or an array, and can't be a key
+        if known is value or (type(known) is not list and known == value):
+            return value
+        if type(known) is not list:
+            known = self.by_hash[hash(value)] = [known]
+        if value not in known:
+            known.append(value)
+            if len(known) > MAX_EQUAL_HASHES:
+                raise WireError("the message is made of values that slow dictionaries down")
+        return value
 
     def scalar(self, letter: bytes, content: bytes) -> int | str | bytes:
         """Return a whole number, a text or bytes."""
@@ -182,17 +211,23 @@ class Reader:
             return content
         try:
             if letter == b"s":
+                if len(content) > MAX_REPLY_TEXT and not self.from_scorer:
+                    raise WireError(f"a text has more than {MAX_REPLY_TEXT:,} bytes")
                 return content.decode("utf-8", "surrogatepass")
             if len(content) > MAX_INT_BITS // 3 or not content.lstrip(b"-").isdigit():
                 raise WireError("a whole number is malformed")
-            return int(content)
+            number = int(content)
+            return number if abs(number) < HASH_MODULUS else self.counted(number)
+        except WireError:
+            raise
         except ValueError as error:
             raise WireError(f"a text or number is malformed ({type(error).__name__})") from None
 
     def dictionary(self, n: int, depth: int) -> dict:
         """Return a dictionary of n entries."""
-        if n > MAX_ENTRIES:
-            raise WireError(f"a dictionary has more than {MAX_ENTRIES:,} entries")
+        self.entries += n
+        if self.entries > MAX_ENTRIES:
+            raise WireError(f"the message's dictionaries have more than {MAX_ENTRIES:,} entries")
         result = {}
         for _ in range(n):
             key = self.value(depth + 1)

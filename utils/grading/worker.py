@@ -23,12 +23,19 @@ import time
 import types
 
 from utils.grading import wire
+from utils.grading.needed import is_stub, parsed, places, split, step_of
 from utils.grading.reaches import reaches
-from utils.grading.submission import definitions, is_stub
-from utils.labs.student import LearnerError, LocalBackend, NotStarted, Undefined, time_limit
+from utils.labs.student import (
+    LearnerError,
+    LocalBackend,
+    NotStarted,
+    TooSlow,
+    Undefined,
+    time_limit,
+)
 
 MAX_PROBLEMS = 40
-MIN_SECONDS = 0.5  # for a definition in a cell whose time is up
+MIN_SECONDS = 0.5  # for a statement in a cell whose time is up
 REPLIES = {NotStarted: "not started", Undefined: "undefined", LearnerError: "error"}
 
 
@@ -114,46 +121,58 @@ class Pipe:
 
 
 def load_cells(
-    cells: list[str], only_definitions: bool, seconds: float = 10.0
-) -> tuple[dict, list[str]]:
-    """Run imports, definitions and assignments of a notebook; return its names and problems.
+    cells: list[str],
+    only_definitions: bool,
+    seconds: float = 10.0,
+    wanted: list[str] | None = None,
+    total: float = 30.0,
+) -> tuple[dict, list[str], str]:
+    """Run what a notebook's answers need; return its names, its problems, and what was left out.
 
-    A statement that fails costs itself. A stub does not replace an answer given further up.
+    A statement that fails costs itself. A stub does not replace an answer given further up. Slow
+    statements share a time, and when it is over each one still gets a moment: enough for a
+    constant or a definition, wherever it stands.
 
     Args:
         cells: sources of the code cells.
-        only_definitions: leave assignments out, after one of them ended or held up the process.
-        seconds: that a cell may take; assignments that come later in it are left out.
+        only_definitions: run nothing that calls anything, after it ended or held up the process.
+        seconds: that a cell may take.
+        wanted: names of the functions that are asked for; None for all that are defined.
+        total: seconds that all cells together may take.
     """
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     names = main.__dict__
     names.update(get_ipython=lambda: None, display=nothing)
-    answered: set[str] = set()
-    problems: list[str] = []
     for k, source in enumerate(cells, 1):
         file = f"<cell {k}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        try:
-            statements = definitions(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            problems.append(f"cell {k} is no Python and was left out: {error}"[:300])
+    found, problems = parsed(cells)
+    steps = [step_of(k, statement) for k, statement in found]
+    if wanted is None:
+        wanted = [name for step in steps for name in step.binds]
+    run, skipped = split(steps, wanted)
+    answered: set[str] = set()
+    spent: dict[int, float] = {}
+    for step in run:
+        name = getattr(step.node, "name", None)
+        if name in answered and is_stub(step.node):
             continue
-        end = time.monotonic() + seconds
-        for statement in statements:
-            name = getattr(statement, "name", None)
-            if name in answered and is_stub(statement):
-                continue
-            left = end - time.monotonic()
-            if type(statement).__name__.endswith("Assign") and (only_definitions or left < 0):
-                late = f"cell {k} took more than {seconds:.0f} s: its further assignments left out"
-                if left < 0 and late not in problems:
-                    problems.append(late)
-                continue
-            left = max(left, MIN_SECONDS)
-            if run_statement(statement, file, names, problems, k, left) and name:
-                answered.add(name)
-    return names, problems[:MAX_PROBLEMS]
+        if only_definitions and not (step.is_definition or step.is_constant):
+            skipped.append(step)
+            continue
+        left = min(seconds - spent.get(step.cell, 0.0), total - sum(spent.values()))
+        late = f"cell {step.cell} took more than {seconds:.0f} s"
+        if left < 0 and late not in problems:
+            problems.append(late)
+        begin = time.monotonic()
+        ours = problems if step.is_needed else []
+        file = f"<cell {step.cell}>"
+        if run_statement(step.node, file, names, ours, step.cell, max(left, MIN_SECONDS)) and name:
+            answered.add(name)
+        spent[step.cell] = spent.get(step.cell, 0.0) + time.monotonic() - begin
+    skipped.sort(key=lambda step: (step.cell, step.node.lineno))
+    return names, problems[:MAX_PROBLEMS], places(skipped)
 
 
 def run_statement(statement, file: str, names: dict, problems: list[str], k: int, seconds) -> bool:
@@ -170,8 +189,17 @@ def run_statement(statement, file: str, names: dict, problems: list[str], k: int
             exec(code, names)
         return True
     except BaseException as error:
-        problems.append(f"cell {k}, line {statement.lineno}: {type(error).__name__}: {error}"[:300])
+        text = "it took too long" if isinstance(error, TooSlow) else describe(error)
+        problems.append(f"cell {k}, line {statement.lineno}: {text}"[:300])
         return False
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in words; a class of the learner's own may have none."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:
+        return type(error).__name__
 
 
 def serve(pipe: Pipe, backend: LocalBackend) -> None:
@@ -194,8 +222,14 @@ def open_and_serve(pipe: Pipe, request: dict) -> None:
     if request["do"] == "look":
         pipe.write({"reaches": reaches(request["cells"])})
         return
-    names, problems = load_cells(request["cells"], request["only_definitions"], request["seconds"])
-    pipe.write({"opened": True, "problems": problems})
+    names, problems, skipped = load_cells(
+        request["cells"],
+        request["only_definitions"],
+        request["seconds"],
+        request["wanted"],
+        request["total"],
+    )
+    pipe.write({"opened": True, "problems": problems, "skipped": skipped})
     serve(pipe, LocalBackend(names, request["seconds"]))
 
 

@@ -6,6 +6,7 @@ function itself is called where the learner's code runs, with plain values as in
 
 from __future__ import annotations
 
+import builtins
 import doctest
 import importlib
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from utils.labs.exercises import examples_of, exercises_in_source, is_lab
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MISSING = object()
 PLAIN = (type(None), bool, int, float, str, bytes, np.ndarray)
 
 
@@ -34,7 +36,13 @@ def try_examples(student: Student, lab: str, exercise: str) -> None:
     module = importlib.import_module(dotted.rpartition(".")[0])
     names = {**vars(module), exercise: called_with_tensors(student, exercise)}
     test = doctest.DocTest(examples, names, exercise, None, 0, None)
-    FirstFailure(optionflags=FLAGS).run(test, clear_globs=False)
+    before = vars(builtins).get("_", MISSING)
+    try:
+        FirstFailure(optionflags=FLAGS).run(test, clear_globs=False)
+    finally:  # what an example shows is kept under the name _ of Python itself
+        vars(builtins).pop("_", None)
+        if before is not MISSING:
+            vars(builtins)["_"] = before
 
 
 class FirstFailure(doctest.DocTestRunner):

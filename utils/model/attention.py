@@ -53,7 +53,8 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
         (..., T, S); each row is non-negative and sums to one.
 
     Raises:
-        ValueError: where a query may see no key at all (its weights would be NaN).
+        ValueError: where a query may see no key at all (its weights would be NaN), or the mask
+            holds numbers instead of True and False.
 
     >>> attention_weights(torch.zeros(2, 4), torch.zeros(2, 4), causal_mask(2))
     tensor([[1.0000, 0.0000],
@@ -82,7 +83,8 @@ def scaled_dot_product_attention(
         (..., T, K_v). The arguments are not changed.
 
     Raises:
-        ValueError: where a query may see no key at all (the result would be NaN).
+        ValueError: where a query may see no key at all (the result would be NaN), or the mask holds
+            numbers instead of True and False.
 
     >>> v = torch.tensor([[1.0], [3.0]])
     >>> scaled_dot_product_attention(torch.zeros(2, 4), torch.zeros(2, 4), v, causal_mask(2))
@@ -93,8 +95,8 @@ def scaled_dot_product_attention(
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., T, S)
     if mask is not None:
-        if not mask.any(dim=-1).all():
-            raise ValueError("mask hides every key from a query: let each query see one at least")
+        if mask.dtype != torch.bool or not mask.any(dim=-1).all():
+            raise ValueError("mask hides every key from a query, or is not bool")
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)  # (..., T, S)
     return weights @ v  # (..., T, K_v)
@@ -168,6 +170,10 @@ def streaming_attention(
     Returns:
         (..., T, K_v), equal to `scaled_dot_product_attention`.
 
+    Raises:
+        ValueError: where a causal mask would have more keys than queries or fewer, or `block_size`
+            is below 1.
+
     >>> v = torch.tensor([[1.0], [3.0], [8.0]])
     >>> streaming_attention(torch.zeros(3, 4), torch.zeros(3, 4), v, block_size=2)
     tensor([[1.],
@@ -178,6 +184,10 @@ def streaming_attention(
     Dao et al. 2022, "FlashAttention", algorithm 1.
     """
     T, S = q.shape[-2], k.shape[-2]
+    if is_causal and S != T:
+        raise ValueError(f"{T} queries and {S} keys: which of them may see which?")
+    if block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
     maximum = q.new_full((*q.shape[:-1], 1), float("-inf"))  # (..., T, 1)
     total = torch.zeros_like(maximum)  # (..., T, 1)
     output = q.new_zeros(*q.shape[:-1], v.shape[-1])  # (..., T, K_v)
@@ -217,13 +227,15 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         n_turned = self.n_heads + self.n_kv_heads
         qkv = self.qkv(x).view(B, T, n_turned + self.n_kv_heads, self.d_head)
-        qk, v = qkv[:, :, :n_turned], qkv[:, :, n_turned:]
+        # split, not slices: its gradient is put together, not added to zeros once for each part.
+        qk, v = qkv.split([n_turned, self.n_kv_heads], dim=2)
         if self.q_norm is not None:
-            q, k = qk[:, :, : self.n_heads], qk[:, :, self.n_heads :]
+            q, k = qk.split([self.n_heads, self.n_kv_heads], dim=2)
             qk = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         a, b = qk.chunk(2, dim=-1)  # (B, T, H + n_kv_heads, K/2): apply_rope, all heads at once
         qk = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).transpose(1, 2)
-        return qk[:, : self.n_heads], qk[:, self.n_heads :], v.transpose(1, 2)
+        q, k = qk.split([self.n_heads, self.n_kv_heads], dim=1)
+        return q, k, v.transpose(1, 2)
 
     def forward(
         self,

@@ -9,6 +9,8 @@ Source: Touvron et al. 2023, "LLaMA", section 2.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from utils.model.config import TransformerConfig
 from utils.model.feedforward import FeedForward
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import rope_table
+from utils.model.rotary import float_tables, rope_table
 
 INIT_STD = 0.02
 
@@ -80,6 +82,11 @@ class Decoder(nn.Module):
                 into_stream = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
                 nn.init.normal_(weight, std=residual_std if into_stream else INIT_STD)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Move or cast the model, as `to` asks for; the rotary tables stay float32."""
+        with float_tables(self):
+            return super()._apply(fn, recurse)
+
     def forward(
         self,
         token_ids: Tensor,
@@ -94,15 +101,15 @@ class Decoder(nn.Module):
             token_ids: (B, T) of dtype int64.
             cache: keys and values of the tokens before; the new ones are added.
             positions: (B, T) position of each token; None for those that follow the cache.
-            attention_mask: (B, S) bool, False at padding; None where there is none.
+            attention_mask: (B, S) bool or 0 and 1, False at padding; None where there is none.
             last_only: compute the logits of the last token alone (generation needs no others).
 
         Returns:
             (B, T, V), or (B, 1, V) with `last_only`.
 
         Raises:
-            ValueError: where ids have the wrong dtype or shape, the sequence is too long, or the
-                cache has no room for it.
+            ValueError: where ids have the wrong dtype or shape, the sequence is too long, the cache
+                has no room for it, or the mask is none of padding or hides a whole row.
             IndexError: for a token id outside the vocabulary.
         """
         start = 0 if cache is None else cache.length
@@ -110,6 +117,8 @@ class Decoder(nn.Module):
         B, T = token_ids.shape
         if cache is not None:
             cache.check_room(B, T)
+        if attention_mask is not None:
+            attention_mask = padding_mask(attention_mask, B, start + T)
         if positions is None:
             cos, sin = self.cos[start : start + T], self.sin[start : start + T]  # (T, 1, K/2)
         else:
@@ -172,6 +181,32 @@ def visible(
         return mask
     # A padding token sees itself: a row without any key would turn into NaN.
     return mask & attention_mask[:, None, None] | (keys == queries)
+
+
+def padding_mask(attention_mask: Tensor, batch_size: int, n_tokens: int) -> Tensor:
+    """Return a mask of padding as bool; refuse what is none.
+
+    >>> padding_mask(torch.tensor([[0, 1]]), 1, 2)
+    tensor([[False,  True]])
+    """
+    if attention_mask.shape != (batch_size, n_tokens):
+        raise ValueError(
+            f"attention_mask must have shape (B, S) = ({batch_size}, {n_tokens}) and say which "
+            f"tokens are no padding, got {tuple(attention_mask.shape)}"
+        )
+    keep = attention_mask.bool()  # (B, S)
+    is_float = attention_mask.is_floating_point()
+    if is_float or not torch.equal(keep.to(attention_mask), attention_mask):
+        raise ValueError(
+            "attention_mask must hold True and False, or 1 and 0: numbers that are added to scores "
+            f"are another kind of mask (got {attention_mask.dtype})"
+        )
+    if not bool(keep.any(dim=-1).all()):
+        raise ValueError(
+            f"row {int(keep.any(dim=-1).int().argmin())} of attention_mask is all padding: leave "
+            "the row out"
+        )
+    return keep
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -20,7 +20,7 @@ from utils.model.attention import Attention
 from utils.model.cache import KVCache
 from utils.model.decoder import Block, Decoder
 from utils.model.feedforward import FeedForward
-from utils.model.linear import MIN_ROWS, Linear, linear
+from utils.model.linear import Linear, linear
 from utils.model.norm import RMSNorm
 
 PLAIN = (Decoder, Block, Attention, FeedForward, RMSNorm, Linear, nn.Embedding, nn.ModuleList)
@@ -129,18 +129,11 @@ class Step:
         k, v = keys.narrow(2, 0, end), values.narrow(1, 0, end)
         scores = torch.baddbmm(self.hidden.narrow(2, 0, end), q, k, alpha=1 / math.sqrt(K))
         mixed = torch.bmm(scores.softmax(-1), v).view(B, -1)  # (B, H * K)
-        x = add_product(x, mixed, output)
+        x = torch.addmm(x, mixed, output.t())
         gate, up = linear(self.scaled(x), gate_up).view(B, 2, -1).unbind(1)  # (B, d_ff) each
-        return add_product(x, F.silu(gate).mul_(up), down)
+        return torch.addmm(x, F.silu(gate).mul_(up), down.t())
 
 
 def with_gain(layer: Linear, norm: RMSNorm) -> Tensor:
     """Return a layer's weight (O, I) times sqrt(I) and the gain of the norm that it reads."""
     return layer.weight.detach() * (norm.weight.detach() * math.sqrt(layer.in_features))
-
-
-def add_product(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Return total + x @ weight.T, in one operation where that is the faster way."""
-    if len(x) >= MIN_ROWS:
-        return linear(x, weight).add_(total)
-    return torch.addmm(total, x, weight.t())

@@ -9,12 +9,13 @@ Shapes: B batch, T prompt tokens, V vocabulary.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from utils.model.cache import KVCache
-from utils.model.decoder import Decoder
+from utils.model.decoder import Decoder, padding_mask
 from utils.model.decoding import Step, is_plain
 from utils.model.sampling import sample_next_token
 
@@ -53,13 +54,14 @@ def generate(
         end_id: a row that has written it is filled with it.
         temperature, top_k, top_p, min_p: as in `sample_next_token`; temperature 0 takes the most
             likely token each time.
-        attention_mask: (B, T) bool, False at padding.
+        attention_mask: (B, T) bool or 0 and 1, False at padding.
 
     Returns:
         (B, T + new) int64.
 
     Raises:
-        ValueError: where prompt and new tokens together exceed the context.
+        ValueError: where prompt and new tokens together exceed the context, the mask is none of
+            padding on the left, `end_id` is not one id, or a setting is out of range.
 
     >>> from utils.model.config import TransformerConfig
     >>> model = Decoder(TransformerConfig(vocab_size=7, context_length=9, d_model=8, n_layers=1))
@@ -70,11 +72,17 @@ def generate(
     B, T = token_ids.shape
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    if end_id is not None and not isinstance(end_id, Integral):
+        raise ValueError(f"end_id must be one token id, got {end_id}: one token ends a text here")
     weight = model.embedding.weight
     cache = KVCache(  # the last new token is never read, so it needs no room
         model.config, B, T + max_new_tokens - 1, dtype=weight.dtype, device=weight.device
     )
     positions, keep = None, None  # None where no row is padded
+    if attention_mask is not None:
+        attention_mask = padding_mask(attention_mask, B, T)
+        if not bool(attention_mask[:, -1].all()):
+            raise ValueError("a row ends with padding: pad on the left, so that all end alike")
     if attention_mask is not None and not bool(attention_mask.all()):
         keep = attention_mask.new_ones(B, cache.capacity)
         keep[:, :T] = attention_mask

@@ -7,6 +7,8 @@ Shapes: B rows, T tokens. Source: Olsson et al. 2022, "In-context Learning and I
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from utils.model.attention import Attention, attention_weights, causal_mask
 from utils.model.config import TransformerConfig
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import rope_table
+from utils.model.rotary import float_tables, rope_table
 
 
 class AttentionOnly(nn.Module):
@@ -39,19 +41,25 @@ class AttentionOnly(nn.Module):
         self.register_buffer("cos", cos.unsqueeze(1), persistent=False)  # (context_length, 1, K/2)
         self.register_buffer("sin", sin.unsqueeze(1), persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Move or cast the model, as `to` asks for; the rotary tables stay float32."""
+        with float_tables(self):
+            return super()._apply(fn, recurse)
+
     def forward(self, token_ids: Tensor) -> Tensor:
         """Return logits (B, T, V) for token ids (B, T)."""
         T = token_ids.shape[1]
         x = self.embedding(token_ids)  # (B, T, D)
+        cos, sin = self.cos[:T].to(x.dtype), self.sin[:T].to(x.dtype)
         for norm, attention in zip(self.norms, self.attentions, strict=True):
-            x = x + attention(norm(x), self.cos[:T], self.sin[:T])
+            x = x + attention(norm(x), cos, sin)
         return self.unembedding(self.norm(x))
 
     def attention_maps(self, token_ids: Tensor) -> Tensor:
         """Return how much each token attends to each: (L, B, H, T, T), rows sum to one."""
         T = token_ids.shape[1]
-        cos, sin = self.cos[:T], self.sin[:T]
         x, maps = self.embedding(token_ids), []  # (B, T, D)
+        cos, sin = self.cos[:T].to(x.dtype), self.sin[:T].to(x.dtype)
         for norm, attention in zip(self.norms, self.attentions, strict=True):
             q, k, _ = attention.project(norm(x), cos, sin)
             k = k.repeat_interleave(attention.n_heads // attention.n_kv_heads, dim=1)

@@ -28,7 +28,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)  # (..., 1)
-    return (wide * scale).to(x.dtype) * weight
+    return (wide * scale * weight).to(x.dtype)
 
 
 class RMSNorm(nn.Module):

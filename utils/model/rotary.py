@@ -9,8 +9,11 @@ Shapes: T tokens, K d_head. Source: Su et al. 2021, "RoFormer", section 3.2.2, e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
@@ -26,11 +29,28 @@ def rope_table(n_positions: int, d_head: int, theta: float = 10000.0) -> tuple[T
 
     Source: Su et al. 2021, equation 15.
     """
-    if d_head % 2:
+    if d_head < 2 or d_head % 2:
         raise ValueError(f"d_head must be even, so that channels can be paired, got {d_head}")
     exponents = torch.arange(0, d_head, 2, dtype=torch.float32) / d_head  # (K/2,)
-    angles = torch.outer(torch.arange(n_positions, dtype=torch.float32), theta**-exponents)
+    # 1 / theta ** e and not theta ** -e: the last bit is then that of the checkpoints' library.
+    speeds = 1.0 / theta**exponents  # (K/2,) radians per position
+    angles = torch.outer(torch.arange(n_positions, dtype=torch.float32), speeds)
     return angles.cos(), angles.sin()  # (T, K/2) each
+
+
+@contextmanager
+def float_tables(module: nn.Module) -> Iterator[None]:
+    """Move or cast a module inside; its tables `cos` and `sin` move along and are never cast.
+
+    In bfloat16 the angle of position 257 would be that of 256.
+    """
+    before = module.cos, module.sin
+    yield
+    after = module.cos, module.sin
+    module.cos, module.sin = (
+        new if new.dtype == old.dtype else old.to(new.device)
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -44,7 +64,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         sin: (T, K/2) sines.
 
     Returns:
-        (..., T, K), each pair (a, b) turned to (a cos - b sin, a sin + b cos).
+        (..., T, K) in the dtype of `x`, each pair (a, b) turned to (a cos - b sin, a sin + b cos).
 
     Raises:
         ValueError: where `cos` and `x` disagree on tokens or channels.
@@ -61,4 +81,5 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
             f"{x.shape[-1] // 2}), got {tuple(cos.shape)} and {tuple(sin.shape)}"
         )
     a, b = x.chunk(2, dim=-1)  # (..., T, K/2) each
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., T, K)
+    turned = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., T, K)
+    return turned.to(x.dtype)

@@ -17,6 +17,7 @@ from torch import Tensor
 from utils.model.cache import KVCache
 from utils.model.decoder import Decoder
 from utils.model.generate import evaluating
+from utils.model.sampling import check_logits, check_settings, over_temperature
 
 Model = Callable[[Tensor], Tensor]  # token_ids (1, T) -> logits (1, T, V)
 
@@ -38,10 +39,12 @@ def probabilities(model: Model, token_ids: Tensor, n_last: int, temperature: flo
     >>> probabilities(lambda ids: table[ids], torch.tensor([0, 1]), n_last=1, temperature=0.0)
     tensor([[0., 1.]])
     """
+    check_settings(temperature, None, None)
     logits = model(token_ids.unsqueeze(0))[0, -n_last:].float()  # (n_last, V)
+    check_logits(logits)
     if temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    return (logits / temperature).softmax(-1)
+    return over_temperature(logits, temperature).softmax(-1)
 
 
 def speculative_decode(
@@ -77,7 +80,8 @@ def speculative_decode(
         draft's tokens stand in the result.
 
     Raises:
-        ValueError: for an empty prompt or one that is no row, n_draft or max_new_tokens below 1.
+        ValueError: for an empty prompt or one that is no row, n_draft or max_new_tokens below 1, a
+            negative temperature, or logits that hold NaN or infinity.
 
     >>> table = torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])
     >>> def count(ids): return table[ids]

@@ -10,7 +10,7 @@ Letters: N weights, D tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,7 +51,7 @@ def fit_scaling_law(
     """Return the law that fits measured losses best, by the Huber loss of their logarithms.
 
     Fitted are log floor, log a, alpha, log b and beta, so that floor, a and b stay positive, by
-    L-BFGS from each of `starts`; the best end is returned.
+    `descend` from each of `starts`; the end with the least distance is the law.
 
     Args:
         n_parameters: N of each run.
@@ -73,21 +73,39 @@ def fit_scaling_law(
     check_runs(n_parameters, n_tokens, losses)
     columns = [n_parameters, n_tokens, losses]
     n, d, target = (torch.tensor(list(c), dtype=torch.float64).log() for c in columns)
-    ends = []
-    for start in starts(n, d, target):
-        x = start.clone().requires_grad_()  # (5,)
-        optimizer = torch.optim.LBFGS([x], max_iter=400, line_search_fn="strong_wolfe")
-
-        def closure(x=x, optimizer=optimizer):
-            optimizer.zero_grad()
-            distance = 1e6 * distance_of(x, n, d, target)  # as it is, 1e-6 would count as arrived
-            distance.backward()
-            return distance
-
-        optimizer.step(closure)
-        ends.append((distance_of(x, n, d, target).item(), x.tolist()))
-    floor, log_a, alpha, log_b, beta = min(end for end in ends if math.isfinite(end[0]))[1]
+    ends = [
+        descend(lambda x: distance_of(x, n, d, target), start) for start in starts(n, d, target)
+    ]
+    distance, x = min(ends, key=lambda end: end[0] if math.isfinite(end[0]) else math.inf)
+    floor, log_a, alpha, log_b, beta = x.tolist()
     return ScalingLaw(math.exp(floor), math.exp(log_a), alpha, math.exp(log_b), beta)
+
+
+def descend(distance: Callable[[Tensor], Tensor], start: Tensor) -> tuple[float, Tensor]:
+    """Return where L-BFGS ends from a start, and the distance there.
+
+    Args:
+        distance: of a point (5,), a single number with a gradient.
+        start: (5,); it is not changed.
+
+    Returns:
+        The distance at the end, and the point (5,).
+
+    >>> distance, x = descend(lambda x: (x - 2).square().sum() / 1e3, torch.zeros(5))
+    >>> x.round(decimals=3)
+    tensor([2., 2., 2., 2., 2.])
+    """
+    x = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([x], max_iter=400, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        scaled = 1e6 * distance(x)  # as it is, 1e-6 would count as arrived
+        scaled.backward()
+        return scaled
+
+    optimizer.step(closure)
+    return distance(x).item(), x.detach()
 
 
 def distance_of(x: Tensor, n: Tensor, d: Tensor, target: Tensor) -> Tensor:

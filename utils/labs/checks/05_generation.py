@@ -388,12 +388,12 @@ def _(student, rng):
     for settings, why in (
         ({"temperature": -0.5}, "a negative temperature"),
         ({"temperature": float("nan")}, "a temperature of NaN"),
-        ({"top_k": 0}, "top_k=0 keeps no token"),
+        ({"top_k": -1}, "a negative top_k"),
         ({"top_p": 0.0}, "top_p=0 keeps no token"),
         ({"top_p": 1.5}, "top_p above 1"),
         ({"min_p": -0.1}, "min_p below 0"),
         ({"min_p": 1.5}, "min_p above 1"),
-        ({"temperature": 0.0, "top_k": 0}, "top_k=0 at temperature 0, where it is not used,"),
+        ({"temperature": 0.0, "top_k": -1}, "top_k=-1 at temperature 0, where it is not used,"),
     ):
         refused(lambda s=settings: student.sample_next_token(logits, **s), f"{why} is refused")
     refused(lambda: student.sample_next_token(logits[0]), "logits (V,) without rows are refused")
