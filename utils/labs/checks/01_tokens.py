@@ -645,7 +645,7 @@ def _(student, rng):
         want = float(np.log2(np.exp(loss)) * n_tokens / n_bytes)
         got = student.bits_per_byte(float(loss), n_tokens, n_bytes)
         close(got, want, f"loss {loss:.3f}, {n_tokens} tokens, {n_bytes} bytes", atol=1e-7)
-    for n_tokens, n_bytes in ((5, 0), (0, 5), (5, -1)):
+    for n_tokens, n_bytes in ((5, 0), (0, 5), (0, 0)):
         kind = raises(student.bits_per_byte, 1.0, n_tokens, n_bytes)
         require(
             kind == "ValueError",
