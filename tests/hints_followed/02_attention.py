@@ -7,6 +7,8 @@ def causal_mask(n_tokens):
 """,
     "scaled_dot_product_attention": """
 def scaled_dot_product_attention(q, k, v, mask=None):
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError("not bool")
     if mask is not None and not mask.any(dim=-1).all():
         raise ValueError("a row without True")
     scores = q @ k.transpose(-1, -2)
@@ -21,7 +23,7 @@ def apply_rope(x, cos, sin):
     if cos.shape[-2:] != (T, K // 2) or cos.shape != sin.shape:
         raise ValueError("cos does not fit x")
     a, b = x[..., : K // 2], x[..., K // 2 :]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
 """,
     "multi_head_attention": """
 def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, cos=None, sin=None):

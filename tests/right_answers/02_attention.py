@@ -23,7 +23,7 @@ def causal_mask(n_tokens, device=None):
 def scaled_dot_product_attention(q, k, v, mask=None):
     scores = torch.einsum("...tk,...sk->...ts", q / q.shape[-1] ** 0.5, k)
     if mask is not None:
-        if (~mask).all(-1).any():
+        if mask.dtype is not torch.bool or (~mask).all(-1).any():
             raise ValueError("a query sees nothing")
         scores = scores + torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -torch.inf)
     weights = (scores - scores.amax(-1, keepdim=True).detach()).exp()
@@ -34,6 +34,8 @@ def scaled_dot_product_attention(q, k, v, mask=None):
 def scaled_dot_product_attention(q, k, v, mask=None):
     scores = k @ q.mT * q.shape[-1] ** -0.5
     if mask is not None:
+        if mask.dtype in (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8):
+            raise ValueError("numbers are no mask")
         mask = torch.broadcast_to(mask, torch.broadcast_shapes(mask.shape, scores.mT.shape)).mT
         if not mask.any(-2).all():
             raise ValueError("a query sees nothing")
@@ -56,11 +58,11 @@ def apply_rope(x, cos, sin):
         # Complex numbers, and two axes that are flattened at the end.
         """
 def apply_rope(x, cos, sin):
-    pairs = x.unflatten(-1, (2, -1))
+    pairs = x.to(cos.dtype).unflatten(-1, (2, -1))
     if cos.shape != sin.shape or cos.shape[-2:] != (x.shape[-2], pairs.shape[-1]):
         raise ValueError("shapes")
     points = torch.complex(pairs[..., 0, :], pairs[..., 1, :]) * torch.complex(cos, sin)
-    return torch.stack((points.real, points.imag), dim=-2).flatten(-2)
+    return torch.stack((points.real, points.imag), dim=-2).flatten(-2).type_as(x)
 """,
     ],
     "multi_head_attention": [
