@@ -481,7 +481,8 @@ WRONG += [
         (
             "the last row sees less",
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril() & "
-            "((torch.arange(n_tokens) > 0)[None] | (torch.arange(n_tokens) < n_tokens - 1)[:, None])"
+            "((torch.arange(n_tokens) > 0)[None] |"
+            " (torch.arange(n_tokens) < n_tokens - 1)[:, None])"
             " | torch.eye(n_tokens, dtype=torch.bool)",
             "True for columns 0",
         ),
@@ -532,12 +533,6 @@ WRONG += [
         ),
         ("scaled by the values' width", "q.shape[-1])", "v.shape[-1])", "width of the values"),
         ("scaled by the queries", "q.shape[-1])", "q.shape[-2])", "not of the number of queries"),
-        (
-            "divided after the softmax",
-            " / math.sqrt(q.shape[-1])",
-            "",
-            "not scaled",
-        ),
         (
             "softmax of the divided",
             ".softmax(dim=-1) @ v",
@@ -641,7 +636,8 @@ WRONG += [
         (
             "one table for the batch",
             "    a, b = x",
-            "    cos, sin = cos.reshape(-1, *cos.shape[-2:])[0], sin.reshape(-1, *sin.shape[-2:])[0]"
+            "    cos = cos.reshape(-1, *cos.shape[-2:])[0]\n"
+            "    sin = sin.reshape(-1, *sin.shape[-2:])[0]"
             "\n    a, b = x",
             "each row of the batch",
         ),
@@ -672,8 +668,8 @@ WRONG += [
         ("an assertion", 'raise ValueError("cos does not fit x")', "assert False", "ValueError"),
         (
             "squeezed",
-            "dim=-1)\n    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)",
-            "dim=-1)\n    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).squeeze(0)",
+            "a * sin + b * cos], dim=-1)",
+            "a * sin + b * cos], dim=-1).squeeze(0)",
             "gives tensor([[0., 1.]])",
         ),
         (
@@ -817,7 +813,8 @@ WRONG += [
         (
             "blocks of keys seen by blocks of queries",
             "torch.arange(start, stop) > torch.arange(T)",
-            "torch.arange(start, stop) // block_size > torch.arange(T).div(block_size, rounding_mode='floor')",
+            "torch.arange(start, stop) // block_size > torch.arange(T).div(block_size, "
+            "rounding_mode='floor')",
             "0 to i",
         ),
         (
@@ -908,9 +905,6 @@ EQUIVALENT = {
         STREAM_NAME,
         "128 -> 129 in `q: Tensor, k: Tensor, v: Ten ... t=128, is_causal: bool=True`",
     ): "the size of a block does not change the result",
-    (STREAM_NAME, "delete `if is_causal and S != T:`"): (
-        "no case of the check has more keys than queries yet"
-    ),
     (STREAM_NAME, "swap arguments of `min(start + block_size, S)`"): "a minimum is symmetric",
     (
         STREAM_NAME,
