@@ -42,7 +42,7 @@ def swiglu(x, w_gate, w_up, w_down):
         """
 def swiglu(x, w_gate, w_up, w_down):
     gate, up = (x @ torch.cat([w_gate, w_up]).T).chunk(2, dim=-1)
-    return torch.einsum("df,...f->...d", w_down, gate / (1 + (-gate).exp()) * up)
+    return torch.einsum("df,...f->...d", w_down, gate * gate.sigmoid() * up)
 """,
     ],
     "decoder_block": [

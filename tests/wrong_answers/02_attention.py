@@ -170,7 +170,7 @@ WRONG = [
             "weights instead of values",
             "return scores.softmax(dim=-1) @ v",
             "return scores.softmax(dim=-1)",
-            "expected shape (5, 5), got (5, 9)",
+            "docstring's example",
         ),
         (
             "no mask not expected",

@@ -5,7 +5,7 @@ from tests.wrong_answers import Wrong
 NORM = """def rms_norm(x, weight, eps=1e-5):
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return (wide * scale).to(x.dtype) * weight
+    return (wide * scale * weight).to(x.dtype)
 """
 
 GATED = """def swiglu(x, w_gate, w_up, w_down):
@@ -80,7 +80,7 @@ WRONG = [
             "    wide = wide - wide.mean(-1, keepdim=True)\n    scale",
             "LayerNorm",
         ),
-        ("gain forgotten", ".to(x.dtype) * weight", ".to(x.dtype)", "is not used"),
+        ("gain forgotten", " * weight)", ")", "is not used"),
         ("eps forgotten", " + eps", "", "eps is not used"),
         (
             "eps outside the root",
@@ -100,7 +100,7 @@ WRONG = [
             "x",
             "float16 can hold",
         ),
-        ("stays in float32", ".to(x.dtype) * weight", " * weight.float()", "float16 out"),
+        ("stays in float32", ".to(x.dtype)", "", "float16 out"),
         ("in place", "wide = x.float() if", "x.mul_(1.5)\n    wide = x.float() if", "in place"),
         ("another eps", "eps=1e-5", "eps=1e-6", "1e-5 where none"),
     ),
@@ -289,7 +289,7 @@ WRONG += [
             "wide.var(-1, keepdim=True)",
             "a variance subtracts",
         ),
-        ("one more than the gain", "* weight", "* (1 + weight)", "not 1 + weight"),
+        ("one more than the gain", "* weight)", "* (1 + weight))", "not 1 + weight"),
         (
             "gain before the mean",
             NORM.split("\n", 1)[1],
@@ -305,7 +305,7 @@ WRONG += [
             "add it to the mean square",
         ),
         ("divided twice", "wide * scale", "wide * scale * scale", "the root is missing"),
-        ("three axes out", "* weight\n", "* weight.view(1, 1, -1)\n", "(1, 1, 2)"),
+        ("three axes out", "* weight)", "* weight.view(1, 1, -1))", "docstring's example"),
         (
             "one channel less",
             ".mean(-1, keepdim=True)",
@@ -326,8 +326,8 @@ WRONG += [
         ),
         (
             "gain outside its place",
-            ".to(x.dtype) * weight",
-            ".to(x.dtype) + weight",
+            " * weight)",
+            " + weight)",
             "it is not added",
         ),
     ),

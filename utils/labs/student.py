@@ -88,11 +88,14 @@ class Student:
 
         return call
 
-    def gradients(self, name: str, *args, upstream=None) -> list:
-        """Return the gradients of sum(f(*args) * upstream) for each float array among `args`."""
-        return self._backend.call(name, args, {}, upstream=upstream, with_gradients=True)[
-            "gradients"
-        ]
+    def gradients(self, name: str, *args, upstream=None, of: int | None = None) -> list:
+        """Return the gradients of sum(f(*args) * upstream) for each float array among `args`.
+
+        With `of`, f's result is a tuple, and the tensor with that number is taken.
+        """
+        more = {} if of is None else {"of": of}
+        reply = self._backend.call(name, args, {}, upstream=upstream, with_gradients=True, **more)
+        return reply["gradients"]
 
     def largest_tensor(self, name: str, *args) -> int:
         """Return how many numbers the largest tensor holds that a call makes on its way."""
@@ -164,6 +167,7 @@ class LocalBackend:
         with_gradients=False,
         with_sizes=False,
         megabytes=None,
+        of=None,
     ) -> dict:
         """Call a function; return its result, the arguments afterwards, and what else is asked."""
         function = self.find(name)
@@ -175,7 +179,7 @@ class LocalBackend:
                 with sizes:
                     return target(*a, **k)
 
-        reply = self._run(function, name, args, kwargs, upstream, with_gradients)
+        reply = self._run(function, name, args, kwargs, upstream, with_gradients, of)
         if megabytes is not None and sizes.peak > megabytes << 20:
             raise LearnerError(
                 f"`{name}` held {sizes.peak >> 20} MB of tensors at one time, "
@@ -202,7 +206,7 @@ class LocalBackend:
         target = function if keep else lambda *a: function(*a) and None
         return self._run(target, method, args, kwargs, upstream, with_gradients)
 
-    def _run(self, function, name, args, kwargs, upstream, with_gradients) -> dict:
+    def _run(self, function, name, args, kwargs, upstream, with_gradients, of=None) -> dict:
         ours = to_learner(list(args))
         named = to_learner(dict(kwargs))
         leaves = []
@@ -218,7 +222,8 @@ class LocalBackend:
             try:
                 with noting_file_calls(ours) as calls:
                     result = function(*ours, **named)
-                gradients = gradients_of(name, result, leaves, upstream) if with_gradients else []
+                part = result if of is None else result[of]
+                gradients = gradients_of(name, part, leaves, upstream) if with_gradients else []
                 reply = {
                     "result": to_plain(result),
                     "arguments": [after_call(argument, calls) for argument in ours],
