@@ -33,6 +33,10 @@ class Rejected(AssertionError):
     """A requirement that does not hold; its text is the hint that the learner reads."""
 
 
+class Recognised(Rejected):
+    """A result that equals what a known mistake gives; its text names the mistake."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One part of what an exercise is checked for."""
@@ -75,6 +79,18 @@ def require(holds: object, hint: str) -> None:
     """
     if not bool(holds):
         raise Rejected(hint)
+
+
+def not_the_mistake(holds: object, hint: str) -> None:
+    """Reject with the name of a mistake, for a result that only this mistake gives.
+
+    >>> not_the_mistake(False, "the pairs are counted once")
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Recognised: the pairs are counted once
+    """
+    if not bool(holds):
+        raise Recognised(hint)
 
 
 @contextmanager
@@ -234,15 +250,21 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
     >>> recognise([3.0], [2.0], [([3.0], "one is added")])
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
+    utils.labs.checking.Recognised: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
     >>> recognise([4.0], [2.0], [([3.0], "one is added")])
     """
     if resembles(got, want, atol):
         return
-    for wrong, hint in slips:
-        if resembles(got, wrong, atol) and not resembles(wrong, want, 10 * atol):
-            close(got, want, hint, atol)
-            raise Rejected(asked(hint, got))
+    found = {
+        hint
+        for wrong, hint in slips
+        if resembles(got, wrong, atol) and not resembles(wrong, want, 10 * atol)
+    }
+    if len(found) == 1:  # what two mistakes would give names neither
+        try:
+            close(got, want, found.pop(), atol)
+        except Rejected as error:
+            raise Recognised(str(error)) from None
 
 
 def left_alone(student: Student, **given: np.ndarray) -> None:

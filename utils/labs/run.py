@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from utils.labs.checking import Check, Rejected
+from utils.labs.checking import Check, Recognised, Rejected
 from utils.labs.examples import try_examples
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import one_thread
@@ -107,6 +107,25 @@ def unshown(lab: str) -> dict[str, str]:
     return getattr(checks_module(lab), "EXAMPLES_NOT_TRIED", {})
 
 
+def try_both(check: Check, student: Student, rng: np.random.Generator, lab: str) -> None:
+    """Try the docstring's examples, then the check; a mistake that the check names is told first.
+
+    Raises:
+        Rejected: for the first of them that fails.
+    """
+    try:
+        try_examples(student, lab, check.exercise)
+    except Rejected as shown:
+        try:
+            check.run(student, rng)
+        except Recognised as named:
+            raise Rejected(f"{named}; {shown}") from None
+        except Exception:
+            raise shown from None  # whatever else fails, the example is easier to read
+        raise
+    check.run(student, rng)
+
+
 def run_one(
     check: Check, student: Student, rng: np.random.Generator, examples_of: str | None = None
 ) -> CheckResult:
@@ -122,8 +141,9 @@ def run_one(
     try:
         with one_thread():  # cases are tiny
             if examples_of is not None:
-                try_examples(student, examples_of, check.exercise)
-            check.run(student, rng)
+                try_both(check, student, rng, examples_of)
+            else:
+                check.run(student, rng)
     except Rejected as error:
         status, hint = FAILED, str(error)
     except NotStarted:

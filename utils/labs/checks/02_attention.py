@@ -137,20 +137,20 @@ def _(student, rng):
     n = int(rng.integers(5, 12))
     mask = np.asarray(student.causal_mask(n)).astype(bool)
     require(mask.shape == (n, n), f"for {n} tokens the mask is ({n}, {n}), got {mask.shape}")
-    require(not mask.all(), "nothing is hidden: a token must not see those after it")
-    require(
+    not_the_mistake(not mask.all(), "nothing is hidden: a token must not see those after it")
+    not_the_mistake(
         not np.array_equal(mask, ~lower(n)),
         "inverted: True means that the query may see the key, and it may see itself and the past",
     )
-    require(
+    not_the_mistake(
         not np.array_equal(mask, lower(n).T),
         "transposed: row i is the query; it sees columns 0 to i, the lower triangle",
     )
-    require(
+    not_the_mistake(
         not np.array_equal(mask, lower(n, -1)),
         "the diagonal is missing: a token sees itself too",
     )
-    require(
+    not_the_mistake(
         not np.array_equal(mask, lower(n, 1)),
         "it leaks by one: a token sees its successor, the very token that it should predict",
     )
@@ -235,7 +235,7 @@ def _(student, rng):
     out, want = student.scaled_dot_product_attention(q, k, v, lower(T)), attend(q, k, v, lower(T))
     inverted = ~lower(T)
     inverted[-1] = True
-    require(
+    not_the_mistake(
         not resembles(np.asarray(out)[: T - 1], attend(q, k, v, inverted)[: T - 1]),
         "the mask is used the wrong way round: True means that the query may see the key",
     )
