@@ -275,7 +275,7 @@ def left_alone(student: Student, **given: np.ndarray) -> None:
         given: the positional arguments in their order, by name.
     """
     for after, (name, before) in zip(student.arguments_after, given.items(), strict=False):
-        require(
+        not_the_mistake(
             np.array_equal(after, before),
             f"`{name}` was changed in place: make new tensors, y = x * 2 and not x *= 2",
         )
