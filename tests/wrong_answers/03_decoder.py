@@ -918,7 +918,7 @@ WRONG += [
             "n = rms_norm(x, attention_gain)\n    x = n + multi_head_attention(n, *weights)",
             "must come out as it went in",
         ),
-        ("in place", "    x = x + multi", "    x += multi", "in place"),
+        ("x added to in place", "    x = x + multi", "    x += multi", "in place"),
         (
             "a weight changed",
             "    start = x\n",
@@ -994,7 +994,6 @@ WRONG += [
     *variants(
         "count_flops",
         FLOPS,
-        ("causal half", "pairs = n_layers * 2 *", "pairs = n_layers *", "the mask hides"),
         (
             "tokens before",
             "* d_head * n_tokens\n",
@@ -1038,7 +1037,6 @@ WRONG += [
             "(n_heads + n_kv_heads) * d_head * n_tokens",
             "without weights",
         ),
-        ("backward the same as forward", "3 * forward if", "2 * forward if", "counted as well"),
         (
             "flag taken for a number",
             "3 * forward if is_training else forward",
