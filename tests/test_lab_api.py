@@ -8,7 +8,7 @@ import torch
 from utils.labs import api, progress, run
 from utils.labs.board import labs
 from utils.labs.checking import Check, in_case, same
-from utils.labs.examples import try_examples
+from utils.labs.examples import UpToRounding, try_examples
 from utils.labs.exercises import body_of, examples_of, is_the_courses_own, model_answers
 from utils.labs.student import LearnerError, LocalStudent
 from utils.labs.unchanged import unchanged
@@ -160,6 +160,18 @@ def test_the_docstrings_examples_are_tried_on_the_learners_function():
     with unchanged() as changed:
         try_examples(LocalStudent(right), LAB, "causal_mask")
     assert not changed
+
+
+def test_an_example_holds_up_to_rounding_and_no_further():
+    name = "scaled_dot_product_attention"
+    attend = attention.scaled_dot_product_attention
+    try_examples(LocalStudent({name: lambda *args: attend(*args) * (1 + 1e-6)}), LAB, name)
+    with pytest.raises(AssertionError, match="the docstring's example"):
+        try_examples(LocalStudent({name: lambda *args: attend(*args) * 1.01}), LAB, name)
+    compare = UpToRounding().check_output
+    assert compare("tensor([[1.],\n        [2.]])\n", "tensor([[1.0000],\n        [2.0000]])\n", 0)
+    for want, got in (("8.0", "8"), ("3", "3.0"), ("'a b'", "'ab'"), ("[1.]", "[1., 2.]")):
+        assert not compare(want + "\n", got + "\n", 0)
 
 
 def raising(n):

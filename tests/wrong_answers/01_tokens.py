@@ -109,7 +109,7 @@ def count_pairs(words):
         for pair in pairwise(ids):
             counts[pair] = counts.get(pair, 0) + n
 """,
-        "return its counts",
+        "got None",
     ),
     Wrong(
         "count_pairs",
@@ -135,7 +135,7 @@ def count_pairs(words, counts={}):
             counts[pair] = counts.get(pair, 0) + n
     return counts
 """,
-        "of an earlier call",
+        "hold one pair each",
     ),
     Wrong(
         "count_pairs",
@@ -148,7 +148,7 @@ def count_pairs(words):
             counts[ids[i], ids[i + 1]] += n
     return dict(counts)
 """,
-        "hold one pair each",
+        "docstring's example",
     ),
     Wrong(
         "count_pairs",
@@ -202,7 +202,7 @@ def count_pairs(words):
             counts[pair] += n
     return {pair: n / counts.total() for pair, n in counts.items()}
 """,
-        "once each, hold one pair each",
+        "docstring's example",
     ),
     Wrong(
         "count_pairs",
@@ -229,7 +229,7 @@ def count_pairs(words):
             counts[word[i], word[i + 1]] += n
     return dict(counts)
 """,
-        "no bytes",
+        "ids of 0, and of 256 and more",
     ),
     Wrong(
         "count_pairs",
@@ -255,7 +255,7 @@ def count_pairs(words):
             counts[pair] += n
     return {pair: n for pair, n in counts.items() if n > 1}
 """,
-        "once each, hold one pair each",
+        "docstring's example",
     ),
     Wrong(
         "count_pairs",
@@ -271,7 +271,7 @@ def count_pairs(words):
         SEEN[len(words)] = dict(counts)
     return SEEN[len(words)]
 """,
-        "of an earlier call",
+        "hold one pair each",
     ),
     Wrong(
         "merge_pair",
@@ -311,7 +311,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "is the last id lost",
+        "the last id is lost",
     ),
     Wrong(
         "merge_pair",
@@ -426,7 +426,7 @@ def merge_pair(ids, pair, new_id):
 def merge_pair(ids, pair, new_id):
     return tuple(bytes(ids).replace(bytes(pair), bytes([new_id])))
 """,
-        "no bytes",
+        "ids of 0, and of 256 and more",
     ),
     Wrong(
         "merge_pair",
@@ -476,7 +476,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "compared with a list",
+        "nothing is merged",
     ),
     Wrong(
         "merge_pair",
@@ -493,7 +493,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "passed as new_id",
+        "docstring's example",
     ),
     Wrong(
         "merge_pair",
@@ -510,7 +510,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "is the last id lost",
+        "the last id is lost",
     ),
     Wrong(
         "merge_pair",
@@ -761,7 +761,7 @@ def train_bpe(words, vocab_size):
         merges.append(best)
     return merges
 """,
-        "training ends",
+        "then none is left",
     ),
     Wrong(
         "train_bpe",
@@ -780,7 +780,7 @@ def train_bpe(words, vocab_size):
         merges.append(best)
     return merges
 """,
-        "is no error",
+        "leaves no room for a merge",
     ),
     Wrong(
         "train_bpe",
@@ -818,7 +818,7 @@ def train_bpe(words, vocab_size):
         merges.append((best, counts[best]))
     return merges
 """,
-        "a pair of two ids",
+        "a tuple of two ids",
     ),
     Wrong(
         "train_bpe",
@@ -918,7 +918,7 @@ def train_bpe(words, vocab_size, merges=[]):
         merges.append(best)
     return merges
 """,
-        "start with none",
+        "merges differ",
     ),
     Wrong(
         "train_bpe",
@@ -1217,7 +1217,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "is two words",
+        "docstring's example",
     ),
     Wrong(
         "encode",
@@ -1519,7 +1519,7 @@ def decode(token_ids, merges):
             raise ValueError(i)
     return b" ".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
 """,
-        "none is added",
+        "docstring's example",
     ),
     Wrong(
         "decode",
@@ -1578,7 +1578,7 @@ def decode(token_ids, merges):
         spelled += [i] if i < 256 else merges[i - 256]
     return bytes(spelled).decode("utf-8", errors="replace")
 """,
-        "spell halves to the end",
+        "docstring's example",
     ),
     Wrong(
         "decode",
@@ -1595,7 +1595,7 @@ def decode(token_ids, merges):
             raise ValueError(i)
     return b"".join(PIECES[i] for i in token_ids).decode("utf-8", errors="replace")
 """,
-        "of an earlier call",
+        "[258, 259, 98]",
     ),
     Wrong(
         "decode",
@@ -1808,7 +1808,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return loss_nats * n_tokens / (math.log(2) * n_bytes)
 """,
-        "no error",
+        "a loss of 0",
     ),
     Wrong(
         "bits_per_byte",
@@ -1821,18 +1821,481 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
 """,
         "4 bits in 16 bytes",
     ),
-    Wrong(
-        "bits_per_byte",
-        "lets negative bytes through",
-        """
-def bits_per_byte(loss_nats, n_tokens, n_bytes):
-    if n_tokens < 1 or n_bytes == 0:
-        raise ValueError(n_tokens, n_bytes)
-    return loss_nats * n_tokens / (math.log(2) * n_bytes)
-""",
-        "raise ValueError",
-    ),
 ]
 
 # (exercise, mutant): why no check can tell it from the reference.
+PAIRS = """
+def count_pairs(words):
+    counts = {}
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] = counts.get(pair, 0) + n
+    return counts
+"""
+
+MERGE = """
+def merge_pair(ids, pair, new_id):
+    merged = []
+    i = 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return tuple(merged)
+"""
+
+BY_WORDS = """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError("vocab_size")
+    words, counts = dict(words), dict(count_pairs(words))
+    holders = defaultdict(set)
+    for word in words:
+        for pair in pairwise(word):
+            holders[pair].add(word)
+    heap = [(-n, pair) for pair, n in counts.items()]
+    heapq.heapify(heap)
+    merges = []
+    while heap and 256 + len(merges) < vocab_size:
+        count, best = heapq.heappop(heap)
+        if -count != counts[best] or not count:
+            continue
+        new_id = 256 + len(merges)
+        merges.append(best)
+        changed = set()
+        for word in holders.pop(best):
+            if word not in words:
+                continue
+            n = words.pop(word)
+            merged = merge_pair(word, best, new_id)
+            for pair in pairwise(word):
+                counts[pair] -= n
+                changed.add(pair)
+            for pair in pairwise(merged):
+                counts[pair] = counts.get(pair, 0) + n
+                changed.add(pair)
+                holders[pair].add(merged)
+            words[merged] = n
+        for pair in changed:
+            heapq.heappush(heap, (-counts[pair], pair))
+    return merges
+"""
+
+SEARCHED = """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError("vocab_size")
+    words, counts = dict(words), dict(count_pairs(words))
+    holders = defaultdict(set)
+    for word in words:
+        for pair in pairwise(word):
+            holders[pair].add(word)
+    merges = []
+    while counts and 256 + len(merges) < vocab_size:
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        new_id = 256 + len(merges)
+        merges.append(best)
+        for word in holders.pop(best):
+            if word not in words:
+                continue
+            n = words.pop(word)
+            merged = merge_pair(word, best, new_id)
+            for pair in pairwise(word):
+                counts[pair] -= n
+                if not counts[pair]:
+                    del counts[pair]
+            for pair in pairwise(merged):
+                counts[pair] = counts.get(pair, 0) + n
+                holders[pair].add(merged)
+            words[merged] = n
+    return merges
+"""
+
+ENCODE = """
+def encode(text, merges):
+    rank = {pair: k for k, pair in enumerate(merges)}
+    ids = []
+    for word in split_words(text):
+        row = tuple(word.encode("utf-8"))
+        while True:
+            there = [pair for pair in pairwise(row) if pair in rank]
+            if not there:
+                break
+            best = min(there, key=rank.get)
+            row = merge_pair(row, best, 256 + rank[best])
+        ids += row
+    return ids
+"""
+
+DECODE = """
+def decode(token_ids, merges):
+    pieces = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    for token_id in token_ids:
+        if not 0 <= token_id < len(pieces):
+            raise ValueError("outside")
+    return b"".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
+"""
+
+BITS = """
+def bits_per_byte(loss_nats, n_tokens, n_bytes):
+    if n_tokens < 1 or n_bytes < 1:
+        raise ValueError("nothing there")
+    return loss_nats * n_tokens / (math.log(2) * n_bytes)
+"""
+
+
+def variants(exercise: str, code: str, *rows: tuple[str, str, str, str]) -> list[Wrong]:
+    """Return the code with one place changed, for each row."""
+    for why, old, _, _ in rows:
+        assert old in code, why
+    return [Wrong(exercise, why, code.replace(old, new), words) for why, old, new, words in rows]
+
+
+WRONG += [
+    *variants(
+        "count_pairs",
+        PAIRS,
+        ("first pair lost", "pairwise(ids)", "pairwise(ids[1:])", "docstring"),
+        ("last pair lost", "pairwise(ids)", "pairwise(ids[:-1])", "docstring"),
+        ("a list of pairs", "return counts", "return list(counts.items())", "return a dictionary"),
+        (
+            "fractions",
+            "return counts",
+            "return {p: n / 1 for p, n in counts.items()}",
+            "whole numbers",
+        ),
+        ("as bytes", "pairwise(ids)", "pairwise(bytes(ids))", "ids of 0, and of 256"),
+        (
+            "bytes alone",
+            "pairwise(ids):",
+            "pairwise(ids):\n            if max(pair) > 255:\n                continue",
+            "ids from 0 on",
+        ),
+        (
+            "zero is no id",
+            "pairwise(ids):",
+            "pairwise(ids):\n            if not all(pair):\n                continue",
+            "ids from 0 on",
+        ),
+        (
+            "equal halves left out",
+            "pairwise(ids):",
+            "pairwise(ids):\n            if pair[0] == pair[1]:\n                continue",
+            "(7, 7)",
+        ),
+        (
+            "numbers of the words set to 0",
+            "    return counts",
+            "    for ids in words:\n        words[ids] = 0\n    return counts",
+            "belongs to the caller",
+        ),
+        (
+            "pairs that occur once left out",
+            "return counts",
+            "return {p: n for p, n in counts.items() if n > 1}",
+            "docstring",
+        ),
+        (
+            "pairs as text",
+            "return counts",
+            "return {f'{a},{b}': n for (a, b), n in counts.items()}",
+            "docstring",
+        ),
+        (
+            "sorted within",
+            "counts[pair] = counts.get(pair, 0) + n",
+            "counts[tuple(sorted(pair))] = counts.get(tuple(sorted(pair)), 0) + n",
+            "pairs are ordered",
+        ),
+    ),
+    *variants(
+        "merge_pair",
+        MERGE,
+        ("first id lost", "i = 0", "i = 1", "docstring"),
+        (
+            "compared by identity",
+            "(ids[i], ids[i + 1]) == pair",
+            "ids[i] is pair[0] and ids[i + 1] is pair[1]",
+            "300, 301",
+        ),
+        (
+            "equal halves never joined",
+            "(ids[i], ids[i + 1]) == pair",
+            "(ids[i], ids[i + 1]) == pair and pair[0] != pair[1]",
+            "docstring",
+        ),
+        (
+            "stops after the first",
+            "            i += 2",
+            "            return (*merged, *ids[i + 2 :])",
+            "every occurrence",
+        ),
+        ("never at the end", "i + 1 < len(ids)", "i + 2 < len(ids)", "docstring"),
+        ("goes on by 3", "i += 2", "i += 3", "docstring"),
+        (
+            "the word changed",
+            "    merged = []\n",
+            "    merged = []\n    if isinstance(ids, list):\n        ids.append(-1)\n        ids "
+            "= ids[:-1]\n",
+            "belongs to the caller",
+        ),
+        ("bytes", "return tuple(merged)", "return bytes(merged)", "docstring"),
+        (
+            "an id of 0 is nothing",
+            "(ids[i], ids[i + 1]) == pair",
+            "ids[i] and (ids[i], ids[i + 1]) == pair",
+            "(0, 0, 256)",
+        ),
+        ("a word of two", "while i < len(ids):", "while i < len(ids) and len(ids) > 2:", "(1, 2)"),
+        ("either half", "(ids[i], ids[i + 1]) == pair", "ids[i] == pair[0]", "nothing to merge in"),
+    ),
+    *variants(
+        "train_bpe",
+        BY_WORDS,
+        (
+            "stale counts taken",
+            "if -count != counts[best] or not count:",
+            "if not counts[best]:",
+            "merges differ",
+        ),
+        ("pairs of count 0 merged", " or not count:", ":", "KeyError"),
+        (
+            "new pairs never pushed",
+            "            for pair in pairwise(merged):\n                counts[pair] = "
+            "counts.get(pair, 0) + n\n                changed.add(pair)",
+            "            for pair in pairwise(merged):\n                counts[pair] = "
+            "counts.get(pair, 0) + n",
+            "merges",
+        ),
+        ("old pairs not subtracted", "counts[pair] -= n", "counts[pair] -= 0", "KeyError"),
+        ("each word once", "counts[pair] -= n", "counts[pair] -= 1", "KeyError"),
+        ("pairs as lists", "merges.append(best)", "merges.append(list(best))", "a tuple"),
+        ("a tuple of merges", "return merges", "return tuple(merges)", "return a list"),
+        (
+            "with their ids",
+            "return merges",
+            "return {pair: 256 + k for k, pair in enumerate(merges)}",
+            "return a list",
+        ),
+        (
+            "words changed",
+            "words, counts = dict(words), dict(count_pairs(words))",
+            "counts = dict(count_pairs(words))",
+            "belongs to the caller",
+        ),
+        ("256 is refused", "vocab_size < 256", "vocab_size <= 256", "vocab_size 256"),
+        ("negative sizes taken", "if vocab_size < 256", "if 0 < vocab_size < 256", "vocab_size 0"),
+        ("an assertion", 'raise ValueError("vocab_size")', "assert False", "ValueError"),
+        (
+            "all words visited",
+            "for word in holders.pop(best):",
+            "for word in [w for w in words if best in pairwise(w)]:",
+            "visit only the words",
+        ),
+        (
+            "all words visited with their index",
+            "for word in holders.pop(best):",
+            "for word in list(words):",
+            "visit only the words",
+        ),
+        (
+            "at most 100 merges",
+            "while heap and",
+            "while len(merges) < 100 and heap and",
+            "150 merges",
+        ),
+        (
+            "new id from the count of words",
+            "new_id = 256 + len(merges)",
+            "new_id = max(map(max, words)) + 1",
+            "merges",
+        ),
+    ),
+    *variants(
+        "train_bpe",
+        SEARCHED,
+        (
+            "all counts searched",
+            "    merges = []",
+            "    merges: list = []",
+            "search for the highest count",
+        ),
+        (
+            "all counts sorted",
+            "min(counts, key=lambda pair: (-counts[pair], pair))",
+            "sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0][0]",
+            "1/20 is asked for",
+        ),
+        (
+            "all counts searched twice",
+            "best = min(counts, key=lambda pair: (-counts[pair], pair))",
+            "top = max(counts.values())\n        best = min(pair for pair, n in counts.items() if "
+            "n == top)",
+            "search for the highest count",
+        ),
+        (
+            "a heap made anew",
+            "best = min(counts, key=lambda pair: (-counts[pair], pair))",
+            "heap = [(-n, pair) for pair, n in counts.items()]\n        "
+            "heapq.heapify(heap)\n        best = heap[0][1]",
+            "search for the highest count",
+        ),
+    ),
+    *variants(
+        "encode",
+        ENCODE,
+        (
+            "one merge a word",
+            "row = merge_pair(row, best, 256 + rank[best])",
+            "row = merge_pair(row, best, 256 + rank[best])\n            break",
+            "until no pair can be merged",
+        ),
+        ("smallest pair first", "key=rank.get", "key=lambda pair: pair", "learned first"),
+        (
+            "last learned first",
+            "min(there, key=rank.get)",
+            "max(there, key=rank.get)",
+            "learned first",
+        ),
+        ("lower case", "split_words(text)", "split_words(text.lower())", "capitals"),
+        (
+            "composed",
+            "split_words(text)",
+            "split_words(__import__('unicodedata').normalize('NFC', text))",
+            "code points",
+        ),
+        ("spaces stripped", "split_words(text)", "split_words(text.strip())", "spaces at the end"),
+        (
+            "merges turned round",
+            "    rank =",
+            "    merges.reverse()\n    merges.reverse()\n    merges.sort()\n    rank =",
+            "were changed",
+        ),
+        (
+            "first place of each pair",
+            "row = merge_pair(row, best, 256 + rank[best])",
+            "i = list(pairwise(row)).index(best)\n            row = (*row[:i], 256 + rank[best], "
+            "*row[i + 2 :])\n            del rank[best]",
+            "docstring's example",
+        ),
+        (
+            "a merge missing is an end",
+            "{pair: k for k, pair in enumerate(merges)}",
+            "{pair: k for k, pair in enumerate(merges) if k < 40}",
+            "ids differ",
+        ),
+        ("ids as text", "return ids", "return [str(i) for i in ids]", "docstring"),
+        ("words apart", "ids += row", "ids.append(list(row))", "one list"),
+        ("split at spaces", "split_words(text)", "text.split(' ')", "docstring"),
+        (
+            "surrogates replaced",
+            "split_words(text)",
+            "split_words(text.encode('utf-8', 'replace').decode())",
+            "surrogate",
+        ),
+    ),
+    *variants(
+        "decode",
+        DECODE,
+        ("BOM stripped", '"utf-8", errors', '"utf-8-sig", errors', "U+FEFF"),
+        ("strict", ', errors="replace"', "", "half a character"),
+        ("ignored", '"replace"', '"ignore"', "became nothing"),
+        (
+            "first id checked",
+            "for token_id in token_ids:",
+            "for token_id in token_ids[:1]:",
+            "ValueError",
+        ),
+        (
+            "last id checked",
+            "for token_id in token_ids:",
+            "for token_id in token_ids[-1:]:",
+            "ValueError",
+        ),
+        (
+            "ends checked",
+            "for token_id in token_ids:",
+            "for token_id in [*token_ids[:1], *token_ids[-1:]]:",
+            "ValueError",
+        ),
+        ("a key error", 'raise ValueError("outside")', 'raise KeyError("outside")', "ValueError"),
+        (
+            "wrong ids skipped",
+            "raise ValueError",
+            "continue\n            raise ValueError",
+            "ValueError",
+        ),
+        ("one more id allowed", "< len(pieces)", "<= len(pieces)", "ValueError"),
+        (
+            "halves swapped",
+            "pieces[left] + pieces[right]",
+            "pieces[right] + pieces[left]",
+            "docstring",
+        ),
+        ("stripped", 'errors="replace")', 'errors="replace").strip()', "none is stripped"),
+        (
+            "new lines mended",
+            'errors="replace")',
+            'errors="replace").replace("\\r\\n", "\\n")',
+            "ends of lines",
+        ),
+        ("merges emptied", "    for token_id", "    merges.clear()\n    for token_id", "changed"),
+        (
+            "question marks",
+            'errors="replace")',
+            'errors="replace").replace("\\ufffd", "?")',
+            "U+FFFD",
+        ),
+    ),
+    *variants(
+        "bits_per_byte",
+        BITS,
+        (
+            "rounded",
+            "    return loss",
+            "    return round(loss_nats * n_tokens / (math.log(2) * n_bytes), 2)\n    return loss",
+            "one token of one byte",
+        ),
+        ("no tokens are fine", "n_tokens < 1 or ", "", "n_tokens 0"),
+        ("no bytes are fine", " or n_bytes < 1", "", "n_bytes 0"),
+        ("an assertion", 'raise ValueError("nothing there")', "assert False", "ValueError"),
+        (
+            "a perfect model refused",
+            "n_tokens < 1 or",
+            "not loss_nats or n_tokens < 1 or",
+            "a loss of 0",
+        ),
+        (
+            "a word",
+            "return loss_nats * n_tokens / (math.log(2) * n_bytes)",
+            "return f'{loss_nats * n_tokens / (math.log(2) * n_bytes):.4f}'",
+            "docstring",
+        ),
+        (
+            "upside down",
+            "n_tokens / (math.log(2) * n_bytes)",
+            "n_bytes / (math.log(2) * n_tokens)",
+            "tokens over bytes",
+        ),
+        (
+            "in single precision",
+            "    return loss",
+            "    import numpy as np\n    return float(np.float16(loss_nats * n_tokens / "
+            "(math.log(2) * n_bytes)))\n    return loss",
+            "one token of one byte",
+        ),
+        (
+            "whole tokens a byte",
+            "loss_nats * n_tokens / (math.log(2) * n_bytes)",
+            "loss_nats / math.log(2) * (n_tokens // n_bytes)",
+            "fractions",
+        ),
+    ),
+]
+
 EQUIVALENT: dict[tuple[str, str], str] = {}

@@ -7,6 +7,8 @@ MASK = "def causal_mask(n_tokens):\n    return "
 SDPA = """def scaled_dot_product_attention(q, k, v, mask=None):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
+        if mask.dtype != torch.bool:
+            raise ValueError("numbers")
         if not mask.any(dim=-1).all():
             raise ValueError("mask hides every key")
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -14,10 +16,10 @@ SDPA = """def scaled_dot_product_attention(q, k, v, mask=None):
 """
 
 ROPE = """def apply_rope(x, cos, sin):
-    if cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2):
+    if cos.shape != sin.shape or cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2):
         raise ValueError("cos does not fit x")
     a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
 """
 
 HEADS = """def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, cos=None, sin=None):
@@ -36,6 +38,10 @@ HEADS = """def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, 
 
 STREAM = """def streaming_attention(q, k, v, block_size=128, is_causal=True):
     T, S = q.shape[-2], k.shape[-2]
+    if is_causal and T != S:
+        raise ValueError("who may see whom?")
+    if block_size < 1:
+        raise ValueError("no blocks")
     maximum = q.new_full((*q.shape[:-1], 1), float("-inf"))
     total = torch.zeros_like(maximum)
     output = q.new_zeros(*q.shape[:-1], v.shape[-1])
@@ -97,17 +103,17 @@ WRONG = [
         (
             "additive mask",
             "torch.full((n_tokens, n_tokens), float('-inf')).triu(1)",
-            "dtype bool",
+            "docstring's example",
         ),
         (
             "a list of lists",
             "[[j <= i for j in range(n_tokens)] for i in range(n_tokens)]",
-            "return a tensor",
+            "can't be worked out",
         ),
         (
             "an axis too many",
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()[None]",
-            "(1, 4, 4)",
+            "got (1,",
         ),
         (
             "a slice of one fixed mask",
@@ -119,7 +125,7 @@ WRONG = [
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril().triu(-15)",
             "no window",
         ),
-        ("one row", "torch.ones(n_tokens, dtype=torch.bool)", "(4, 4)"),
+        ("one row", "torch.ones(n_tokens, dtype=torch.bool)", "the mask is ("),
         ("one size for all", "torch.ones(4, 4, dtype=torch.bool).tril()", "the mask is ("),
     ),
     *variants(
@@ -147,7 +153,7 @@ WRONG = [
             "q /= 1.5\n    q *= 3\n    scores = q / 2 @",
             "changed in place",
         ),
-        ("two dimensions only", "k.transpose(-2, -1)", "k.T", "last two axes"),
+        ("two dimensions only", "k.transpose(-2, -1)", "k.T", "batch and heads in front"),
         (
             "softmax by hand overflows",
             "scores.softmax(dim=-1)",
@@ -164,19 +170,19 @@ WRONG = [
             "weights instead of values",
             "return scores.softmax(dim=-1) @ v",
             "return scores.softmax(dim=-1)",
-            "one row per query",
+            "docstring's example",
         ),
         (
             "no mask not expected",
             "    if mask is not None:\n",
             "    if True:\n",
-            "without a mask (None)",
+            "no mask (None)",
         ),
         (
             "mean of the values",
             "scores.softmax(dim=-1) @ v",
             "v.mean(-2, keepdim=True).expand(*scores.shape[:-1], v.shape[-1])",
-            "averages differ",
+            "softmax(q k^T / sqrt(K)) times v",
         ),
         (
             "causal where it was not asked to be",
@@ -193,12 +199,12 @@ WRONG = [
             "q, k, v = q.float(), k.float(), v.float()\n    scores = q @",
             "float64",
         ),
-        ("hidden by a large number", 'float("-inf")', "-100.0", "subtract each row"),
+        ("hidden by a large number", 'float("-inf")', "-100.0", "several thousand"),
         (
             "changes the mask",
             "masked_fill(~mask, ",
             "masked_fill(mask.logical_not_(), ",
-            "mask was changed in place",
+            "`mask` was changed in place",
         ),
         ("axis 1, whatever the shape", "softmax(dim=-1)", "softmax(dim=1)", "last two axes"),
         ("returns a pair", " @ v\n", " @ v, scores\n", "return a tensor"),
@@ -206,7 +212,7 @@ WRONG = [
             "double precision",
             "return scores.softmax(dim=-1) @ v",
             "return scores.double().softmax(dim=-1) @ v.double()",
-            "float32",
+            "float64",
         ),
     ),
     *variants(
@@ -226,14 +232,19 @@ WRONG = [
             "    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)",
             "channel i + K/2",
         ),
-        ("positions ignored", "a, b = x", "cos, sin = cos[:1], sin[:1]\n    a, b = x", "row t"),
-        ("not turned", "return torch.cat", "return x\n    return torch.cat", "(-2, 1)"),
+        (
+            "positions ignored",
+            "a, b = x",
+            "cos, sin = cos[:1], sin[:1]\n    a, b = x",
+            "nothing is turned",
+        ),
+        ("not turned", "return torch.cat", "return x\n    return torch.cat", "nothing is turned"),
         ("minus forgotten", "a * cos - b * sin", "a * cos + b * sin", "(-2, 1)"),
         (
             "halves swapped",
             "[a * cos - b * sin, a * sin + b * cos]",
             "[a * sin + b * cos, a * cos - b * sin]",
-            "(-2, 1)",
+            "docstring's example",
         ),
         (
             "in place",
@@ -247,31 +258,41 @@ WRONG = [
             "a, b = x.chunk(2, dim=1)",
             "axes for batch and heads",
         ),
-        ("only cosines", "[a * cos - b * sin, a * sin + b * cos]", "[a * cos, b * cos]", "(-2, 1)"),
+        (
+            "only cosines",
+            "[a * cos - b * sin, a * sin + b * cos]",
+            "[a * cos, b * cos]",
+            "docstring's example",
+        ),
         (
             "positions backwards",
             "a, b = x",
             "cos, sin = cos.flip(-2), sin.flip(-2)\n    a, b = x",
-            "turned channels differ",
+            "token t is turned by row t",
         ),
         (
             "speeds backwards",
             "a, b = x",
             "cos, sin = cos.flip(-1), sin.flip(-1)\n    a, b = x",
-            "turned channels differ",
+            "token t is turned by row t",
         ),
-        ("any shape taken", "if cos.shape[-2:] !=", "if False and cos.shape[-2:] !=", "ValueError"),
+        (
+            "any shape taken",
+            "if cos.shape != sin.shape or cos.shape[-2:] !=",
+            "if False and cos.shape[-2:] !=",
+            "ValueError",
+        ),
         (
             "sine of the sine",
             "a, b = x",
             "cos, sin = cos.cos(), sin.sin()\n    a, b = x",
-            "90 degrees",
+            "docstring's example",
         ),
     ),
     *variants(
         "multi_head_attention",
         HEADS,
-        ("no causal mask", ", causal_mask(T))", ")", "no causal mask"),
+        ("no causal mask", ", causal_mask(T))", ")", "docstring's example"),
         (
             "cut by a view",
             "q = (x @ w_q.T).view(B, T, n_heads, d_head).transpose(1, 2)\n"
@@ -311,7 +332,7 @@ WRONG = [
             "    k = k.repeat_interleave(n_heads // n_kv_heads, dim=1)\n"
             "    v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)\n",
             "",
-            "for their groups",
+            "4 heads and 2 key-value heads",
         ),
         ("positions ignored", "if cos is not None:", "if False:", "not used"),
         (
@@ -330,13 +351,13 @@ WRONG = [
             "keys turned backwards",
             "apply_rope(k, cos, sin)",
             "apply_rope(k, cos, -sin)",
-            "rotary positions the result differs",
+            "turned by their positions",
         ),
         (
             "width of a head from the model",
             "w_q.shape[0] // n_heads",
             "x.shape[-1] // n_heads",
-            "for their groups",
+            "4 heads and 2 key-value heads",
         ),
         ("keys for values", "x @ w_v.T", "x @ w_k.T", "attention head by head"),
         ("output not projected", " @ w_o.T", "", "attention head by head"),
@@ -351,13 +372,13 @@ WRONG = [
             "output = output * rescale + weights @ v[..., start:stop, :]",
             "output = output + (weights / weights.sum(-1, keepdim=True)) @ v[..., start:stop, :]\n"
             "        total = torch.full_like(total, -(-stop // block_size))",
-            "softmax of its own",
+            "docstring's example",
         ),
         (
             "last block only",
             "output = output * rescale + weights",
             "total = weights.sum(dim=-1, keepdim=True)\n        output = weights",
-            "only the last block",
+            "docstring's example",
         ),
         (
             "sum not rescaled",
@@ -400,12 +421,12 @@ WRONG = [
             "visible keys",
         ),
         ("gradient cut", "return output / total", "return (output / total).detach()", "gradient"),
-        ("never divided", "return output / total", "return output", "differs"),
+        ("never divided", "return output / total", "return output", "docstring's example"),
         (
             "rescaled the wrong way",
             "(maximum - new_maximum).exp()",
             "(new_maximum - maximum).exp()",
-            "rescaled when",
+            "docstring's example",
         ),
         (
             "ignores the block size",
@@ -414,7 +435,7 @@ WRONG = [
             "one block of scores",
         ),
         ("not causal", "if is_causal:", "if False:", "query i sees keys 0 to i"),
-        ("always causal", "if is_causal:", "if True:", "differs"),
+        ("always causal", "if is_causal:", "if True:", "over all at once"),
         (
             "short block left out",
             "range(0, S, block_size)",
@@ -427,14 +448,437 @@ WRONG = [
             "torch.arange(stop - start)",
             "from the block's start",
         ),
-        ("leaks by one", "> torch.arange(T)", "> torch.arange(1, T + 1)", "from the block's start"),
+        ("leaks by one", "> torch.arange(T)", "> torch.arange(1, T + 1)", "leaks by one"),
         (
             "the whole table after all",
             "    T, S = q.shape[-2], k.shape[-2]\n",
             "    T, S = q.shape[-2], k.shape[-2]\n    block_size = S\n",
             "one block of scores",
         ),
-        ("two dimensions only", ".transpose(-2, -1)", ".T", "last two axes"),
+        ("two dimensions only", ".transpose(-2, -1)", ".T", "batch and heads in front"),
+    ),
+]
+
+WRONG += [
+    *masks(
+        ("bytes", "torch.ones(n_tokens, n_tokens, dtype=torch.uint8).tril()", "dtype bool"),
+        (
+            "a largest size of 1024",
+            "torch.ones(1024, 1024, dtype=torch.bool).tril()[:n_tokens, :n_tokens]",
+            "for 1100 tokens",
+        ),
+        (
+            "the successor alone hidden",
+            "~torch.diag(torch.ones(max(n_tokens - 1, 0)), 1).bool()[:n_tokens, :n_tokens]",
+            "True for columns 0",
+        ),
+        (
+            "the first key hidden from all others",
+            "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril().index_fill("
+            "1, torch.tensor([0]), False) | torch.eye(n_tokens, dtype=torch.bool)",
+            "True for columns 0",
+        ),
+        (
+            "the last row sees less",
+            "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril() & "
+            "((torch.arange(n_tokens) > 0)[None] |"
+            " (torch.arange(n_tokens) < n_tokens - 1)[:, None])"
+            " | torch.eye(n_tokens, dtype=torch.bool)",
+            "True for columns 0",
+        ),
+        (
+            "one token has no row",
+            "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril().squeeze()",
+            "one token",
+        ),
+        ("a vector of lengths", "torch.arange(1, n_tokens + 1)", "the mask is ("),
+        (
+            "in pairs",
+            "(torch.arange(n_tokens) // 2)[None] <= (torch.arange(n_tokens) // 2)[:, None]",
+            "True for columns 0",
+        ),
+    ),
+    *variants(
+        "scaled_dot_product_attention",
+        SDPA,
+        (
+            "gradient partly cut",
+            "return scores.softmax(dim=-1) @ v",
+            "e = (scores - scores.amax(-1, keepdim=True)).exp()\n"
+            "    return (e / e.sum(-1, keepdim=True).detach()) @ v",
+            "gradient of `q`",
+        ),
+        ("gradient of the weights cut", "(dim=-1) @ v", "(dim=-1).detach() @ v", "gradient"),
+        (
+            "gradient of the keys partly cut",
+            "scores = q @ k",
+            "scores = q @ (k + k.detach()).div(2)",
+            "gradient of `k`",
+        ),
+        (
+            "no gradient for scores",
+            "    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])\n",
+            "    with torch.no_grad():\n"
+            "        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])\n",
+            "gradient",
+        ),
+        (
+            "gradient of large scores is NaN",
+            "return scores.softmax(dim=-1) @ v",
+            "e = torch.where(scores < 60, scores.exp(), (scores - scores.amax(-1, True)).exp())\n"
+            "    big = scores.amax(-1, True) >= 60\n"
+            "    e = torch.where(big, (scores - scores.amax(-1, True)).exp(), scores.exp())\n"
+            "    return (e / e.sum(-1, keepdim=True)) @ v",
+            "several thousand",
+        ),
+        ("scaled by the values' width", "q.shape[-1])", "v.shape[-1])", "width of the values"),
+        ("scaled by the queries", "q.shape[-1])", "q.shape[-2])", "not of the number of queries"),
+        (
+            "softmax of the divided",
+            ".softmax(dim=-1) @ v",
+            ".softmax(dim=-1) @ v / math.sqrt(q.shape[-1])",
+            "softmax(q k^T / sqrt(K)) times v",
+        ),
+        ("values turned round", "@ v\n", "@ v.flip(-2)\n", "softmax(q k^T / sqrt(K)) times v"),
+        ("squeezed", "@ v\n", "@ v.squeeze()\n", "gives tensor([[1.], [2.]])"),
+        (
+            "result squeezed",
+            "return scores.softmax(dim=-1) @ v",
+            "return (scores.softmax(dim=-1) @ v).squeeze()",
+            "gives tensor([[1.], [2.]])",
+        ),
+        (
+            "result squeezed in front",
+            "return scores.softmax(dim=-1) @ v",
+            "return (scores.softmax(dim=-1) @ v).squeeze(0)",
+            "axes of one included",
+        ),
+        (
+            "rows of the whole mask",
+            "if not mask.any(dim=-1).all():",
+            "if not mask.any():",
+            "raise a ValueError",
+        ),
+        ("any row", "mask.any(dim=-1).all()", "mask.any(dim=-1).any()", "raise a ValueError"),
+        ("first row", "mask.any(dim=-1).all()", "mask[..., 0, :].any(-1).all()", "ValueError"),
+        ("last row", "mask.any(dim=-1).all()", "mask[..., -1, :].any(-1).all()", "ValueError"),
+        (
+            "two axes of the mask",
+            "mask.any(dim=-1).all()",
+            "mask.reshape(-1, *mask.shape[-2:])[0].any(-1).all()",
+            "ValueError",
+        ),
+        ("any key unseen", "mask.any(dim=-1).all()", "mask.any(dim=-2).all()", "ValueError"),
+        ("an assertion", 'raise ValueError("mask hides every key")', "assert False", "ValueError"),
+        (
+            "zeros for a query that sees nothing",
+            'raise ValueError("mask hides every key")',
+            "return (scores.masked_fill(~mask, -1e9).softmax(-1) * mask) @ v",
+            "raise a ValueError",
+        ),
+        (
+            "a mask of numbers taken",
+            "    if mask is not None:\n",
+            "    if mask is not None:\n        mask = mask.bool()\n",
+            "numbers",
+        ),
+        (
+            "a mask of numbers added",
+            "    if mask is not None:\n",
+            "    if mask is not None and mask.dtype != torch.bool:\n"
+            "        scores = scores + mask\n"
+            "    elif mask is not None:\n",
+            "numbers",
+        ),
+        (
+            "integers taken",
+            "    if mask is not None:\n",
+            "    if mask is not None and mask.is_floating_point():\n"
+            "        raise ValueError('numbers')\n"
+            "    if mask is not None:\n        mask = mask != 0\n",
+            "numbers",
+        ),
+        (
+            "axes of the mask lost",
+            "    if mask is not None:\n",
+            "    if mask is not None:\n        mask = mask.reshape(-1, *mask.shape[-2:])[0]\n",
+            "(B, 1, 1, S)",
+        ),
+        ("k changed", "scores = q @", "k.div_(2); k = k * 2\n    scores = q @", "in place"),
+        ("v changed", "scores = q @", "v.mul_(2); v = v / 2\n    scores = q @", "in place"),
+        (
+            "softmax over everything",
+            "scores.softmax(dim=-1)",
+            "scores.flatten(-2).softmax(-1).view(scores.shape)",
+            "softmax(q k^T / sqrt(K)) times v",
+        ),
+        (
+            "hidden above the diagonal, whatever the mask",
+            "masked_fill(~mask",
+            "masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1)",
+            "another",
+        ),
+    ),
+    *variants(
+        "apply_rope",
+        ROPE,
+        ("gradient cut", "a, b = x.chunk", "a, b = x.detach().chunk", "gradient"),
+        ("gradient partly cut", "a * sin + b * cos]", "a.detach() * sin + b * cos]", "gradient"),
+        ("wide", ".to(x.dtype)", ".double()", "dtype=torch.float64"),
+        ("in the dtype of the table", ".to(x.dtype)", "", "float16 out"),
+        ("sines of any shape", "cos.shape != sin.shape or ", "", "disagrees"),
+        (
+            "half precision widened",
+            ".to(x.dtype)",
+            ".float()",
+            "float16 in, float16 out",
+        ),
+        (
+            "one table for the batch",
+            "    a, b = x",
+            "    cos = cos.reshape(-1, *cos.shape[-2:])[0]\n"
+            "    sin = sin.reshape(-1, *sin.shape[-2:])[0]"
+            "\n    a, b = x",
+            "each row of the batch",
+        ),
+        (
+            "tokens alone compared",
+            "cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2)",
+            "cos.shape[-2] != x.shape[-2]",
+            "ValueError",
+        ),
+        (
+            "channels alone compared",
+            "cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2)",
+            "cos.shape[-1] != x.shape[-1] // 2",
+            "ValueError",
+        ),
+        (
+            "more rows are fine",
+            "cos.shape[-2:] != (x.shape[-2], x.shape[-1] // 2)",
+            "cos.shape[-1] != x.shape[-1] // 2 or cos.shape[-2] < x.shape[-2]",
+            "ValueError",
+        ),
+        (
+            "cut to fit",
+            'raise ValueError("cos does not fit x")',
+            "cos, sin = cos[: x.shape[-2]], sin[: x.shape[-2]]",
+            "ValueError",
+        ),
+        ("an assertion", 'raise ValueError("cos does not fit x")', "assert False", "ValueError"),
+        (
+            "squeezed",
+            "a * sin + b * cos], dim=-1)",
+            "a * sin + b * cos], dim=-1).squeeze(0)",
+            "gives tensor([[0., 1.]])",
+        ),
+        (
+            "stacked, not joined",
+            "torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)",
+            "torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)",
+            "channel i + K/2",
+        ),
+        (
+            "in place in half of x",
+            "    return torch",
+            "    b = b.clone()\n    new = a * sin + b * cos\n"
+            "    a.copy_(a * cos - b * sin)\n    return torch.cat([a, new], -1)\n    return torch",
+            "changed in place",
+        ),
+        (
+            "first pair alone",
+            "    return torch",
+            "    a, b = x.chunk(2, dim=-1)\n"
+            "    keep = torch.zeros_like(cos); keep[..., 0] = 1\n"
+            "    cos, sin = cos * keep + (1 - keep), sin * keep\n    return torch",
+            "differ",
+        ),
+        ("same sign twice", "a * sin + b * cos", "b * cos - a * sin", "(-2, 1)"),
+    ),
+    *variants(
+        "multi_head_attention",
+        HEADS,
+        ("gradient of w_v cut", "x @ w_v.T", "x @ w_v.T.detach()", "gradient"),
+        ("gradient partly cut", "k = (x @ w_k.T)", "k = (x.detach() @ w_k.T)", "gradient"),
+        ("gradient of the output cut", "@ w_o.T", "@ w_o.detach().T", "gradient"),
+        (
+            "values tiled",
+            "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
+            "v = v.repeat(1, n_heads // n_kv_heads, 1, 1)",
+            "head by head",
+        ),
+        (
+            "first key-value head for all",
+            "k = k.repeat_interleave(n_heads // n_kv_heads, dim=1)",
+            "k = k[:, :1].expand_as(q)",
+            "head by head",
+        ),
+        (
+            "result squeezed",
+            "    return heads.transpose(1, 2).reshape(B, T, n_heads * d_head) @ w_o.T",
+            "    out = heads.transpose(1, 2).reshape(B, T, n_heads * d_head) @ w_o.T\n"
+            "    return out.squeeze(0)",
+            "gives tensor([[[",
+        ),
+        ("stream added", "@ w_o.T", "@ w_o.T + x", "docstring's example"),
+        ("x changed", "    B, T, _", "    x.mul_(2); x = x / 2\n    B, T, _", "in place"),
+        (
+            "leaks by one",
+            "causal_mask(T)",
+            "torch.ones(T, T, dtype=torch.bool).tril(1)",
+            "head by head",
+        ),
+        (
+            "the rows of the batch are one text",
+            "heads = scaled_dot_product_attention(q, k, v, causal_mask(T))",
+            "q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (q, k, v))\n"
+            "    heads = scaled_dot_product_attention(q, k, v, causal_mask(B * T))[0]\n"
+            "    heads = heads.unflatten(1, (B, T)).transpose(0, 1)",
+            "head by head",
+        ),
+        (
+            "positions backwards",
+            "q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)",
+            "q, k = (apply_rope(t.flip(2), cos, sin).flip(2) for t in (q, k))",
+            "turned the other way",
+        ),
+        (
+            "only keys turned",
+            "q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)",
+            "k = apply_rope(k, cos, sin)",
+            "turn the queries too",
+        ),
+        (
+            "cos and sin swapped",
+            "q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)",
+            "q, k = apply_rope(q, sin, cos), apply_rope(k, sin, cos)",
+            "turned the other way",
+        ),
+        (
+            "the first row of the batch for all",
+            "k = (x @ w_k.T)",
+            "k = (x[:1].expand_as(x) @ w_k.T)",
+            "head by head",
+        ),
+        (
+            "scaled twice",
+            "scaled_dot_product_attention(q, k, v",
+            "scaled_dot_product_attention(q / math.sqrt(d_head), k, v",
+            "scaled twice",
+        ),
+        ("weights by x", "x @ w_q.T", "(w_q @ x.mT).mT * 1.0 + 0.1", "head by head"),
+        (
+            "no heads for values",
+            "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
+            "v = v.mean(1, keepdim=True).expand_as(q)",
+            "head by head",
+        ),
+    ),
+    *variants(
+        "streaming_attention",
+        STREAM,
+        (
+            "gradient partly cut",
+            "return output / total",
+            "return output / total.detach()",
+            "gradient of `",
+        ),
+        (
+            "gradient of old blocks cut",
+            "output = output * rescale",
+            "output = output.detach() * rescale",
+            "gradient of",
+        ),
+        (
+            "gradient of the values cut",
+            "weights @ v[..., start:stop, :]",
+            "weights @ v[..., start:stop, :].detach()",
+            "gradient",
+        ),
+        ("hides itself", "> torch.arange(T)", ">= torch.arange(T)", "does not see itself"),
+        ("only the last block hidden", "if is_causal:", "if is_causal and stop == S:", "0 to i"),
+        ("only the first block hidden", "if is_causal:", "if is_causal and start == 0:", "0 to i"),
+        (
+            "keys scaled up",
+            "k[..., start:stop, :].transpose(-2, -1)",
+            "k[..., start:stop, :].transpose(-2, -1) * 1.1",
+            "over all at once",
+        ),
+        (
+            "scaled by the block",
+            "math.sqrt(q.shape[-1])",
+            "math.sqrt(stop - start)",
+            "over all at once",
+        ),
+        (
+            "blocks of keys seen by blocks of queries",
+            "torch.arange(start, stop) > torch.arange(T)",
+            "torch.arange(start, stop) // block_size > torch.arange(T).div(block_size, "
+            "rounding_mode='floor')",
+            "0 to i",
+        ),
+        (
+            "whole blocks hidden",
+            "torch.arange(start, stop) > torch.arange(T)",
+            "(torch.arange(start, stop) * 0 + stop - 1) > torch.arange(T)",
+            "0 to i",
+        ),
+        (
+            "exponentials without a maximum for the sum",
+            "weights.sum(dim=-1, keepdim=True)",
+            "(scores - scores.amax(-1, keepdim=True)).exp().sum(dim=-1, keepdim=True)",
+            "docstring's example",
+        ),
+        (
+            "neither rescaled",
+            "rescale = (maximum - new_maximum).exp()",
+            "rescale = torch.ones_like(maximum)",
+            "not rescaled",
+        ),
+        (
+            "maximum not kept",
+            "        maximum = new_maximum\n",
+            "        maximum = scores.amax(dim=-1, keepdim=True)\n",
+            "over all at once",
+        ),
+        ("maximum never stored", "        maximum = new_maximum\n", "", "docstring's example"),
+        (
+            "a result for each block",
+            "    return output / total",
+            "    return (output / total).squeeze(0)",
+            "give the same shape",
+        ),
+        ("q changed", "    T, S", "    q.div_(2); q = q * 2\n    T, S", "in place"),
+        ("v changed", "    T, S", "    v.div_(2); v = v * 2\n    T, S", "in place"),
+        (
+            "all scores block by block",
+            STREAM[STREAM.index("    T, S") :],
+            "    T, S = q.shape[-2], k.shape[-2]\n"
+            "    scores = [q @ k[..., i : i + block_size, :].transpose(-2, -1) / math.sqrt("
+            "q.shape[-1])\n        for i in range(0, S, block_size)]\n"
+            "    if is_causal:\n"
+            "        scores = [s.masked_fill(torch.arange(i * block_size, i * block_size + "
+            "s.shape[-1]) > torch.arange(T)[:, None], float('-inf'))\n"
+            "            for i, s in enumerate(scores)]\n"
+            "    top = scores[0].amax(-1, keepdim=True)\n"
+            "    for s in scores:\n"
+            "        top = torch.maximum(top, s.amax(-1, keepdim=True))\n"
+            "    total = sum((s - top).exp().sum(-1, keepdim=True) for s in scores)\n"
+            "    out = sum((s - top).exp() @ v[..., i * block_size : (i + 1) * block_size, :]\n"
+            "        for i, s in enumerate(scores))\n"
+            "    return out / total\n",
+            "MB of tensors",
+        ),
+    ),
+]
+WRONG += [
+    *variants(
+        "streaming_attention",
+        STREAM,
+        ("more keys taken", "T != S", "T > S", "6 keys: who may see whom"),
+        ("more queries taken", "T != S", "T < S", "3 keys: who may see whom"),
+        ("any block size taken", "if block_size < 1", "if block_size == 0", "block_size -1"),
+        ("an assertion", 'raise ValueError("who may see whom?")', "assert T == S", "ValueError"),
     ),
 ]
 
@@ -461,9 +905,6 @@ EQUIVALENT = {
         STREAM_NAME,
         "128 -> 129 in `q: Tensor, k: Tensor, v: Ten ... t=128, is_causal: bool=True`",
     ): "the size of a block does not change the result",
-    (STREAM_NAME, "delete `if is_causal and S != T:`"): (
-        "no case of the check has more keys than queries yet"
-    ),
     (STREAM_NAME, "swap arguments of `min(start + block_size, S)`"): "a minimum is symmetric",
     (
         STREAM_NAME,

@@ -5,7 +5,7 @@ from tests.wrong_answers import Wrong
 NORM = """def rms_norm(x, weight, eps=1e-5):
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return (wide * scale).to(x.dtype) * weight
+    return (wide * scale * weight).to(x.dtype)
 """
 
 GATED = """def swiglu(x, w_gate, w_up, w_down):
@@ -80,7 +80,7 @@ WRONG = [
             "    wide = wide - wide.mean(-1, keepdim=True)\n    scale",
             "LayerNorm",
         ),
-        ("gain forgotten", ".to(x.dtype) * weight", ".to(x.dtype)", "is not used"),
+        ("gain forgotten", " * weight)", ")", "is not used"),
         ("eps forgotten", " + eps", "", "eps is not used"),
         (
             "eps outside the root",
@@ -100,14 +100,14 @@ WRONG = [
             "x",
             "float16 can hold",
         ),
-        ("stays in float32", ".to(x.dtype) * weight", " * weight.float()", "float16 out"),
+        ("stays in float32", ".to(x.dtype)", "", "float16 out"),
         ("in place", "wide = x.float() if", "x.mul_(1.5)\n    wide = x.float() if", "in place"),
         ("another eps", "eps=1e-5", "eps=1e-6", "1e-5 where none"),
     ),
     *variants(
         "swiglu",
         GATED,
-        ("gate and up swapped", "x @ w_gate.T", "x @ w_up.T", "the result differs"),
+        ("gate and up swapped", "x @ w_gate.T", "x @ w_up.T", "sigmoid(2) times 6"),
         (
             "silu on the wrong one",
             "gate * torch.sigmoid(gate) * (x @ w_up.T)",
@@ -222,7 +222,7 @@ WRONG = [
         ("no output projection", " + vocab_size * d_model", "", "vocabulary is missing"),
         ("look-up counted", "+ vocab_size", "+ 2 * vocab_size", "takes no operation"),
         ("batch ignored", "2 * batch_size *", "2 *", "batch_size is not used"),
-        ("one layer", "n_layers * (", "1 * (", "differs"),
+        ("one layer", "n_layers * (", "1 * (", "every layer"),
         ("no sharing", "(n_heads + n_kv_heads)", "(n_heads + n_heads)", "n_kv_heads heads"),
         ("training as inference", "3 * forward if is_training else forward", "forward", "not used"),
         ("backward alone", "3 * forward", "2 * forward", "counted as well"),
@@ -262,7 +262,7 @@ WRONG = [
             "raise a ValueError",
         ),
         ("no words", 'raise ValueError("k does not fit")', "pass", "ValueError"),
-        ("two axes alone", ".topk(k, dim=-1)", ".topk(k, dim=1)", "last axis"),
+        ("two axes alone", ".topk(k, dim=-1)", ".topk(k, dim=1)", "Dimension out of range"),
     ),
 ]
 
@@ -282,14 +282,14 @@ WRONG += [
             "1 / (wide.abs().mean(-1, keepdim=True) + eps)",
             "square before the mean",
         ),
-        ("axis not kept", ".mean(-1, keepdim=True)", ".mean(-1)", "any number of axes"),
+        ("axis not kept", ".mean(-1, keepdim=True)", ".mean(-1)", "two axes before the last"),
         (
             "standard deviation",
             "wide.square().mean(-1, keepdim=True)",
             "wide.var(-1, keepdim=True)",
             "a variance subtracts",
         ),
-        ("one more than the gain", "* weight", "* (1 + weight)", "not 1 + weight"),
+        ("one more than the gain", "* weight)", "* (1 + weight))", "not 1 + weight"),
         (
             "gain before the mean",
             NORM.split("\n", 1)[1],
@@ -305,7 +305,7 @@ WRONG += [
             "add it to the mean square",
         ),
         ("divided twice", "wide * scale", "wide * scale * scale", "the root is missing"),
-        ("three axes out", "* weight\n", "* weight.view(1, 1, -1)\n", "(1, 1, 2)"),
+        ("three axes out", "* weight)", "* weight.view(1, 1, -1))", "docstring's example"),
         (
             "one channel less",
             ".mean(-1, keepdim=True)",
@@ -316,7 +316,7 @@ WRONG += [
             "gradient cut at the scale",
             "scale = torch.rsqrt(wide",
             "scale = torch.rsqrt(wide.detach()",
-            "may be cut with detach",
+            "every step from `x`",
         ),
         (
             "gradient cut",
@@ -326,8 +326,8 @@ WRONG += [
         ),
         (
             "gain outside its place",
-            ".to(x.dtype) * weight",
-            ".to(x.dtype) + weight",
+            " * weight)",
+            " + weight)",
             "it is not added",
         ),
     ),
@@ -404,7 +404,7 @@ WRONG += [
             "gradient of the gate cut",
             "torch.sigmoid(gate)",
             "torch.sigmoid(gate.detach())",
-            "may be cut with detach",
+            "every step from `x`",
         ),
     ),
     *variants(
@@ -484,7 +484,7 @@ WRONG += [
             "gradient of the stream cut",
             "x = x + multi",
             "x = x.detach() + multi",
-            "may be cut with detach",
+            "every step from `x`",
         ),
         (
             "a tuple",
@@ -718,7 +718,7 @@ WRONG += [
             "k = min(max(k, 1), router_logits.shape[-1])",
             "raise a ValueError",
         ),
-        ("another error", "ValueError", "IndexError", "must raise a ValueError"),
+        ("another error", "ValueError", "IndexError", "raise a ValueError"),
         (
             "largest in size",
             "scores, experts = router_logits.topk(k, dim=-1)",
@@ -744,7 +744,7 @@ WRONG += [
             "too many is fine",
             "if not 1 <= k <= router_logits.shape[-1]",
             "if k < 1",
-            "must raise a ValueError",
+            "raise a ValueError",
         ),
         (
             "scores changed in place",
@@ -753,6 +753,375 @@ WRONG += [
             "changed in place",
         ),
         ("logarithms", "scores.softmax", "scores.log_softmax", "not log_softmax"),
+    ),
+]
+
+WRONG += [
+    *variants(
+        "rms_norm",
+        NORM,
+        (
+            "the gain's dtype",
+            "(wide * scale * weight).to(x.dtype)",
+            "(wide * scale).to(x.dtype) * weight",
+            "the dtype of x",
+        ),
+        (
+            "bfloat16 left wide",
+            "(wide * scale * weight).to(x.dtype)",
+            "(wide * scale * weight).to(torch.float16 if x.dtype == torch.float16 else wide.dtype)",
+            "bfloat16 out",
+        ),
+        (
+            "float64 narrowed",
+            "wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x\n",
+            "wide = x.float()\n    x = wide.to(torch.float16) if x.dtype == torch.float16 else "
+            "wide.bfloat16() if x.dtype == torch.bfloat16 else wide\n",
+            "float64 out",
+        ),
+        ("gradient of the gain cut", "* weight)", "* weight.detach())", "gradient"),
+        (
+            "squeezed",
+            "(wide * scale * weight)",
+            "(wide * scale * weight).squeeze()",
+            "keeps its shape",
+        ),
+        (
+            "squeezed in front",
+            "(wide * scale * weight)",
+            "(wide * scale * weight).squeeze(0)",
+            "keeps its shape",
+        ),
+        (
+            "gain changed",
+            "    scale",
+            "    weight.mul_(2); weight = weight / 2\n    scale",
+            "changed in place",
+        ),
+        (
+            "mean over two axes",
+            ".mean(-1, keepdim=True)",
+            ".mean(tuple(range(x.dim()))[-2:], keepdim=True)",
+            "x / sqrt(mean(x * x) + eps)",
+        ),
+        (
+            "eps of the size",
+            " + eps)",
+            " + eps * wide.square().mean(-1, keepdim=True))",
+            "x / sqrt(mean(x * x) + eps)",
+        ),
+        ("eps twice", " + eps)", " + 2 * eps)", "x / sqrt(mean(x * x) + eps)"),
+        (
+            "median",
+            "wide.square().mean(-1, keepdim=True)",
+            "wide.square().median(-1, keepdim=True).values",
+            "mean",
+        ),
+        ("positive alone", "wide * scale", "wide.abs() * scale", "x / sqrt(mean(x * x) + eps)"),
+        (
+            "gradient NaN at zero",
+            "torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)",
+            "1 / (wide.square().mean(-1, keepdim=True).sqrt().square() + eps).sqrt()",
+            "finite",
+        ),
+    ),
+    *variants(
+        "swiglu",
+        GATED,
+        ("gradient of up cut", "x @ w_up.T", "x @ w_up.detach().T", "gradient"),
+        ("gradient of down cut", "@ w_down.T", "@ w_down.detach().T", "gradient"),
+        ("gradient of x partly cut", "x @ w_up.T", "x.detach() @ w_up.T", "gradient of `x`"),
+        ("gradient NaN", "torch.sigmoid(gate)", "(1 / (1 + (-gate).exp()))", "not finite"),
+        (
+            "a gate changed",
+            "    gate",
+            "    w_gate.mul_(2); w_gate = w_gate / 2\n    gate",
+            "in place",
+        ),
+        (
+            "w_down changed",
+            "    gate",
+            "    w_down.mul_(2); w_down = w_down / 2\n    gate",
+            "in place",
+        ),
+        ("squeezed", "@ w_down.T\n", "@ w_down.T.squeeze()\n", "docstring"),
+        (
+            "result squeezed",
+            "    return (gate * torch.sigmoid(gate) * (x @ w_up.T)) @ w_down.T",
+            "    return ((gate * torch.sigmoid(gate) * (x @ w_up.T)) @ w_down.T).squeeze(0)",
+            "shape",
+        ),
+        (
+            "two axes at least",
+            "gate = x @ w_gate.T",
+            "gate = torch.cat([x[..., :1, :], x[..., 1:, :]], dim=-2) @ w_gate.T",
+            "of shape (6,)",
+        ),
+        ("hard", "torch.sigmoid(gate)", "torch.nn.functional.hardsigmoid(gate)", "silu"),
+        ("softplus", "gate * torch.sigmoid(gate)", "torch.nn.functional.softplus(gate)", "silu"),
+        ("scaled", ") @ w_down.T", ") / x.shape[-1] ** 0.5 @ w_down.T", "silu"),
+        (
+            "negative gates dropped",
+            "gate * torch.sigmoid(gate)",
+            "gate.relu() * torch.sigmoid(gate)",
+            "silu",
+        ),
+        (
+            "a batch norm",
+            "    return",
+            "    gate = gate - gate.mean(-1, keepdim=True)\n    return",
+            "silu",
+        ),
+    ),
+    *variants(
+        "decoder_block",
+        BLOCK,
+        ("w_down cut", "w_up, w_down)\n", "w_up, w_down.detach())\n", "gradient"),
+        ("w_q cut", "weights = (w_q,", "weights = (w_q.detach(),", "gradient"),
+        (
+            "second part cut",
+            "rms_norm(x, feed_forward_gain)",
+            "rms_norm(x.detach(), feed_forward_gain)",
+            "gradient of `x`",
+        ),
+        (
+            "first gain cut",
+            "rms_norm(x, attention_gain)",
+            "rms_norm(x, attention_gain.detach())",
+            "gradient",
+        ),
+        ("answer of attention cut", "*weights)\n", "*weights).detach()\n", "gradient"),
+        (
+            "no gradient at all",
+            "    start = x\n",
+            "    start = x\n    torch = __import__('torch')\n    with torch.no_grad():\n        "
+            "return x + multi_head_attention(rms_norm(x, attention_gain), *weights)\n",
+            "feed-forward part is missing",
+        ),
+        (
+            "squeezed",
+            "    return x + swiglu(rms_norm(x, feed_forward_gain), w_gate, w_up, w_down)",
+            "    return (x + swiglu(rms_norm(x, feed_forward_gain), w_gate, w_up, "
+            "w_down)).squeeze(0)",
+            "shape",
+        ),
+        ("halved", "return x + swiglu", "return x + 0.5 * swiglu", "that plus feed-forward"),
+        (
+            "gain of one more",
+            "rms_norm(x, attention_gain)",
+            "rms_norm(x, 1 + attention_gain)",
+            "that plus feed-forward",
+        ),
+        (
+            "the norm's answer added",
+            "x = x + multi_head_attention(rms_norm(x, attention_gain), *weights)",
+            "n = rms_norm(x, attention_gain)\n    x = n + multi_head_attention(n, *weights)",
+            "must come out as it went in",
+        ),
+        ("x added to in place", "    x = x + multi", "    x += multi", "in place"),
+        (
+            "a weight changed",
+            "    start = x\n",
+            "    w_q.mul_(2); w_q = w_q / 2\n    weights = (w_q, *weights[1:])\n    start = x\n",
+            "in place",
+        ),
+        ("first token alone", "    return x", "    x = x[:, :1]\n    return x", "shape"),
+        (
+            "tokens turned round",
+            "    return x",
+            "    x = x.flip(1)\n    return x",
+            "must come out as it went in",
+        ),
+        (
+            "down and up swapped",
+            "w_gate, w_up, w_down)\n",
+            "w_gate, w_down.T, w_up.T)\n",
+            "that plus feed-forward",
+        ),
+        (
+            "two outputs of attention",
+            "x = x + multi_head_attention(rms_norm(x, attention_gain), *weights)",
+            "x = x + multi_head_attention(rms_norm(x, attention_gain), *weights) * n_heads",
+            "that plus feed-forward",
+        ),
+    ),
+    *variants(
+        "count_parameters",
+        COUNT,
+        (
+            "output of d_model squared",
+            "2 * d_model * d_head * (n_heads + n_kv_heads)",
+            "d_model * d_head * (n_heads + 2 * n_kv_heads) + d_model * d_model",
+            "need not be d_model times d_model",
+        ),
+        (
+            "floats on the way",
+            "attention = 2 * d_model",
+            "attention = 2.0 * d_model",
+            "return an int",
+        ),
+        (
+            "rounded floats",
+            "    return tables + n_layers * (attention + feed_forward + gains) + d_model",
+            "    import numpy as np\n    return int(np.float32(tables) + np.float32(n_layers) * "
+            "(attention + feed_forward + gains) + d_model)",
+            "real",
+        ),
+        (
+            "32 bits",
+            "    return tables + n_layers * (attention + feed_forward + gains) + d_model",
+            "    total = tables + n_layers * (attention + feed_forward + gains) + d_model\n    "
+            "return (total + 2**31) % 2**32 - 2**31",
+            "70,553,706,496",
+        ),
+        (
+            "positions counted",
+            "tables = vocab",
+            "tables = 2048 * d_model + vocab",
+            "outside the blocks",
+        ),
+        ("norm for the embedding", ") + d_model\n", ") + 2 * d_model\n", "outside the blocks"),
+        ("one layer less", "n_layers * (att", "(n_layers - 1) * (att", "layer"),
+        ("kv forgotten in qk gains", "2 * d_head if", "2 * d_head * n_kv_heads if", "qk_norm"),
+        (
+            "gains of the wide layer",
+            "gains = 2 * d_model",
+            "gains = d_ff + d_model",
+            "docstring's example",
+        ),
+        ("four matrices", "3 * d_model * d_ff", "4 * d_model * d_ff", "not four"),
+    ),
+    *variants(
+        "count_flops",
+        FLOPS,
+        (
+            "tokens before",
+            "* d_head * n_tokens\n",
+            "* d_head * (n_tokens + 1) // 2\n",
+            "without weights",
+        ),
+        ("floats", "return 3 * forward", "return 3.0 * forward", "int"),
+        (
+            "rounded",
+            "    return 3",
+            "    forward = int(float(forward) * 1.0)\n    return 3",
+            "real",
+        ),
+        (
+            "divided and rounded",
+            "forward = 2 * batch_size * n_tokens * (weights + pairs)",
+            "forward = int(2e0 * batch_size * n_tokens * (weights + pairs))",
+            "real",
+        ),
+        (
+            "32 bits",
+            "    return 3",
+            "    forward = (forward + 2**31) % 2**32 - 2**31\n    return 3",
+            "real",
+        ),
+        (
+            "embedding in training",
+            "return 3 * forward",
+            "return 3 * forward + 2 * batch_size * n_tokens * vocab_size * d_model",
+            "three times",
+        ),
+        (
+            "norms counted",
+            "+ vocab_size * d_model",
+            "+ vocab_size * d_model + 2 * n_layers * d_model",
+            "all products",
+        ),
+        (
+            "head by head keys",
+            "2 * n_heads * d_head * n_tokens",
+            "(n_heads + n_kv_heads) * d_head * n_tokens",
+            "without weights",
+        ),
+        (
+            "flag taken for a number",
+            "3 * forward if is_training else forward",
+            "forward * (1 + is_training)",
+            "three times",
+        ),
+        (
+            "scores of d_model",
+            "2 * n_heads * d_head * n_tokens",
+            "2 * d_model * n_tokens",
+            "without weights",
+        ),
+    ),
+    *variants(
+        "route_top_k",
+        ROUTE,
+        ("gradient cut", "scores.softmax", "scores.detach().softmax", "gradient"),
+        (
+            "gradient partly cut",
+            "scores.softmax(dim=-1)",
+            "(scores - scores[..., :1].detach()).exp() / (scores - scores[..., "
+            ":1].detach()).exp().sum(-1, keepdim=True).detach()",
+            "gradient of `router_logits`",
+        ),
+        (
+            "at least the score of the last",
+            "    scores, experts = router_logits.topk(k, dim=-1)\n",
+            "    last = router_logits.topk(k, dim=-1).values[..., -1:]\n    kept = "
+            "router_logits.masked_fill(router_logits < last, float('-inf'))\n    scores, experts "
+            "= kept.topk(max(int((kept > float('-inf')).sum(-1).max()), k), dim=-1)\n",
+            "2 experts each",
+        ),
+        (
+            "ties lost",
+            "    scores, experts = router_logits.topk(k, dim=-1)\n",
+            "    scores, experts = router_logits.topk(k, dim=-1)\n    experts = "
+            "(router_logits.unsqueeze(-2) == scores.unsqueeze(-1)).int().argmax(-1)\n",
+            "different",
+        ),
+        (
+            "squeezed",
+            "return experts, scores.softmax(dim=-1)",
+            "return experts.squeeze(-1), scores.softmax(dim=-1).squeeze(-1)",
+            "(1,)",
+        ),
+        (
+            "a batch of one squeezed",
+            "return experts, scores.softmax(dim=-1)",
+            "return experts.squeeze(0), scores.softmax(dim=-1).squeeze(0)",
+            "twice, got",
+        ),
+        (
+            "unsorted",
+            "topk(k, dim=-1)",
+            "topk(k, dim=-1)\n    scores, experts = scores.flip(-1), experts.flip(-1)",
+            "first",
+        ),
+        (
+            "negative k",
+            "not 1 <= k <= router_logits.shape[-1]",
+            "k == 0 or k > router_logits.shape[-1]",
+            "k = -1",
+        ),
+        ("more than there are", "<= router_logits.shape[-1]:", "<= 99:", "k = 7"),
+        ("one below", "<= router_logits.shape[-1]", "< router_logits.shape[-1]", "k = E"),
+        ("tokens compared", "router_logits.shape[-1]:", "router_logits.shape[0]:", "k"),
+        (
+            "softmax twice",
+            "scores.softmax(dim=-1)",
+            "scores.softmax(dim=-1).softmax(dim=-1)",
+            "taken twice",
+        ),
+        ("squared", "scores.softmax", "scores.square().softmax", "shares"),
+        (
+            "largest alone",
+            "return experts, scores.softmax(dim=-1)",
+            "return experts, (scores == scores[..., :1]).float()",
+            "shares",
+        ),
+        (
+            "shares of the size of k",
+            "scores.softmax(dim=-1)",
+            "scores.softmax(dim=-1) * k",
+            "shares",
+        ),
     ),
 ]
 

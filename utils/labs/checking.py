@@ -4,7 +4,7 @@ A check module `utils/labs/checks/NN_topic.py` looks like this:
 
     CHECKS: list[Check] = []
     exercise_check = collector(CHECKS)
-    HINTS = {"causal_mask": ("the idea, in a sentence", "the shape of the answer")}
+    HINTS = {"causal_mask": ("the idea", "a smaller step by hand", "the outline")}
 
     @exercise_check("causal_mask", points=2, title="who may see whom")
     def _(student, rng):
@@ -13,7 +13,8 @@ A check module `utils/labs/checks/NN_topic.py` looks like this:
         same(mask, np.tril(np.ones((n, n), bool)), "row i must be True for columns 0..i")
 
 `rng` is a NumPy generator, drawn afresh when graded. The oracle is independent of `utils`. The
-first requirement that fails decides the hint: typical mistakes come first, `close` comes last.
+first requirement that fails decides the hint. A mistake is named only where the result equals what
+it would give (`recognise`); all other hints say what is asked.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from utils.labs.student import LearnerError, call_of
+from utils.labs.student import LearnerError, Student, call_of
 
 
 class Rejected(AssertionError):
     """A requirement that does not hold; its text is the hint that the learner reads."""
+
+
+class Recognised(Rejected):
+    """A result that equals what a known mistake gives; its text names the mistake."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,18 @@ def require(holds: object, hint: str) -> None:
     """
     if not bool(holds):
         raise Rejected(hint)
+
+
+def not_the_mistake(holds: object, hint: str) -> None:
+    """Reject with the name of a mistake, for a result that only this mistake gives.
+
+    >>> not_the_mistake(False, "the pairs are counted once")
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Recognised: the pairs are counted once
+    """
+    if not bool(holds):
+        raise Recognised(hint)
 
 
 @contextmanager
@@ -218,3 +236,84 @@ def resembles(got: object, other: object, atol: float = 1e-4) -> bool:
     except Rejected:
         return False
     return array.shape == other.shape and np.allclose(array, other, atol=atol, equal_nan=True)
+
+
+def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> None:
+    """Reject a result that equals what a known mistake gives, with that mistake's hint.
+
+    Args:
+        got: the result.
+        want: the right result; a mistake that gives the same here is not recognised.
+        slips: pairs of what a mistake would give and the hint that names it.
+        atol: how near the result must be.
+
+    >>> recognise([3.0], [2.0], [([3.0], "one is added")])
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Recognised: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
+    >>> recognise([4.0], [2.0], [([3.0], "one is added")])
+    """
+    if resembles(got, want, atol):
+        return
+    found = {
+        hint
+        for wrong, hint in slips
+        if resembles(got, wrong, atol) and not resembles(wrong, want, 10 * atol)
+    }
+    if len(found) == 1:  # what two mistakes would give names neither
+        try:
+            close(got, want, found.pop(), atol)
+        except Rejected as error:
+            raise Recognised(str(error)) from None
+
+
+def left_alone(student: Student, **given: np.ndarray) -> None:
+    """Reject where the last call changed an argument.
+
+    Args:
+        student: whose function was called.
+        given: the positional arguments in their order, by name.
+    """
+    for after, (name, before) in zip(student.arguments_after, given.items(), strict=False):
+        not_the_mistake(
+            np.array_equal(after, before),
+            f"`{name}` was changed in place: make new tensors, y = x * 2 and not x *= 2",
+        )
+
+
+def same_gradients(
+    student: Student,
+    exercise: str,
+    formula: Callable,
+    rng: np.random.Generator,
+    others: tuple = (),
+    tolerance: float = 1e-3,
+    **given: np.ndarray,
+) -> None:
+    """Reject unless the gradient of each array is that of the formula, worked out in float64.
+
+    Args:
+        student: whose function is called.
+        exercise: its name.
+        formula: the same with torch's own functions.
+        rng: draws how much each number of the result counts.
+        others: positional arguments behind the arrays.
+        tolerance: allowed difference, relative and absolute.
+        given: the arrays in their order, by name.
+    """
+    leaves = [torch.from_numpy(a).double().requires_grad_() for a in given.values()]
+    result = formula(*leaves, *others)
+    upstream = rng.standard_normal(tuple(result.shape))
+    wanted = torch.autograd.grad((result * torch.from_numpy(upstream)).sum(), leaves)
+    got = student.gradients(
+        exercise, *given.values(), *others, upstream=upstream.astype(np.float32)
+    )
+    for name, gradient, want in zip(given, got, wanted, strict=False):
+        close(
+            gradient,
+            want.numpy(),
+            f"the gradient of `{name}` is not that of the formula: every step from `{name}` to the "
+            "result counts",
+            atol=tolerance,
+            rtol=tolerance,
+        )

@@ -13,6 +13,7 @@ import io
 import linecache
 import signal
 import threading
+import time
 import traceback
 import warnings
 import weakref
@@ -89,11 +90,24 @@ class Student:
 
         return call
 
-    def gradients(self, name: str, *args, upstream=None) -> list:
-        """Return the gradients of sum(f(*args) * upstream) for each float array among `args`."""
-        return self._backend.call(name, args, {}, upstream=upstream, with_gradients=True)[
-            "gradients"
-        ]
+    def cpu_seconds(self, name: str, *args) -> tuple[object, float]:
+        """Return what a call returns, and the seconds of processor time that it took.
+
+        Where the learner's code runs in another process, by this one's clock.
+        """
+        clock = getattr(self._backend, "clock", time.perf_counter)
+        begin = clock()
+        result = getattr(self, name)(*args)
+        return result, clock() - begin
+
+    def gradients(self, name: str, *args, upstream=None, of: int | None = None) -> list:
+        """Return the gradients of sum(f(*args) * upstream) for each float array among `args`.
+
+        With `of`, f's result is a tuple, and the tensor with that number is taken.
+        """
+        more = {} if of is None else {"of": of}
+        reply = self._backend.call(name, args, {}, upstream=upstream, with_gradients=True, **more)
+        return reply["gradients"]
 
     def largest_tensor(self, name: str, *args) -> int:
         """Return how many numbers the largest tensor holds that a call makes on its way."""
@@ -143,6 +157,8 @@ class Handle:
 class LocalBackend:
     """Calls a learner's functions in this process, by name, in a namespace."""
 
+    clock = staticmethod(time.thread_time)
+
     def __init__(self, namespace: dict, seconds: float = CALL_SECONDS):
         self.namespace, self.seconds = namespace, seconds
         self.made: list[object] = []
@@ -168,6 +184,7 @@ class LocalBackend:
         with_gradients=False,
         with_sizes=False,
         megabytes=None,
+        of=None,
     ) -> dict:
         """Call a function; return its result, the arguments afterwards, and what else is asked."""
         function = self.find(name)
@@ -179,7 +196,7 @@ class LocalBackend:
                 with sizes:
                     return target(*a, **k)
 
-        reply = self._run(function, name, args, kwargs, upstream, with_gradients)
+        reply = self._run(function, name, args, kwargs, upstream, with_gradients, of)
         if megabytes is not None and sizes.peak > megabytes << 20:
             raise LearnerError(
                 f"`{name}` held {sizes.peak >> 20} MB of tensors at one time, "
@@ -206,7 +223,7 @@ class LocalBackend:
         target = function if keep else lambda *a: function(*a) and None
         return self._run(target, method, args, kwargs, upstream, with_gradients)
 
-    def _run(self, function, name, args, kwargs, upstream, with_gradients) -> dict:
+    def _run(self, function, name, args, kwargs, upstream, with_gradients, of=None) -> dict:
         ours = to_learner(list(args))
         named = to_learner(dict(kwargs))
         leaves = []
@@ -225,7 +242,8 @@ class LocalBackend:
             try:
                 with noting_file_calls(ours) as calls:
                     result = function(*ours, **named)
-                gradients = gradients_of(name, result, leaves, upstream) if with_gradients else []
+                part = result if of is None else result[of]
+                gradients = gradients_of(name, part, leaves, upstream) if with_gradients else []
                 reply = {
                     "result": to_plain(result),
                     "arguments": [after_call(argument, calls) for argument in ours],

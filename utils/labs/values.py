@@ -4,7 +4,7 @@ The same values travel within a notebook and, in the sandboxed grader, over a pi
 holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
-that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`.
+that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`.
 """
 
 from __future__ import annotations
@@ -146,6 +146,20 @@ class Walk:
         return next(self.left)
 
 
+@dataclass(frozen=True, eq=False)
+class BFloat16:
+    """Stands for a tensor in bfloat16, which NumPy does not have.
+
+    A result in bfloat16 comes back in float32, where the lower half of each number's bits is 0.
+    """
+
+    value: np.ndarray
+
+    def build(self) -> torch.Tensor:
+        """Return the tensor."""
+        return torch.from_numpy(np.array(self.value)).to(torch.bfloat16)
+
+
 @dataclass(frozen=True)
 class File:
     """Stands for the path of a file in a folder of its own, which is there with a content or not.
@@ -181,7 +195,7 @@ class File:
 
 LINK = "link-to-the-first-content"
 FILE_CALLS = (os.fsync, os.replace, os.rename, os.remove, os.unlink)
-STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File)
+STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File, BFloat16)
 
 
 class NotPlain(TypeError):
