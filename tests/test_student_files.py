@@ -30,6 +30,10 @@ SOURCE = """
                 parameter.grad.mul_(0.5)
         return len(list(parameters))
     def read(path): return path.read_bytes()
+    def is_text(path): return [isinstance(path, str), Path(path).read_text()]
+    def spoiled(numbers):
+        numbers[0] = 0
+        return 1 // 0
     def in_place(path): path.write_bytes(b"new")
     def replaced(path):
         other = path.with_name("other")
@@ -67,14 +71,15 @@ def student(request, tmp_path_factory):
 def test_weights_come_back_with_their_gradients(student):
     value, gradient = np.arange(3, dtype=np.float32), np.full(3, 4, np.float32)
     assert student.halve([Weight(value, gradient), Weight(value, None)]) == 2
-    (kept, halved), (_, none) = student.arguments_after[0]
+    (kept, halved, first), (_, none, _) = student.arguments_after[0]
     assert np.array_equal(kept, value) and np.array_equal(halved, gradient / 2) and none is None
+    assert np.array_equal(first, halved)  # in place, in the memory of the first gradient
 
 
 def test_an_iterator_can_be_gone_through_once_and_is_seen_afterwards(student):
     weights = [Weight(np.zeros(2), np.ones(2)) for _ in range(3)]
     assert student.halve(Once(weights)) == 0
-    assert [gradient.tolist() for _, gradient in student.arguments_after[0]] == [[0.5, 0.5]] * 3
+    assert [gradient.tolist() for _, gradient, _ in student.arguments_after[0]] == [[0.5, 0.5]] * 3
 
 
 def test_a_file_is_there_with_its_content_or_is_not(student):
@@ -84,6 +89,18 @@ def test_a_file_is_there_with_its_content_or_is_not(student):
     with pytest.raises(LearnerError, match="FileNotFoundError"):
         student.read(File())
     assert student.arguments_after[0]["content"] is None
+
+
+def test_a_path_as_text_is_one(student):
+    assert student.is_text(File(b"abc", is_text=True)) == [True, "abc"]
+    assert student.arguments_after[0]["content"] == b"abc"
+    assert student.is_text(File(b"abc")) == [False, "abc"]
+
+
+def test_a_tensor_is_seen_after_an_error(student):
+    with pytest.raises(LearnerError, match="ZeroDivisionError"):
+        student.spoiled(np.ones(2))
+    assert student.arguments_after[0].tolist() == [0.0, 1.0]
 
 
 def test_a_link_tells_writing_in_place_from_replacing(student):

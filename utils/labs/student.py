@@ -19,7 +19,6 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from utils.labs.values import (
     after_call,
     discard_files,
     noting_file_calls,
+    path_of,
     shared_memory,
     to_learner,
     to_plain,
@@ -53,7 +53,7 @@ class Undefined(Exception):
 class LearnerError(Exception):
     """The learner's code raised, or took too long; the text says where and what.
 
-    `arguments` holds, for each `File` passed, what became of it.
+    `arguments` holds, for each `File` and each tensor passed, what became of it.
     """
 
     def __init__(self, text: str, arguments: list | None = None):
@@ -267,11 +267,18 @@ class LocalBackend:
             except (KeyboardInterrupt, LearnerError):
                 raise  # the learner pressed stop, or the report is made already
             except BaseException as error:  # an exit, or a class of the learner's own
-                files = [after_call(a, calls) if isinstance(a, Path) else None for a in ours]
-                raise LearnerError(describe_error(error), files) from None
+                kept = [after_error(a, calls) for a in ours]
+                raise LearnerError(describe_error(error), kept) from None
             finally:
                 discard_files(ours)
         return reply
+
+
+def after_error(argument: object, calls: dict) -> object:
+    """Return what became of a file or a tensor in a call that raised; None for other arguments."""
+    if path_of(argument) is None and not isinstance(argument, torch.Tensor):
+        return None
+    return after_call(argument, calls)
 
 
 def raised_by(error: BaseException) -> str:

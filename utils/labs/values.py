@@ -105,7 +105,8 @@ class SmallModel:
 class Weight:
     """Stands for an `nn.Parameter` whose gradient is there (or not, for None).
 
-    Afterwards its place in `student.arguments_after` holds the pair (value, gradient).
+    Afterwards its place in `student.arguments_after` holds (value, gradient, what the memory of the
+    first gradient shows): a gradient that was replaced leaves the last one as it was.
     """
 
     value: np.ndarray
@@ -116,6 +117,7 @@ class Weight:
         parameter = torch.nn.Parameter(torch.from_numpy(np.array(self.value)))
         if self.gradient is not None:
             parameter.grad = torch.from_numpy(np.array(self.gradient))
+        parameter.first_gradient = parameter.grad
         return parameter
 
 
@@ -177,12 +179,14 @@ class File:
     Args:
         content: of the file, None for no file.
         blocked: the path is a folder instead, which no file can replace.
+        is_text: the learner gets the path as a text.
     """
 
     content: bytes | None = None
     blocked: bool = False
+    is_text: bool = False
 
-    def build(self) -> Path:
+    def build(self) -> Path | TextPath:
         """Return the path; the folder goes when the call is over."""
         path = Path(tempfile.mkdtemp()) / "checkpoint"
         if self.blocked:
@@ -190,7 +194,16 @@ class File:
         elif self.content is not None:
             path.write_bytes(self.content)
             os.link(path, path.with_name(LINK))
-        return path
+        return TextPath(path) if self.is_text else path
+
+
+class TextPath(str):
+    """The path of a `File` as a text."""
+
+
+def path_of(argument: object) -> Path | None:
+    """Return the path that a `File` stood for; None for any other argument."""
+    return Path(argument) if isinstance(argument, Path | TextPath) else None
 
 
 LINK = "link-to-the-first-content"
@@ -263,9 +276,9 @@ def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> ob
     if isinstance(argument, Table | torch.nn.Module):
         return to_plain(list(argument.shapes_read))
     if isinstance(argument, torch.nn.Parameter):
-        return to_plain((argument, argument.grad))
-    if isinstance(argument, Path):
-        return after_writing(argument) | {"calls": list((calls or {}).get(argument, []))}
+        return to_plain((argument, argument.grad, argument.first_gradient))
+    if (path := path_of(argument)) is not None:
+        return after_writing(path) | {"calls": list((calls or {}).get(path, []))}
     if isinstance(argument, Walk):
         return after_call(argument.items)
     if isinstance(argument, list):
@@ -276,8 +289,8 @@ def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> ob
 def discard_files(arguments: list) -> None:
     """Remove the folders of `File` arguments that are still there."""
     for argument in arguments:
-        if isinstance(argument, Path):
-            shutil.rmtree(argument.parent, ignore_errors=True)
+        if (path := path_of(argument)) is not None:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def names_beside(path: Path) -> list[str]:
@@ -298,7 +311,8 @@ def after_writing(path: Path) -> dict:
 @contextlib.contextmanager
 def noting_file_calls(arguments: list) -> Iterator[dict[Path, list]]:
     """Note the calls of `FILE_CALLS` for each `File` among the arguments, while this is active."""
-    notes: dict[Path, list] = {a: [] for a in arguments if isinstance(a, Path)}
+    paths = (path_of(argument) for argument in arguments)
+    notes: dict[Path, list] = {path: [] for path in paths if path is not None}
     if not notes:
         yield notes
         return
