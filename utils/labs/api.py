@@ -1,4 +1,4 @@
-"""What a lab's notebook calls: `check`, `done`, `hint`, `borrow`, after `start_lab` in its first cell.
+"""What a lab calls: `check`, `done`, `hint` and `borrow`, after `start_lab` in its first cell.
 
 They report and never raise, so that an unsolved lab runs from top to bottom. Output is plain text
 without times, the same on every machine; so inputs are those of seed 0 here and drawn afresh only
@@ -202,7 +202,9 @@ def called_by(exercise: str) -> list[str]:
             parts = [part for part in vars(function).values()]
         else:
             parts = [function]
-        names = {n for p in parts if isinstance(p, types.FunctionType) for n in names_in(p.__code__)}
+        names = {
+            n for p in parts if isinstance(p, types.FunctionType) for n in names_in(p.__code__)
+        }
         waiting += [name for name in others if name in names and name not in found]
         found |= names & set(others)
     return [name for name in others if name in found]

@@ -53,7 +53,10 @@ def progress_text() -> str:
     lines, everything = [], rows()
     for lab in labs():
         own = [row for row in everything if row.lab == lab]
-        got, points = sum(row.earned for row in own), sum(row.points for row in own if not row.is_bonus)
+        got, points = (
+            sum(row.earned for row in own),
+            sum(row.points for row in own if not row.is_bonus),
+        )
         lines.append(f"{lab}: {got} of {points} points")
         lines += [
             f"  [{mark(r.earned, r.points)}] {r.name}  {r.earned}/{r.points}{r.remark}" for r in own
