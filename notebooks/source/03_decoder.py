@@ -742,6 +742,8 @@ plots.heat_map(
     limits=(0, 1),
 )
 plt.show()
+
+# %%
 ratios = (
     before[0].max() / before[1].max(),
     followed[1].max() / followed[0].max(),
