@@ -55,9 +55,7 @@ def collector(checks: list[Check]) -> Callable:
     the experiments of the lab don't wait for it.
     """
 
-    def exercise_check(
-        exercise: str, *, points: int, title: str, is_core: bool = True
-    ) -> Callable:
+    def exercise_check(exercise: str, *, points: int, title: str, is_core: bool = True) -> Callable:
         def add(run: Callable) -> Callable:
             if any(c.exercise == exercise and c.title == title for c in checks):
                 raise ValueError(f"{exercise} has two checks titled {title!r}")
