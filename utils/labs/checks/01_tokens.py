@@ -183,7 +183,9 @@ def raises(call, *args) -> str:
 def unchanged(student, given, name: str) -> None:
     """Require that the first argument was left as it was."""
     after = student.arguments_after[0]
-    not_the_mistake(after == given, f"{name} was changed by your function: it belongs to the caller")
+    not_the_mistake(
+        after == given, f"{name} was changed by your function: it belongs to the caller"
+    )
 
 
 def first_difference(got: list, want: list) -> str:
@@ -205,25 +207,37 @@ def _(student, rng):
     not_the_mistake(got is not None, "got None: the function is to return its counts")
     not_the_mistake(isinstance(got, dict), f"return a dictionary pair -> count, got {brief(got)}")
     not_the_mistake(0 not in got.values(), f"pairs that don't occur are left out, got {brief(got)}")
-    not_the_mistake((2, 3) not in got, "no pair crosses a word's border, got (2, 3) in (1, 2) | (3, 4)")
+    not_the_mistake(
+        (2, 3) not in got, "no pair crosses a word's border, got (2, 3) in (1, 2) | (3, 4)"
+    )
     not_the_mistake((4, 3) not in got, "in (3, 4) the 4 has no right neighbour: do not wrap around")
     same(got, apart, "the words (1, 2) and (3, 4), once each, hold one pair each")
 
     got = student.count_pairs({(1, 2, 1, 2): 2, (1, 2): 5})
     case = "in {(1, 2, 1, 2): 2, (1, 2): 5} the pair (1, 2) occurs 2 * 2 + 5 = 9 times"
     n = got.get((1, 2))
-    not_the_mistake((3, 4) not in got, f"{case}; the counts of an earlier call are in yours: {brief(got)}")
+    not_the_mistake(
+        (3, 4) not in got, f"{case}; the counts of an earlier call are in yours: {brief(got)}"
+    )
     not_the_mistake(n != 3, f"{case}, got 3: weigh a word by its number")
     not_the_mistake(n != 7, f"{case}, got 7: count it twice in one word")
     not_the_mistake(n != 5, f"{case}, got 5: add to the count of earlier words, do not replace it")
-    not_the_mistake(n != 11 or got.get((2, 1)), f"{case}, got 11: pairs are ordered, (2, 1) is another")
-    not_the_mistake(n != 11, f"{case}, got 11: a pair is an id and its right neighbour, none further away")
-    not_the_mistake((2, 1) in got, f"{case}, and (2, 1) twice, between the two: every place begins a pair")
+    not_the_mistake(
+        n != 11 or got.get((2, 1)), f"{case}, got 11: pairs are ordered, (2, 1) is another"
+    )
+    not_the_mistake(
+        n != 11, f"{case}, got 11: a pair is an id and its right neighbour, none further away"
+    )
+    not_the_mistake(
+        (2, 1) in got, f"{case}, and (2, 1) twice, between the two: every place begins a pair"
+    )
     not_the_mistake(type(n) is int, f"{case}: counts are whole numbers, got {n!r}")
     same(got, {(1, 2): 9, (2, 1): 2}, case)
 
     got = student.count_pairs({(7, 7, 7): 1})
-    not_the_mistake(got != {(7, 7): 1}, "(7, 7, 7) holds (7, 7) twice, got 1: overlapping pairs count each")
+    not_the_mistake(
+        got != {(7, 7): 1}, "(7, 7, 7) holds (7, 7) twice, got 1: overlapping pairs count each"
+    )
     same(got, {(7, 7): 2}, "(7, 7, 7) holds (7, 7) twice")
     same(student.count_pairs({}), {}, "without words there are no pairs")
     same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
@@ -264,10 +278,18 @@ def _(student, rng):
     unchanged(student, ids, "the list of ids")
     case = "[1, 2, 3, 1, 2], a list, with (1, 2) -> 9"
     not_the_mistake(got is not None, "got None: the function is to return the merged ids")
-    not_the_mistake(type(got) is not list, f"{case}: return a tuple, since words are keys; got {got}")
-    not_the_mistake(got != (9, 3, 1, 2), f"{case}: got {got}, every occurrence is merged, not the first")
-    not_the_mistake(got != (9, 3, 1), f"{case}: got {got}, the last pair is not merged and its end lost")
-    not_the_mistake(got != (9, 2, 3, 9, 2), f"{case}: got {got}, the right half is still there: go on by 2")
+    not_the_mistake(
+        type(got) is not list, f"{case}: return a tuple, since words are keys; got {got}"
+    )
+    not_the_mistake(
+        got != (9, 3, 1, 2), f"{case}: got {got}, every occurrence is merged, not the first"
+    )
+    not_the_mistake(
+        got != (9, 3, 1), f"{case}: got {got}, the last pair is not merged and its end lost"
+    )
+    not_the_mistake(
+        got != (9, 2, 3, 9, 2), f"{case}: got {got}, the right half is still there: go on by 2"
+    )
     not_the_mistake(
         got != (1, 2, 3, 1, 2),
         f"{case}: got {got}, nothing is merged; ids may come as a list, and a list never equals a "
@@ -284,8 +306,12 @@ def _(student, rng):
     same(got, (9, 3, 9), case)
 
     got = student.merge_pair((1, 1, 1), (1, 1), 9)
-    not_the_mistake(got != (1, 9), "(1, 1, 1) with (1, 1) -> 9: got (1, 9), start from the left: (9, 1)")
-    not_the_mistake(got != (9, 9), "(1, 1, 1) with (1, 1) -> 9: got (9, 9), an id takes part in one merge")
+    not_the_mistake(
+        got != (1, 9), "(1, 1, 1) with (1, 1) -> 9: got (1, 9), start from the left: (9, 1)"
+    )
+    not_the_mistake(
+        got != (9, 9), "(1, 1, 1) with (1, 1) -> 9: got (9, 9), an id takes part in one merge"
+    )
     same(got, (9, 1), "(1, 1, 1) with (1, 1) -> 9")
     same(student.merge_pair((1, 1, 1, 1), (1, 1), 9), (9, 9), "(1, 1, 1, 1) with (1, 1) -> 9")
 
@@ -293,7 +319,9 @@ def _(student, rng):
     not_the_mistake(got != (9, 3), "(2, 1, 3) does not hold (1, 2): a pair is ordered; got (9, 3)")
     same(got, (2, 1, 3), "nothing to merge in (2, 1, 3)")
     again = student.merge_pair((1, 2, 3), (2, 3), 8)
-    not_the_mistake(again != (9, 3), "(1, 2, 3) with (2, 3) -> 8: got (9, 3), the answer of another pair")
+    not_the_mistake(
+        again != (9, 3), "(1, 2, 3) with (2, 3) -> 8: got (9, 3), the answer of another pair"
+    )
     same(again, (1, 8), "(1, 2, 3) with (2, 3) -> 8")
     got = student.merge_pair((11, 2, 23, 1, 2), (1, 2), 9)
     require(
@@ -334,7 +362,9 @@ def explain_merges(got, words, n_merges: int, case: str) -> None:
         return
     for entry in got:
         plain = isinstance(entry, tuple) and [type(i) for i in entry] == [int, int]
-        not_the_mistake(plain, f"{case}: an entry is a pair, a tuple of two ids, got {brief(entry)}")
+        not_the_mistake(
+            plain, f"{case}: an entry is a pair, a tuple of two ids, got {brief(entry)}"
+        )
     known = {
         "weigh each word by its number of occurrences": {"weigh": False},
         "of pairs with equal counts the smaller goes first, you take the larger": {
@@ -378,7 +408,9 @@ def _(student, rng):
     require(got[0] == (101, 114), "the first merge of fever, never, feet joins e and r")
     two = {(98, 98, 99): 2, (97, 98): 3}
     earlier, got = got, student.train_bpe(two, 257)
-    not_the_mistake(got != earlier, "the merges of an earlier call are given again: start with none")
+    not_the_mistake(
+        got != earlier, "the merges of an earlier call are given again: start with none"
+    )
     explain_merges(got, two, 1, "'bbc' twice and 'ab' 3 times")
     got = student.train_bpe({(97, 98): 1, (99,): 5}, 257)
     not_the_mistake(got != [(99, 99)], "'c' five times holds no pair: none crosses a word's border")
@@ -472,15 +504,15 @@ def _(student, rng):
     if share <= 1 / 20:
         return
     told = (
-        f"1200 words of 4000 different pairs, 150 merges: the CPU time is 1/{1 / share:.0f} of what "
-        "recounting everything takes, where an index and a heap take 1/70 (1/20 is asked for)"
+        f"1200 words of 4000 different pairs, 150 merges: the CPU time is 1/{1 / share:.0f} of "
+        "what recounting everything takes, where an index and a heap take 1/70 (1/20 is asked for)"
     )
     # Few pairs and many words: going through all counts costs little, through all words much.
     share = share_of_recounting(student, rng, (4000, 14, 4), 60, 1 / 6.5, 1 / 4.5)
     require(
         share > 1 / 6.5,
-        f"{told}. With few different pairs and 4000 words it is fast enough (1/{1 / share:.0f}), so "
-        "the words are not what costs: the search for the highest count is the slow part. A heap "
+        f"{told}. With few different pairs and 4000 words it is fast enough (1/{1 / share:.0f}), "
+        "so the words are not what costs: the search for the highest count is the slow part. A heap "
         "finds it without going through all counts",
     )
     require(
@@ -501,19 +533,27 @@ def _(student, rng):
     merges = list(FEW_MERGES)
     got = student.encode("abc", merges)
     case = "'abc' with the merges ab, bc, ab+c"
-    not_the_mistake(student.arguments_after[1] == merges, "the merges were changed by your function")
+    not_the_mistake(
+        student.arguments_after[1] == merges, "the merges were changed by your function"
+    )
     not_the_mistake(got is not None, "got None: the function is to return the ids")
-    not_the_mistake(got != [97, 257], f"{case}: got [97, 257], the merge that was learned first goes first")
+    not_the_mistake(
+        got != [97, 257], f"{case}: got [97, 257], the merge that was learned first goes first"
+    )
     not_the_mistake(got != [256, 99], f"{case}: got [256, 99], go on until no pair can be merged")
     not_the_mistake(got != [97, 98, 99], f"{case}: got the bytes, is any merge applied?")
     not_the_mistake(got != [2], f"{case}: got [2], merge k makes id 256 + k")
     not_the_mistake(type(got) is not tuple, f"{case}: return a list, got a tuple")
     not_the_mistake(got != [257, 99], f"{case}: got [257, 99], merge k (from 0) makes id 256 + k")
     not_the_mistake(got != [[258]], f"{case}: got [[258]], one list holds the ids of all words")
-    not_the_mistake(258 not in got or len(got) == 1, f"{case}: got {got}, nothing is added to the text")
+    not_the_mistake(
+        258 not in got or len(got) == 1, f"{case}: got {got}, nothing is added to the text"
+    )
     same(got, [258], case)
     got = student.encode("abc", [(98, 99)])
-    not_the_mistake(got != [258], "'abc' with another list of merges: got the answer of the call before")
+    not_the_mistake(
+        got != [258], "'abc' with another list of merges: got the answer of the call before"
+    )
     same(got, [97, 256], "'abc' with the merge bc")
     got = student.encode("abcab", [(98, 99), (97, 98)])
     not_the_mistake(
@@ -611,7 +651,9 @@ def _(student, rng):
         got == "abc ab" or got.replace(" ", "") != "abcab",
         f"[258, 259, 98] is 'abc ab': got {got!r}, spaces are in the tokens, none is added",
     )
-    not_the_mistake(got != "cbaa b", "[258, 259, 98] is 'abc ab': got 'cbaa b', the left half comes first")
+    not_the_mistake(
+        got != "cbaa b", "[258, 259, 98] is 'abc ab': got 'cbaa b', the left half comes first"
+    )
     same(got, "abc ab", "[258, 259, 98] with the merges ab, bc, ab+c, ' a', dd")
     got = student.decode([195, 169], [])
     not_the_mistake(got != "Ã©", "[195, 169] is 'é': got 'Ã©', ids are bytes and no code points")
@@ -621,7 +663,9 @@ def _(student, rng):
     )
     same(got, "é", "[195, 169] are the two bytes of 'é'")
     got = student.decode([256, 169], [(97, 195)])
-    not_the_mistake(not got.startswith("ab"), f"got {got!r}: these are the merges of an earlier call")
+    not_the_mistake(
+        not got.startswith("ab"), f"got {got!r}: these are the merges of an earlier call"
+    )
     same(got, "aé", "a character across two tokens")
     got = student.decode([0, 255 - 128, 10], [])
     same(got, "\0\x7f\n", "[0, 127, 10] are three characters, and none is stripped")
@@ -636,7 +680,9 @@ def _(student, rng):
 def _(student, rng):
     with in_case("[97, 195, 98]: half a character between two letters"):
         got = student.decode([97, 195, 98], [])
-    not_the_mistake(got != "ab", "[97, 195, 98]: half a character became nothing; show it as U+FFFD")
+    not_the_mistake(
+        got != "ab", "[97, 195, 98]: half a character became nothing; show it as U+FFFD"
+    )
     same(got, "a\ufffdb", "[97, 195, 98]: half a character becomes U+FFFD (errors='replace')")
     same(student.decode([240, 159, 153], []), "\ufffd", "three of the four bytes of an emoji")
     for wrong in ([256], [97, -1], [261], [256, 97, 98], [97, 256, 98], [97, 98, 256]):

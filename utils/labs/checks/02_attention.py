@@ -11,7 +11,17 @@ import torch
 from torch.nn import functional as F
 
 from utils.labs.checking import (
-    Check, close, collector, in_case, left_alone, recognise, require, resembles, same, same_gradients,
+    Check,
+    close,
+    collector,
+    in_case,
+    left_alone,
+    not_the_mistake,
+    recognise,
+    require,
+    resembles,
+    same,
+    same_gradients,
 )
 from utils.labs.student import LearnerError
 
@@ -33,15 +43,15 @@ HINTS = {
         "By hand: one query (2, 0, 0, 0), two keys (1, 0, 0, 0) and (0, 1, 0, 0), values 10 and "
         "20. What are the two scores, what are they divided by, what do the two weights sum to? "
         "And which score must a hidden key have, so that its weight is 0?",
-        "Refuse a mask that is not bool, or has a row without True. scores (..., T, S) from q and the transpose of k's "
-        "last two axes, divided by sqrt(K); -inf where the mask is False; softmax over the last "
+        "Refuse a mask that is not bool, or has a row without True. scores (..., T, S) from q and "
+        "the transpose of k's last two axes, divided by sqrt(K); -inf where the mask is False; softmax over the last "
         "axis; times v.",
     ),
     "apply_rope": (
         "A pair (a, b) turned by an angle t becomes (a cos t - b sin t, a sin t + b cos t). Pair i "
         "is made of channel i and channel i + K/2.",
-        "By hand: one token with the channels (1, 2, 3, 4) has two pairs. Which two? Turn the first "
-        "by 90 degrees (cos 0, sin 1) and leave the second (cos 1, sin 0). Where do the four "
+        "By hand: one token with the channels (1, 2, 3, 4) has two pairs. Which two? Turn the "
+        "first by 90 degrees (cos 0, sin 1) and leave the second (cos 1, sin 0). Where do the four "
         "results stand?",
         "Refuse cos that does not end in (T, K/2), or differs from sin in shape. Split x into its "
         "first and second half along the last axis, each (..., T, K/2); turn them with cos and "
@@ -106,7 +116,9 @@ def torch_attention(q, k, v, mask=None, is_causal=False):
 
 def by_torch(*arrays: np.ndarray, is_causal: bool = False) -> np.ndarray:
     """Return attention by torch's function in float64, for arrays q, k, v and maybe a mask."""
-    wide = [torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(a).double() for a in arrays]
+    wide = [
+        torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(a).double() for a in arrays
+    ]
     return torch_attention(*wide, is_causal=is_causal).numpy()
 
 
@@ -220,7 +232,9 @@ def _(student, rng):
     k, v = k[:T], v[:T]  # as many keys as queries, and still no mask
     out, want = student.scaled_dot_product_attention(q, k, v), attend(q, k, v)
     recognise(
-        out, want, [(attend(q, k, v, lower(T)), "without a mask nothing is hidden, also where T = S")]
+        out,
+        want,
+        [(attend(q, k, v, lower(T)), "without a mask nothing is hidden, also where T = S")],
     )
     close(out, want, "as many queries as keys, without a mask", atol=2e-5)
     wide = [a.astype(np.float64) for a in (q, k, v)]
@@ -424,7 +438,9 @@ def _(student, rng):
     with in_case("cos and sin with axes in front that broadcast: (1, 1, T, K/2)"):
         again = student.apply_rope(x, cos[None, None], sin[None, None])
     close(again, turned(x, angles), "cos and sin of shape (1, 1, T, K/2)", atol=2e-5)
-    later = [np.stack(pair)[:, None] for pair in zip((angles, cos, sin), table(T, K, 5), strict=True)]
+    later = [
+        np.stack(pair)[:, None] for pair in zip((angles, cos, sin), table(T, K, 5), strict=True)
+    ]
     with in_case("cos and sin with rows of their own for each row of the batch: (2, 1, T, K/2)"):
         again = student.apply_rope(x, later[1], later[2])
     close(
@@ -586,8 +602,14 @@ def _(student, rng):
         want,
         [
             (many_heads(x, *w, H, 1), "cos and sin are not used"),
-            (many_heads(x, *w, H, 1, angles, turned="q"), "only queries are turned: turn the keys too"),
-            (many_heads(x, *w, H, 1, angles, turned="k"), "only keys are turned: turn the queries too"),
+            (
+                many_heads(x, *w, H, 1, angles, turned="q"),
+                "only queries are turned: turn the keys too",
+            ),
+            (
+                many_heads(x, *w, H, 1, angles, turned="k"),
+                "only keys are turned: turn the queries too",
+            ),
             (
                 many_heads(x, *w, H, 1, angles, turned="qkv"),
                 "values are turned too: only queries and keys are",
@@ -632,9 +654,7 @@ def _(student, rng):
     require(np.shape(out) == (1, 1, D), f"x (1, 1, {D}) keeps its shape, got {np.shape(out)}")
     close(out, many_heads(x, *w.values(), H, 2), "one token attends to itself", atol=2e-5)
     x = normal(rng, 2, 5, D)
-    same_gradients(
-        student, "multi_head_attention", torch_heads, rng, others=(H, 2), x=x, **w
-    )
+    same_gradients(student, "multi_head_attention", torch_heads, rng, others=(H, 2), x=x, **w)
 
 
 def streamed(q, k, v, size, is_causal=True, seen=None, rescale="both", top="own", start_at=-np.inf):
@@ -664,7 +684,9 @@ def streamed(q, k, v, size, is_causal=True, seen=None, rescale="both", top="own"
             own = np.full_like(own, own.max()) if top == "shared" else own
             new = np.zeros_like(maximum) if top == "none" else np.maximum(maximum, own)
             factor, shares = np.exp(maximum - new), np.exp(scores - new)
-            total = total * (factor if rescale in ("both", "total") else 1) + shares.sum(-1)[:, None]
+            total = (
+                total * (factor if rescale in ("both", "total") else 1) + shares.sum(-1)[:, None]
+            )
             output = output * (factor if rescale in ("both", "output") else 1)
             output = output + shares @ v[start : start + size]
             maximum = new
@@ -768,9 +790,7 @@ def _(student, rng):
 
     for is_causal in (True, False):
         others = (3, is_causal)
-        same_gradients(
-            student, "streaming_attention", formula, rng, others=others, q=q, k=k, v=v
-        )
+        same_gradients(student, "streaming_attention", formula, rng, others=others, q=q, k=k, v=v)
 
 
 @exercise_check("streaming_attention", points=1, title="scores of any size")

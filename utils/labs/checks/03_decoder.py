@@ -14,7 +14,17 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import bmm_flop, mm_flop
 
 from utils.labs.checking import (
-    Check, close, collector, in_case, left_alone, not_the_mistake, recognise, require, resembles, same, same_gradients,
+    Check,
+    close,
+    collector,
+    in_case,
+    left_alone,
+    not_the_mistake,
+    recognise,
+    require,
+    resembles,
+    same,
+    same_gradients,
 )
 from utils.labs.student import LearnerError
 from utils.labs.values import BFloat16
@@ -44,9 +54,9 @@ HINTS = {
     "decoder_block": (
         "The stream runs straight through. Each part reads a normalised copy of it and adds its "
         "answer to the stream itself. The second part reads the stream after the first.",
-        "Draw it: a line from left to right, which is x, and two boxes beside it. From where on the "
-        "line does each box read, through which norm, and where does its answer join the line? If "
-        "both boxes answer 0, what comes out?",
+        "Draw it: a line from left to right, which is x, and two boxes beside it. From where on "
+        "the line does each box read, through which norm, and where does its answer join the line? "
+        "If both boxes answer 0, what comes out?",
         "x = x + multi_head_attention(rms_norm(x, first gain), w_q, w_k, w_v, w_o, n_heads, "
         "n_kv_heads, cos, sin), then the same with swiglu and the second gain. All are (B, T, D).",
     ),
@@ -322,7 +332,8 @@ def attend(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, cos, sin):
 
 
 ARGUMENTS = (
-    "x attention_gain w_q w_k w_v w_o feed_forward_gain w_gate w_up w_down n_heads n_kv_heads cos sin"
+    "x attention_gain w_q w_k w_v w_o feed_forward_gain w_gate w_up w_down n_heads n_kv_heads "
+    "cos sin"
 ).split()
 ARRAYS = [name for name in ARGUMENTS if not name.startswith("n_")]
 
@@ -487,8 +498,6 @@ def _(student, rng):
         )
 
 
-
-
 def draw_sizes(rng: np.random.Generator, **changes) -> dict:
     """Return numbers of a configuration in which no two widths agree by chance."""
     n_kv_heads = int(rng.integers(2, 5))
@@ -525,7 +534,9 @@ Count = Callable[[dict, bool, bool], int]
 
 def weights_by(**changes) -> Count:
     """Return the count of weights with some sizes worked out from the others."""
-    return lambda s, tie, qk: weights_listed({**s, **{k: f(s) for k, f in changes.items()}}, tie, qk)
+    return lambda s, tie, qk: weights_listed(
+        {**s, **{k: f(s) for k, f in changes.items()}}, tie, qk
+    )
 
 
 def more_weights(extra: Count) -> Count:
@@ -728,7 +739,8 @@ def _(student, rng):
     require(type(got) is int, f"return an int, got {type(got).__name__}: nothing is divided")
     require(
         got == 70_553_706_496,
-        f"Llama 3 70B, a real size, has 70,553,706,496 weights, yours {got:,} ({LLAMA_70B}, untied)",
+        f"Llama 3 70B, a real size, has 70,553,706,496 weights, yours {got:,} "
+        f"({LLAMA_70B}, untied)",
     )
     got = student.count_parameters(**UNEVEN, tie_embeddings=False, qk_norm=False)
     same(got, weights_listed(UNEVEN, False, False), "a real size: whole numbers have no rounding")
@@ -980,9 +992,7 @@ def _(student, rng):
         (order[:, :1].repeat(k, 1), "the same expert k times: choose k different ones"),
     ):
         not_the_mistake(not np.array_equal(experts, wrong) or np.array_equal(wrong, want), hint)
-    same(
-        experts, want.astype(experts.dtype), "each token gets the k experts of its highest scores"
-    )
+    same(experts, want.astype(experts.dtype), "each token gets the k experts of its highest scores")
     equal = np.array([[1.0, 3.0, 3.0, 2.0], [2.0, 2.0, 2.0, 2.0]], np.float32)
     experts, shares = chosen_and_shares(student, equal, 2)
     require(
