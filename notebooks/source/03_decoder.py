@@ -743,6 +743,11 @@ plots.heat_map(
 )
 plt.show()
 
+# %% [markdown]
+# *Figure 5. Four rows of four heads. Heads of the first layer look one token back,
+# some of them with more than half of their attention; none of the second does. Heads of
+# the second look at what followed the last time; none of the first does.*
+
 # %%
 ratios = (
     before[0].max() / before[1].max(),
@@ -756,10 +761,6 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 5. Four rows of four heads. Heads of the first layer look one token back,
-# some of them with more than half of their attention; none of the second does. Heads of
-# the second look at what followed the last time; none of the first does.*
-#
 # A map shows where a head looks, not that it matters. To see that, leave a head
 # out: set what it answers to zero and measure the loss. Guess: how much does it
 # rise, in nats, without the most useful of the eight? And without *all* of the
@@ -945,6 +946,12 @@ plots.lines(
 )
 plt.show()
 
+# %% [markdown]
+# *Figure 7. Loss of two models of 20 layers after 80 steps, over four learning
+# rates. Pre-norm's line is nearly flat. Post-norm's starts beside it, dips far
+# below at 3e-3, and from 1e-2 on stands above five nats, where a model knows how
+# frequent tokens are and nothing else.*
+
 # %%
 pre, post = ends["pre-norm"], ends["post-norm"]
 stuck = min(post[rates.index(lr)] - pre[rates.index(lr)] for lr in (1e-2, 3e-2))
@@ -973,11 +980,6 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 7. Loss of two models of 20 layers after 80 steps, over four learning
-# rates. Pre-norm's line is nearly flat. Post-norm's starts beside it, dips far
-# below at 3e-3, and from 1e-2 on stands above five nats, where a model knows how
-# frequent tokens are and nothing else.*
-#
 # So "post-norm does not train" is false: at one rate it is the *better* of the two, and
 # so it is with three seeds (`tests/claims/unit03.py` holds the record). But three times
 # that rate, and it is stuck. In post-norm the gradient passes a norm at each addition,
