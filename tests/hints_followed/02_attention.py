@@ -66,3 +66,13 @@ def streaming_attention(q, k, v, block_size=128, is_causal=True):
     return average / total
 """,
 }
+
+FOLLOWED["rope_table"] = """
+def rope_table(n_positions, d_head, theta=10000.0):
+    if d_head < 2 or d_head % 2:
+        raise ValueError("channels can't be paired")
+    exponents = torch.arange(0, d_head, 2) / d_head
+    speeds = 1 / theta**exponents
+    angles = torch.outer(torch.arange(n_positions).float(), speeds)
+    return angles.cos(), angles.sin()
+"""

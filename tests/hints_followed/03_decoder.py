@@ -58,3 +58,43 @@ def route_top_k(router_logits, k):
     return numbers, torch.softmax(scores, dim=-1)
 """,
 }
+
+FOLLOWED["TinyDecoder"] = """
+class TinyDecoder(nn.Module):
+    def __init__(self, vocab_size, context_length, d_model, n_layers, n_heads, d_ff):
+        super().__init__()
+        self.n_heads = n_heads
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList()
+        for _ in range(n_layers):
+            layer = nn.ParameterDict()
+            for name in ("w_q", "w_k", "w_v", "w_o"):
+                layer[name] = torch.empty(d_model, d_model)
+            layer["w_gate"] = torch.empty(d_ff, d_model)
+            layer["w_up"] = torch.empty(d_ff, d_model)
+            layer["w_down"] = torch.empty(d_model, d_ff)
+            for name in layer:
+                nn.init.normal_(layer[name], std=0.02)
+            for name in ("w_o", "w_down"):
+                nn.init.normal_(layer[name], std=0.02 / (2 * n_layers) ** 0.5)
+            layer["attention_gain"] = torch.ones(d_model)
+            layer["feed_forward_gain"] = torch.ones(d_model)
+            self.layers.append(layer)
+        self.gain = nn.Parameter(torch.ones(d_model))
+        self.cos, self.sin = rope_table(context_length, d_model // n_heads)
+
+    def forward(self, token_ids):
+        T = token_ids.shape[1]
+        x = self.embedding(token_ids)
+        for layer in self.layers:
+            x = decoder_block(
+                x,
+                **layer,
+                n_heads=self.n_heads,
+                n_kv_heads=self.n_heads,
+                cos=self.cos[:T],
+                sin=self.sin[:T],
+            )
+        return rms_norm(x, self.gain) @ self.embedding.weight.T
+"""

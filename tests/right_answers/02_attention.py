@@ -167,3 +167,27 @@ def streaming_attention(q, k, v, block_size=128, is_causal=True):
 """,
     ],
 }
+
+RIGHT["rope_table"] = [
+    # Speeds by repeated multiplication, angles by broadcasting, in double precision.
+    """
+def rope_table(n_positions, d_head, theta=10000.0):
+    if d_head <= 0 or d_head % 2 == 1:
+        raise ValueError(f"no pairs in {d_head} channels")
+    step, speeds = theta ** (-2.0 / d_head), []
+    for i in range(d_head // 2):
+        speeds.append(1.0 if i == 0 else speeds[-1] * step)
+    angles = torch.arange(n_positions)[:, None] * torch.tensor(speeds, dtype=torch.float64)
+    return torch.cos(angles).float(), torch.sin(angles).float()
+""",
+    # The powers of a rotation, as complex numbers.
+    """
+def rope_table(n_positions, d_head, theta=10000.0):
+    if d_head % 2 or d_head < 1:
+        raise ValueError("d_head is odd or too small")
+    i = torch.arange(d_head // 2)
+    speeds = torch.exp(-2 * i / d_head * torch.log(torch.tensor(theta)))
+    turns = torch.polar(torch.ones(n_positions, len(i)), torch.arange(n_positions).unsqueeze(-1) * speeds)
+    return turns.real, turns.imag
+""",
+]

@@ -162,3 +162,52 @@ def route_top_k(router_logits, k):
 """,
     ],
 }
+
+START = """
+class TinyDecoder(nn.Module):
+    def __init__(self, vocab_size, context_length, d_model, n_layers, n_heads, d_ff):
+        super().__init__()
+        D, n = d_model, n_layers
+        self.heads, self.width = n_heads, d_model // n_heads
+        self.embedding = nn.Embedding(vocab_size, D)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        shapes = {k: (D, D) for k in ("w_q", "w_k", "w_v", "w_o")}
+        shapes.update(w_gate=(d_ff, D), w_up=(d_ff, D), w_down=(D, d_ff))
+        made = []
+        for _ in range(n):
+            layer = {k: 0.02 * torch.randn(*shape) for k, shape in shapes.items()}
+            for k in ("w_o", "w_down"):
+                layer[k] /= (2 * n) ** 0.5
+            layer["attention_gain"], layer["feed_forward_gain"] = torch.ones(2, D)
+            made.append(nn.ParameterDict({k: nn.Parameter(v.clone()) for k, v in layer.items()}))
+        self.layers = nn.ModuleList(made)
+        self.gain = nn.Parameter(torch.ones(D))
+"""
+RIGHT["TinyDecoder"] = [
+    # Tables made anew in every call, arguments in their order, the way out by torch's linear.
+    START
+    + """
+    def forward(self, token_ids):
+        cos, sin = rope_table(token_ids.shape[-1], self.width)
+        x = torch.nn.functional.embedding(token_ids, self.embedding.weight)
+        order = "attention_gain w_q w_k w_v w_o feed_forward_gain w_gate w_up w_down".split()
+        for n in range(len(self.layers)):
+            weights = [self.layers[n][name] for name in order]
+            x = decoder_block(x, *weights, self.heads, self.heads, cos, sin)
+        return torch.nn.functional.linear(rms_norm(x, self.gain), self.embedding.weight)
+""",
+    # Positions counted from 5 (only distances matter), each row of the batch by itself.
+    START
+    + """
+    def forward(self, token_ids):
+        return torch.stack([self.one(row) for row in token_ids])
+
+    def one(self, row):
+        cos, sin = (t[5:] for t in rope_table(len(row) + 5, self.width))
+        x = self.embedding.weight[row][None]
+        for layer in self.layers:
+            rest = {"n_heads": self.heads, "n_kv_heads": self.heads, "cos": cos, "sin": sin}
+            x = decoder_block(x=x, **rest, **dict(layer.items()))
+        return torch.einsum("td,vd->tv", rms_norm(x, self.gain)[0], self.embedding.weight)
+""",
+]
