@@ -2123,14 +2123,14 @@ WRONG += [
             "all counts sorted",
             "min(counts, key=lambda pair: (-counts[pair], pair))",
             "sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0][0]",
-            "1/40 is asked for",
+            "1/30 is asked for",
         ),
         (
             "all counts searched twice",
             "best = min(counts, key=lambda pair: (-counts[pair], pair))",
             "top = max(counts.values())\n        best = min(pair for pair, n in counts.items() if "
             "n == top)",
-            "1/40 is asked for",
+            "1/30 is asked for",
         ),
         (
             "a heap made anew",
