@@ -44,8 +44,8 @@ HINTS = {
         "20. What are the two scores, what are they divided by, what do the two weights sum to? "
         "And which score must a hidden key have, so that its weight is 0?",
         "Refuse a mask that is not bool, or has a row without True. scores (..., T, S) from q and "
-        "the transpose of k's last two axes, divided by sqrt(K); -inf where the mask is False; softmax over the last "
-        "axis; times v.",
+        "the transpose of k's last two axes, divided by sqrt(K); -inf where the "
+        "mask is False; softmax over the last axis; times v.",
     ),
     "apply_rope": (
         "A pair (a, b) turned by an angle t becomes (a cos t - b sin t, a sin t + b cos t). Pair i "
