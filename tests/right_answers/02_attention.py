@@ -187,7 +187,8 @@ def rope_table(n_positions, d_head, theta=10000.0):
         raise ValueError("d_head is odd or too small")
     i = torch.arange(d_head // 2)
     speeds = torch.exp(-2 * i / d_head * torch.log(torch.tensor(theta)))
-    turns = torch.polar(torch.ones(n_positions, len(i)), torch.arange(n_positions).unsqueeze(-1) * speeds)
+    angles = torch.arange(n_positions).unsqueeze(-1) * speeds
+    turns = torch.polar(torch.ones(n_positions, len(i)), angles)
     return turns.real, turns.imag
 """,
 ]

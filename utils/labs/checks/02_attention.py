@@ -895,7 +895,7 @@ def wrong_tables(T: int, K: int, theta: float) -> list[tuple[np.ndarray, np.ndar
             t * theta ** -(i / (K // 2 - 1)),
             "the last exponent is -(K - 2)/K, and this is -1: i runs from 0 to K/2 - 1, over K/2",
         ),
-        (t * theta ** (-2 * (i + 1) / K), "i starts at 1 here: pair 0 turns by 1 radian a position"),
+        (t * theta ** (-2 * (i + 1) / K), "i starts at 1 here: pair 0 turns by 1 radian"),
         (t * theta ** (-2 * i[::-1] / K), "the pairs stand in reverse: pair 0 is the fastest"),
         (t * theta ** (-4 * i / K), "the exponent is -2i/K, and this is -4i/K: twice as much"),
         ((t + 1) * theta ** (-2 * i / K), "positions count from 1 here: the first position is 0"),
@@ -938,8 +938,12 @@ def two_tables(got: object, T: int, K: int) -> tuple[np.ndarray, np.ndarray]:
 def _(student, rng):
     cos, sin = two_tables(student.rope_table(3, 4, 100.0), 3, 4)
     slow = np.array([[0.0, 0.0], [1.0, 0.1], [2.0, 0.2]])
-    close(cos, np.cos(slow), "for 3 positions, width 4, theta 100 the angles are 0, 1, 2 and 0, .1, .2")
-    close(sin, np.sin(slow), "for 3 positions, width 4, theta 100 the angles are 0, 1, 2 and 0, .1, .2")
+    close(
+        cos, np.cos(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, .1, .2"
+    )
+    close(
+        sin, np.sin(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, .1, .2"
+    )
 
 
 @exercise_check("rope_table", points=2, title="speeds at other widths and thetas")

@@ -1104,8 +1104,8 @@ HINTS["TinyDecoder"] = (
     "ParameterDict opens with ** into the arguments of decoder_block.",
     "forward: x = self.embedding(token_ids); for layer in self.layers: x = decoder_block(x, "
     "**layer, n_heads=..., n_kv_heads=..., cos=self.cos[:T], sin=self.sin[:T]); return "
-    "rms_norm(x, self.gain) @ self.embedding.weight.T. Draw with nn.init.normal_(weight, std=0.02), "
-    "for w_o and w_down std=0.02 / (2 * n_layers) ** 0.5; gains are torch.ones.",
+    "rms_norm(x, self.gain) @ self.embedding.weight.T. Draw with nn.init.normal_(weight, "
+    "std=0.02), for w_o and w_down std=0.02 / (2 * n_layers) ** 0.5; gains are torch.ones.",
 )
 
 TINY = (30, 9, 8, 3, 2, 12)  # V, context, D, layers, H, F
@@ -1258,7 +1258,7 @@ def _(student, rng):
         (tiny_logits(weights, ids, layers=[0, 1]), "the last layer is left out"),
         (tiny_logits(weights, ids, layers=[0, 0, 0]), "the first layer is used again and again"),
         (tiny_logits(weights, ids, layers=[2, 1, 0]), "the layers run in reverse"),
-        (tiny_logits(weights, ids, turn=0.0), "all tokens stand at position 0: row t of the tables"),
+        (tiny_logits(weights, ids, turn=0.0), "all tokens stand at position 0: take row t"),
         (tiny_logits(weights, ids, scale=TINY[2] ** 0.5), "nothing scales the embedding here"),
         (want.log_softmax(-1), "logits are asked for: no softmax, no logarithm of it"),
         (want.softmax(-1), "logits are asked for: no softmax"),
