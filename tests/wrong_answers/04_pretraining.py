@@ -262,7 +262,7 @@ WRONG = [
         "one row too few",
         "(len(ids) - 1) // context_length",
         "(len(ids) - 2) // context_length",
-        "row is missing",
+        "one row, nothing left",
     ),
     pack(
         "rest padded",
