@@ -897,7 +897,7 @@ WRONG += [
         (
             "drawn without chance beyond the first two",
             DRAW,
-            "p.masked_fill(p < p.topk(2).values[:, 1:], 0).multinomial(1, generator=generator)[:, 0]",
+            "p.where(p >= p.topk(2).values[:, 1:], 0).multinomial(1, generator=generator)[:, 0]",
             "at temperature",
         ),
     ),
@@ -966,7 +966,8 @@ WRONG += [
         (
             "prompts padded in place",
             "    token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])\n"
-            "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])\n",
+            "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) "
+            "for p in prompts])\n",
             "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])\n"
             "    for p in prompts:\n        p[:0] = [pad_id] * (T - len(p))\n"
             "    token_ids = torch.tensor(prompts)\n",
