@@ -1127,6 +1127,10 @@ EQUIVALENT = {
         )
         for change in ("1 -> 2", "Lt -> LtE")
     },
+    ("generate_batch", "delete `if not prompts:`"): "no text says what an empty list gives",
+    ("generate_batch", "delete `for row, prompt in enumerate(prompts):`"): (
+        "generate refuses a row that is all padding, which an empty prompt is"
+    ),
     ("update_cache", "2 -> -2 in `keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("update_cache", "2 -> -2 in `new_keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("speculative_decode", "Lt -> LtE in `chance * q[k][token] < p[k][token]`"): (
