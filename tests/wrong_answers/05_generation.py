@@ -15,9 +15,12 @@ SAMPLE = """def sample_next_token(
         raise ValueError("min_p")
     if logits.dim() != 2:
         raise ValueError("logits")
+    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError("rows")
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits / temperature
+    logits = logits - logits.amax(-1, keepdim=True)
+    logits = logits / max(temperature, 1e-30)
     if top_k:
         values, places = logits.topk(min(top_k, logits.shape[-1]))
         logits = torch.full_like(logits, -torch.inf).scatter(-1, places, values)
@@ -43,6 +46,12 @@ TOP_P = """        ordered, order = p.sort(descending=True, dim=-1)
 MIN_P = """    if min_p is not None:
         p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0)
 """
+FINITE = """    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError("rows")
+"""
+GREEDY = """    if temperature == 0:
+        return logits.argmax(-1)
+"""
 DRAW = "torch.multinomial(p, 1, generator=generator).squeeze(-1)"
 
 UPDATE = """def update_cache(keys, values, new_keys, new_values, length):
@@ -65,9 +74,7 @@ SIGNATURE = """def generate_batch(
 """
 BATCH = (
     SIGNATURE
-    + """    if not prompts:
-        return []
-    if not all(prompts):
+    + """    if not all(prompts):
         raise ValueError("an empty prompt")
     T = max(map(len, prompts))
     token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])
@@ -85,9 +92,7 @@ CUT = "return [r[: r.index(end_id)] if end_id in r else r for r in rows]"
 # The same without `generate`: a loop of one's own that reads the whole batch anew.
 LOOP = (
     SIGNATURE
-    + """    if not prompts:
-        return []
-    if not all(prompts):
+    + """    if not all(prompts):
         raise ValueError("an empty prompt")
     T = max(map(len, prompts))
     token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])
@@ -113,8 +118,12 @@ SPECULATE = """def speculative_decode(
 ):
     if token_ids.dim() != 1 or len(token_ids) < 1 or n_draft < 1 or max_new_tokens < 1:
         raise ValueError("settings")
+    if not temperature >= 0:
+        raise ValueError("temperature")
 
     def shares(logits):
+        if not bool(logits.amax(-1).isfinite().all()):
+            raise ValueError("bad")
         if temperature == 0:
             return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
         return (logits / temperature).softmax(-1)
@@ -153,7 +162,8 @@ QUANTIZE = """def quantize_int8(weight):
         raise ValueError("weight must be (N, M)")
     if not weight.isfinite().all():
         raise ValueError("weight holds NaN")
-    largest = weight.abs().amax(1, keepdim=True).float()
+    weight = weight.float()
+    largest = weight.abs().amax(1, keepdim=True)
     scale = torch.where(largest > 0, largest / 127, 1.0)
     codes = (weight / scale).round()
     return codes.to(torch.int8), scale
@@ -174,25 +184,24 @@ WRONG = [
     *variants(
         "sample_next_token",
         SAMPLE,
-        ("multiplied", "logits / temperature", "logits * temperature", "multiplied"),
-        ("no temperature", "    logits = logits / temperature\n", "", "changes nothing"),
+        ("multiplied", "logits / max(temperature, 1e-30)", "logits * temperature", "multiplied"),
+        (
+            "no temperature",
+            "    logits = logits / max(temperature, 1e-30)\n",
+            "",
+            "changes nothing",
+        ),
         (
             "temperature after the softmax",
-            "    logits = logits / temperature\n",
+            "    logits = logits / max(temperature, 1e-30)\n",
             "    logits = (logits.softmax(-1) / temperature).log()\n",
             "changes nothing",
         ),
         ("softmax over rows", "softmax(-1)", "softmax(0)", "last axis"),
-        ("always the best", DRAW, "p.argmax(-1)", "most likely token each time"),
-        ("a sign", "logits = logits / temp", "logits = -logits / temp", "sign"),
-        ("overflow", "logits.softmax(-1)", "logits.exp()", "exp alone"),
+        ("always the best", DRAW, "p.argmax(-1)", "the most likely token: draw"),
+        ("a sign", "logits = logits - logits.amax(", "logits = -logits - (-logits).amax(", "sign"),
+        ("overflow", "logits.softmax(-1)", "logits.exp()", "of shares"),
         ("a column", ".squeeze(-1)", "", "squeeze"),
-        (
-            "temperature 0 divides",
-            "    if temperature == 0:\n        return logits.argmax(-1)\n",
-            "",
-            "dividing by it",
-        ),
         ("temperature 0: the first row", "argmax(-1)", "argmax(0)", "one token for each row"),
         ("temperature 0: the least likely", "argmax(-1)", "argmin(-1)", "least likely"),
         (
@@ -267,7 +276,7 @@ WRONG = [
         ("top_p as min_p", "before >= top_p", "ordered < top_p * ordered[:, :1]", "min-p"),
         ("min_p ignored", MIN_P, "", "not used"),
         ("min_p of one", "min_p * p.amax(-1, keepdim=True)", "min_p", "not of one"),
-        ("min_p border", "p < min_p", "p <= min_p", ">=, not >"),
+        ("min_p border", "p < min_p", "p <= min_p", "two tokens of five being the most likely,"),
         (
             "largest of the batch",
             "p.amax(-1, keepdim=True)",
@@ -275,7 +284,7 @@ WRONG = [
             "not of the whole batch",
         ),
         ("min_p of the smallest", "p.amax(", "p.amin(", "min_p"),
-        ("min_p reversed", "p < min_p", "p >= min_p", "the most likely token stays"),
+        ("min_p reversed", "p < min_p", "p >= min_p", "temperature"),
         (
             "min_p before top_p",
             "    if top_p is not None:\n        ordered",
@@ -285,7 +294,7 @@ WRONG = [
         ),
         (
             "temperature last",
-            "    logits = logits / temperature\n",
+            "    logits = logits / max(temperature, 1e-30)\n",
             "    heat, temperature = temperature, 1.0\n",
             "changes nothing",
         ),
@@ -296,7 +305,7 @@ WRONG = [
             "generator=torch.Generator().manual_seed(0)",
             "equal generators give equal",
         ),
-        ("in place", "logits = logits / temperature", "logits /= temperature", "in place"),
+        ("in place", "logits = logits - logits.amax", "logits -= logits.amax", "in place"),
         ("negative is fine", "not temperature >= 0", "False", "temperature"),
         ("NaN is fine", "not temperature >= 0", "temperature < 0", "NaN"),
         ("top_k=-1 is fine", "top_k < 0", "top_k < -1", "a negative top_k"),
@@ -310,7 +319,7 @@ WRONG = [
     Wrong(
         "sample_next_token",
         "the filter before the temperature",
-        SAMPLE.replace("    logits = logits / temperature\n", "").replace(
+        SAMPLE.replace("    logits = logits / max(temperature, 1e-30)\n", "").replace(
             "    return torch", "    p = p ** (1 / temperature)\n    return torch"
         ),
         "after the temperature",
@@ -365,7 +374,7 @@ WRONG = [
             "left empty",
         ),
         ("at the end", "length:end] = ", "length - end :] = ", "end of the room"),
-        ("wrong axis", "[:, :, length:end] = ", "[:, length:end] = ", "third"),
+        ("wrong axis", "[:, :, length:end] = ", "[:, length:end] = ", "new tokens behind"),
         (
             "keys alone",
             "    values[:, :, length:end] = new_values\n",
@@ -449,7 +458,7 @@ WRONG = [
             "mask upside down",
             "[[False] * (T - len(p)) + [True] * len(p)",
             "[[True] * (T - len(p)) + [False] * len(p)",
-            "otherwise",
+            "ValueError: row",
         ),
         (
             "mask from the padding's id",
@@ -508,13 +517,11 @@ WRONG = [
             "token_ids, max(1, max_new_tokens - 1),",
             "otherwise",
         ),
-        ("empty prompts", "if not all(prompts)", "if False", "nothing to read"),
-        ("no prompts", "    if not prompts:\n        return []\n", "", "max()"),
         (
             "prompts changed",
             "    T = max",
             "    [p.append(end_id) for p in prompts]\n    T = max",
-            "otherwise",
+            "the prompts were changed in place",
         ),
     ),
     Wrong(
@@ -562,7 +569,7 @@ WRONG = [
             "loop: stops with the first row",
             "if done.all()",
             "if done.any()",
-            "responses differ",
+            "each response up to its first end token,",
         ),
         (
             "loop: looks for the end in the prompt",
@@ -718,12 +725,12 @@ WRONG = [
     *variants(
         "quantize_int8",
         QUANTIZE,
-        ("per tensor", ".amax(1, keepdim=True).float()", ".amax().float()", "whole matrix"),
+        ("per tensor", ".amax(1, keepdim=True)", ".amax()", "whole matrix"),
         (
             "per tensor, in the right shape",
             "amax(1, keepdim=True)",
             "amax().expand(len(weight), 1)",
-            "scale of the whole matrix",
+            "a row of zeros has the scale",
         ),
         ("per column", "amax(1, ", "amax(0, ", "each column"),
         (
@@ -732,25 +739,30 @@ WRONG = [
             "return codes.to(torch.int8), scale[:, 0]",
             "keepdim",
         ),
-        ("no rounding", ".round()", "", "cut off"),
+        ("no rounding", ".round()", "", "the largest magnitude of a row has the code"),
         ("rounded down", ".round()", ".floor()", "rounded down"),
-        ("rounded up", ".round()", ".ceil()", "rounded up"),
+        ("rounded up", ".round()", ".ceil()", "the largest magnitude of a row has the code"),
         ("no magnitude", "weight.abs().amax", "weight.amax", "magnitude"),
-        ("128", "largest / 127", "largest / 128", "128 does not fit"),
-        ("255", "largest / 127", "largest / 255", "half of 255"),
-        ("no division", "largest / 127", "largest", "divided by 127"),
-        ("mean", "amax(1, keepdim=True)", "mean(1, keepdim=True)", "not the mean"),
+        ("128", "largest / 127", "largest / 128", "a row of zeros changes nothing for the"),
+        ("255", "largest / 127", "largest / 255", "a row of zeros changes nothing for the"),
+        ("no division", "largest / 127", "largest", "a row of zeros changes nothing for the"),
+        (
+            "mean",
+            "amax(1, keepdim=True)",
+            "mean(1, keepdim=True)",
+            "a row of zeros changes nothing for the",
+        ),
         (
             "std",
             "weight.abs().amax(1, keepdim=True)",
             "weight.std(1, keepdim=True, correction=0)",
-            "deviation",
+            "a row of zeros changes nothing for the",
         ),
         (
             "inverse",
             "return codes.to(torch.int8), scale",
             "return codes.to(torch.int8), 1 / scale",
-            "1 / scale",
+            "a row of zeros changes nothing for the",
         ),
         (
             "swapped",
@@ -776,8 +788,18 @@ WRONG = [
             "tiny",
         ),
         ("in place", "codes = (weight / scale)", "codes = weight.div_(scale)", "in place"),
-        ("multiplied", "weight / scale", "weight * scale", "steps"),
-        ("past the border", "(weight / scale).round()", "(weight / scale * 2).round()", "steps"),
+        (
+            "multiplied",
+            "weight / scale",
+            "weight * scale",
+            "the largest magnitude of a row has the code",
+        ),
+        (
+            "past the border",
+            "(weight / scale).round()",
+            "(weight / scale * 2).round()",
+            "the largest magnitude of a row has the code",
+        ),
         (
             "scale in float64",
             "return codes.to(torch.int8), scale",
@@ -794,6 +816,286 @@ WRONG = [
             "return codes * scale, scale",
             "codes are int8",
         ),
+    ),
+]
+
+WRONG += [
+    *variants(
+        "sample_next_token",
+        SAMPLE,
+        ("divides by any temperature", "max(temperature, 1e-30)", "temperature", "near zero"),
+        (
+            "non-finite rows are drawn from",
+            FINITE,
+            "",
+            "it is refused",
+        ),
+        (
+            "the first row alone is looked at",
+            "logits.amax(-1).isfinite().all()",
+            "logits[0].amax(-1).isfinite()",
+            "it is refused",
+        ),
+        (
+            "infinity is refused, NaN is not",
+            "logits.amax(-1).isfinite().all()",
+            "not logits.isposinf().any()",
+            "it is refused",
+        ),
+        (
+            "any -infinity is refused",
+            "logits.amax(-1).isfinite().all()",
+            "logits.isfinite().all()",
+            "ValueError: rows",
+        ),
+        (
+            "greedy takes NaN",
+            FINITE + GREEDY,
+            GREEDY + FINITE,
+            "it is refused",
+        ),
+        (
+            "top_k of 0 keeps one",
+            "    if top_k:\n",
+            "    if top_k is not None:\n        top_k = max(1, top_k)\n",
+            "top_k=0",
+        ),
+        ("top_p of 1 keeps one", "before >= top_p", "before >= top_p % 1", "of shares"),
+        (
+            "min_p in logits",
+            "p < min_p * p.amax(-1, keepdim=True)",
+            "p.log() < min_p * p.log().amax(-1, keepdim=True)",
+            "of shares",
+        ),
+        (
+            "rows share a draw",
+            DRAW,
+            "torch.multinomial(p[:1], 1, generator=generator).expand(len(p), 1).squeeze(-1)",
+            "the most likely token: draw",
+        ),
+        ("squeezes every axis", ".squeeze(-1)\n", ".squeeze()\n", "one token for each row"),
+        ("int32", DRAW, DRAW + ".int()", "int64"),
+        (
+            "changes the logits at temperature 0",
+            "        return logits.argmax(-1)\n",
+            "        logits -= logits.amax(-1, keepdim=True)\n        return logits.argmax(-1)\n",
+            "in place",
+        ),
+        ("three axes are fine", "if logits.dim() != 2", "if logits.dim() < 2", "refused"),
+        (
+            "nucleus of the whole batch",
+            "p.sort(descending=True, dim=-1)",
+            "p.mean(0, keepdim=True).expand_as(p).sort(descending=True, dim=-1)",
+            "temperature",
+        ),
+        (
+            "softmax twice",
+            "    p = logits.softmax(-1)\n",
+            "    p = logits.softmax(-1).softmax(-1)\n",
+            "at temperature",
+        ),
+        (
+            "drawn without chance beyond the first two",
+            DRAW,
+            "p.where(p >= p.topk(2).values[:, 1:], 0).multinomial(1, generator=generator)[:, 0]",
+            "at temperature",
+        ),
+    ),
+    *variants(
+        "update_cache",
+        UPDATE,
+        (
+            "written before it is refused",
+            UPDATE[UPDATE.index("    end =") : UPDATE.index("    return")],
+            "    end = length + new_keys.shape[2]\n    room = keys.shape[2] - length\n"
+            "    keys[:, :, length:end] = new_keys[:, :, :room]\n"
+            "    values[:, :, length:end] = new_values[:, :, :room]\n"
+            "    if end > keys.shape[2]:\n        raise ValueError('no room')\n",
+            "stay as before",
+        ),
+        (
+            "first row alone",
+            "keys[:, :, length:end] = new_keys",
+            "keys[0, :, length:end] = new_keys[0]",
+            "keys of",
+        ),
+        ("all rows as the first", "= new_values", "= new_values[:1]", "values of"),
+        ("all heads as the first", "= new_keys", "= new_keys[:, :1]", "keys of"),
+        (
+            "one new token at a time",
+            "    end = length",
+            "    if new_keys.shape[2] > 1:\n        raise TypeError('one')\n    end = length",
+            "new tokens behind",
+        ),
+        ("adds", "length:end] = new_keys", "length:end] += new_keys", "keys of"),
+        ("backwards", "= new_keys", "= new_keys.flip(2)", "keys of"),
+        (
+            "a ring",
+            '    if end > keys.shape[2]:\n        raise ValueError("no room")\n',
+            "    length %= keys.shape[2]\n",
+            "need more",
+        ),
+        (
+            "contiguous copies",
+            GIVE,
+            "return keys[:, :, :end].contiguous(), values[:, :, :end].contiguous()",
+            "views",
+        ),
+    ),
+    *variants(
+        "generate_batch",
+        BATCH,
+        (
+            "one prompt gives nothing",
+            "    T = max",
+            "    if len(prompts) == 1:\n        return [[]]\n    T = max",
+            "1 prompts",
+        ),
+        (
+            "an empty response is None",
+            CUT,
+            "return [(r[: r.index(end_id)] if end_id in r else r) or None for r in rows]",
+            "a response is a list of token ids of type",
+        ),
+        (
+            "end tokens at the first place are kept",
+            CUT,
+            "return [r[: r.index(end_id, 1)] if end_id in r[1:] else r for r in rows]",
+            "end token",
+        ),
+        (
+            "prompts padded in place",
+            "    token_ids = torch.tensor([[pad_id] * (T - len(p)) + p for p in prompts])\n"
+            "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) "
+            "for p in prompts])\n",
+            "    keep = torch.tensor([[False] * (T - len(p)) + [True] * len(p) for p in prompts])\n"
+            "    for p in prompts:\n        p[:0] = [pad_id] * (T - len(p))\n"
+            "    token_ids = torch.tensor(prompts)\n",
+            "changed in place",
+        ),
+        ("a tuple for each", "return [r[", "return [tuple(r)[", "list of token ids"),
+        (
+            "mask of the first row for all",
+            "attention_mask=keep",
+            "attention_mask=keep[:1].expand_as(keep)",
+            "otherwise",
+        ),
+        (
+            "another error for an empty prompt",
+            'ValueError("an empty prompt")',
+            'KeyError("an empty prompt")',
+            "ValueError",
+        ),
+    ),
+    *variants(
+        "speculative_decode",
+        SPECULATE,
+        (
+            "more proposals than are used",
+            "min(n_draft, end - start - 1)",
+            "min(n_draft, end - start)",
+            "max_new_tokens=",
+        ),
+        (
+            "a ratio of other tokens",
+            "p[k, token] / q[token]",
+            "p[k, token] / q.max()",
+            "RuntimeError: invalid multinomial",
+        ),
+        (
+            "p of the place after",
+            "p[k, token] / q[token]",
+            "p[k + 1, token] / q[token]",
+            "temperature",
+        ),
+        (
+            "rest of the place after",
+            "(p[k] - q).clamp(min=0)",
+            "(p[k + 1] - q).clamp(min=0)",
+            "temperature",
+        ),
+        (
+            "refuses too seldom",
+            ACCEPT,
+            "torch.rand((), generator=generator) >= 2 * p[k, token] / q[token]",
+            "does not follow the target",
+        ),
+        (
+            "the last token from the draft",
+            "        rest = p[-1]\n",
+            "        rest = shares(draft(ids[None])[0, -1])\n",
+            "with n_draft=",
+        ),
+        ("the most likely of the rest", "draw(rest)", "rest.argmax()[None]", "with n_draft="),
+        (
+            "prompt changed",
+            "    ids, end = token_ids,",
+            "    token_ids[0] = 0\n    ids, end = token_ids,",
+            "token_ids begins with the prompt",
+        ),
+        ("NaN is drawn from", '        raise ValueError("bad")\n', "        pass\n", "refused"),
+        (
+            "the target's logits alone are looked at",
+            "        if not bool(logits",
+            "        if logits.dim() > 1 and not bool(logits",
+            "draft",
+        ),
+        (
+            "negative temperatures are fine",
+            "if not temperature >= 0:",
+            "if False:",
+            "negative temperature",
+        ),
+        (
+            "temperature of the draft alone",
+            "p = shares(target(ids[None])[0, start - 1 :])",
+            "p = target(ids[None])[0, start - 1 :].softmax(-1)",
+            "with n_draft=",
+        ),
+        ("int32", "return Speculation(ids, n", "return Speculation(ids.int(), n", "int64"),
+    ),
+    *variants(
+        "quantize_int8",
+        QUANTIZE,
+        (
+            "in half precision",
+            "    largest = weight",
+            "    weight = weight.half().float()\n    largest = weight",
+            "steps",
+        ),
+        (
+            "largest of all but the last column",
+            "weight.abs().amax(1",
+            "weight[:, : max(1, weight.shape[1] - 1)].abs().amax(1",
+            "values differ",
+        ),
+        (
+            "the first row looked at for NaN",
+            "weight.isfinite().all()",
+            "weight[0].isfinite().all()",
+            "holds",
+        ),
+        ("rounded away from zero", ".round()", ".abs().ceil() * weight.sign()", "round"),
+        (
+            "half a step added",
+            ".round()",
+            ".add(0.5).trunc()",
+            "the largest magnitude of a row has the code",
+        ),
+        (
+            "codes clipped at 100",
+            "codes.to(torch.int8)",
+            "codes.clamp(-100, 100).to(torch.int8)",
+            "the largest magnitude of a row has the code",
+        ),
+        ("zeros from the mean row", "127, 1.0)", "127, largest.mean() / 127)", "zeros"),
+        (
+            "another error",
+            'ValueError("weight holds NaN")',
+            'AssertionError("weight holds NaN")',
+            "ValueError",
+        ),
+        ("one column too few", "codes = (weight", "codes = (weight[:, :-1]", "shape"),
     ),
 ]
 
@@ -825,6 +1127,10 @@ EQUIVALENT = {
         )
         for change in ("1 -> 2", "Lt -> LtE")
     },
+    ("generate_batch", "delete `if not prompts:`"): "no text says what an empty list gives",
+    ("generate_batch", "delete `for row, prompt in enumerate(prompts):`"): (
+        "generate refuses a row that is all padding, which an empty prompt is"
+    ),
     ("update_cache", "2 -> -2 in `keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("update_cache", "2 -> -2 in `new_keys.shape[2]`"): "of four axes 2 and -2 name the third",
     ("speculative_decode", "Lt -> LtE in `chance * q[k][token] < p[k][token]`"): (

@@ -32,8 +32,8 @@ def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: where the weight is no matrix, or holds NaN or infinity.
 
-    >>> quantize_int8(torch.tensor([[1.0, -0.5], [0.0, 0.0]]))
-    (tensor([[127, -64],
+    >>> quantize_int8(torch.tensor([[1.0, -0.25], [0.0, 0.0]]))
+    (tensor([[127, -32],
             [  0,   0]], dtype=torch.int8), tensor([[0.0079],
             [1.0000]]))
 

@@ -81,8 +81,8 @@ HINTS = {
         "0.5 and 4. Divided by 1 - beta ** 1 they are 5 and 25. What is the first over the root of "
         "the second, and so the step for lr = 0.1?",
         "Refuse a step below 1. New m = beta1 * m + (1 - beta1) * gradient, new v likewise with "
-        "the squared gradient; m / (1 - beta1**step) over sqrt(v / (1 - beta2**step)) + eps, times lr, "
-        "is taken off weight * (1 - lr * weight_decay). Return weight, m, v, all new tensors.",
+        "the squared gradient; m / (1 - beta1**step) over sqrt(v / (1 - beta2**step)) + eps, times "
+        "lr, is taken off weight * (1 - lr * weight_decay). Return weight, m, v, all new tensors.",
     ),
     "learning_rate": (
         "Three stretches: a straight rise, half a cosine, and a floor that stays.",
@@ -90,8 +90,9 @@ HINTS = {
         "At step 2 nothing of the descent is done, at step 6 all of it: which share is done at "
         "step 4, and what is (1 + cos(pi * share)) / 2 there? Which share is done at step 9?",
         "check_schedule(n_steps, warmup_steps, final) first. Below warmup_steps: "
-        "peak * (step + 1) / warmup_steps. Else the share done is 1 from n_steps on and (step - warmup_steps) / "
-        "(n_steps - warmup_steps) before; peak * (final + (1 - final) * (1 + cos(pi * done)) / 2).",
+        "peak * (step + 1) / warmup_steps. Else the share done is 1 from n_steps on and "
+        "(step - warmup_steps) / (n_steps - warmup_steps) before; peak * (final + "
+        "(1 - final) * (1 + cos(pi * done)) / 2).",
     ),
     "clip_gradients": (
         "All gradients together are one long vector. Measure its length before anything is scaled.",
@@ -111,7 +112,8 @@ HINTS = {
         "path = Path(path). Each tensor detached and contiguous; text = json.dumps(info); data = "
         'save(tensors, metadata={"info": text, "sha256": content_hash(tensors, text)}). Another '
         "name in the same folder: path.with_name(UNFINISHED + path.name). try: "
-        "write_flushed(other, data), os.replace(other, path); finally: other.unlink(missing_ok=True).",
+        "write_flushed(other, data), os.replace(other, path); finally: "
+        "other.unlink(missing_ok=True).",
     ),
     "fit_scaling_law": (
         "It is an optimisation like training: five numbers, a distance, and steps downhill, from "
