@@ -124,8 +124,7 @@ def fits(counts: np.ndarray, wanted: np.ndarray, deviations: float = WRONG) -> b
 def compare_draws(
     counts: np.ndarray, wanted: np.ndarray, mistakes: Sequence[tuple[np.ndarray, str]], hint: str
 ) -> None:
-    """Reject counts that do not fit the wanted shares, with the mistake whose shares they "
-    "fit well."""
+    """Reject counts that do not fit the wanted shares, naming the mistake whose shares they fit."""
     if fits(counts, wanted):
         return
     for shares, words in mistakes:
