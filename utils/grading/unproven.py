@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 
-from utils.labs import run
+from utils.labs import checking, run
 from utils.labs.checking import Check
 from utils.runtime import project_root
 
@@ -30,8 +31,8 @@ UNCOUNTED = "counts in the notebook and not here, since it is noted beside your 
 
 
 def noted_by(check: Check) -> list[str]:
-    """Return which of `NOTED` a check reads, itself or in functions of its module that it calls."""
-    module = inspect.getmodule(check.run)
+    """Return which of `NOTED` a check reads, itself or in functions that it calls for it."""
+    rooms = {inspect.getmodule(check.run), checking}
     found: set[str] = set()
     waiting, seen = [check.run], set()
     while waiting:
@@ -39,11 +40,11 @@ def noted_by(check: Check) -> list[str]:
         if function in seen:
             continue
         seen.add(function)
-        tree = ast.parse(inspect.getsource(function))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
         found |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} & set(NOTED)
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        ours = [getattr(module, name, None) for name in sorted(names)]
-        waiting += [f for f in ours if inspect.isfunction(f) and inspect.getmodule(f) is module]
+        ours = [function.__globals__.get(name) for name in sorted(names)]
+        waiting += [f for f in ours if inspect.isfunction(f) and inspect.getmodule(f) in rooms]
     return sorted(found)
 
 
