@@ -148,7 +148,7 @@ def count_pairs(words):
             counts[ids[i], ids[i + 1]] += n
     return dict(counts)
 """,
-        "docstring's example",
+        "the words (1, 2) and (3, 4), once each, hold one pair each",
     ),
     Wrong(
         "count_pairs",
@@ -202,7 +202,7 @@ def count_pairs(words):
             counts[pair] += n
     return {pair: n / counts.total() for pair, n in counts.items()}
 """,
-        "docstring's example",
+        "the words (1, 2) and (3, 4), once each, hold one pair each",
     ),
     Wrong(
         "count_pairs",
@@ -255,7 +255,7 @@ def count_pairs(words):
             counts[pair] += n
     return {pair: n for pair, n in counts.items() if n > 1}
 """,
-        "docstring's example",
+        "the words (1, 2) and (3, 4), once each, hold one pair each",
     ),
     Wrong(
         "count_pairs",
@@ -271,7 +271,7 @@ def count_pairs(words):
         SEEN[len(words)] = dict(counts)
     return SEEN[len(words)]
 """,
-        "hold one pair each",
+        "in {(1, 2, 1, 2): 2, (1, 2): 5} the pair (1, 2) occurs 2 * 2 + 5 = 9 t",
     ),
     Wrong(
         "merge_pair",
@@ -493,7 +493,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "docstring's example",
+        "(1, 2, 3) with (1, 2) -> 9",
     ),
     Wrong(
         "merge_pair",
@@ -1217,7 +1217,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "docstring's example",
+        "'b a' is two words",
     ),
     Wrong(
         "encode",
@@ -1519,7 +1519,7 @@ def decode(token_ids, merges):
             raise ValueError(i)
     return b" ".join(pieces[i] for i in token_ids).decode("utf-8", errors="replace")
 """,
-        "docstring's example",
+        "[258, 259, 98] is 'abc ab'",
     ),
     Wrong(
         "decode",
@@ -1578,7 +1578,7 @@ def decode(token_ids, merges):
         spelled += [i] if i < 256 else merges[i - 256]
     return bytes(spelled).decode("utf-8", errors="replace")
 """,
-        "docstring's example",
+        "bytes must be in range",
     ),
     Wrong(
         "decode",
@@ -1595,7 +1595,7 @@ def decode(token_ids, merges):
             raise ValueError(i)
     return b"".join(PIECES[i] for i in token_ids).decode("utf-8", errors="replace")
 """,
-        "[258, 259, 98]",
+        "got 'ab�': these are the merges of an earlier call",
     ),
     Wrong(
         "decode",
@@ -1960,8 +1960,18 @@ WRONG += [
     *variants(
         "count_pairs",
         PAIRS,
-        ("first pair lost", "pairwise(ids)", "pairwise(ids[1:])", "docstring"),
-        ("last pair lost", "pairwise(ids)", "pairwise(ids[:-1])", "docstring"),
+        (
+            "first pair lost",
+            "pairwise(ids)",
+            "pairwise(ids[1:])",
+            "the words (1, 2) and (3, 4), once each, hold one pair each",
+        ),
+        (
+            "last pair lost",
+            "pairwise(ids)",
+            "pairwise(ids[:-1])",
+            "the words (1, 2) and (3, 4), once each, hold one pair each",
+        ),
         ("a list of pairs", "return counts", "return list(counts.items())", "return a dictionary"),
         (
             "fractions",
@@ -1998,7 +2008,7 @@ WRONG += [
             "pairs that occur once left out",
             "return counts",
             "return {p: n for p, n in counts.items() if n > 1}",
-            "docstring",
+            "the words (1, 2) and (3, 4), once each, hold one pair each",
         ),
         (
             "pairs as text",
@@ -2016,7 +2026,7 @@ WRONG += [
     *variants(
         "merge_pair",
         MERGE,
-        ("first id lost", "i = 0", "i = 1", "docstring"),
+        ("first id lost", "i = 0", "i = 1", "(1, 2, 3) with (1, 2) -> 9"),
         (
             "compared by identity",
             "(ids[i], ids[i + 1]) == pair",
@@ -2027,7 +2037,7 @@ WRONG += [
             "equal halves never joined",
             "(ids[i], ids[i + 1]) == pair",
             "(ids[i], ids[i + 1]) == pair and pair[0] != pair[1]",
-            "docstring",
+            "(1, 1, 1) with (1, 1) -> 9",
         ),
         (
             "stops after the first",
@@ -2035,8 +2045,13 @@ WRONG += [
             "            return (*merged, *ids[i + 2 :])",
             "every occurrence",
         ),
-        ("never at the end", "i + 1 < len(ids)", "i + 2 < len(ids)", "docstring"),
-        ("goes on by 3", "i += 2", "i += 3", "docstring"),
+        (
+            "never at the end",
+            "i + 1 < len(ids)",
+            "i + 2 < len(ids)",
+            "[1, 2, 3, 1, 2], a list, with (1, 2) -> 9",
+        ),
+        ("goes on by 3", "i += 2", "i += 3", "(1, 2, 3) with (1, 2) -> 9"),
         (
             "the word changed",
             "    merged = []\n",
@@ -2044,7 +2059,7 @@ WRONG += [
             "= ids[:-1]\n",
             "belongs to the caller",
         ),
-        ("bytes", "return tuple(merged)", "return bytes(merged)", "docstring"),
+        ("bytes", "return tuple(merged)", "return bytes(merged)", "(1, 2, 3) with (1, 2) -> 9"),
         (
             "an id of 0 is nothing",
             "(ids[i], ids[i + 1]) == pair",
@@ -2175,7 +2190,7 @@ WRONG += [
             "row = merge_pair(row, best, 256 + rank[best])",
             "i = list(pairwise(row)).index(best)\n            row = (*row[:i], 256 + rank[best], "
             "*row[i + 2 :])\n            del rank[best]",
-            "docstring's example",
+            "'dddd ddd' with dd: every dd of a word is merged, from left to right",
         ),
         (
             "a merge missing is an end",
@@ -2183,9 +2198,14 @@ WRONG += [
             "{pair: k for k, pair in enumerate(merges) if k < 40}",
             "ids differ",
         ),
-        ("ids as text", "return ids", "return [str(i) for i in ids]", "docstring"),
+        (
+            "ids as text",
+            "return ids",
+            "return [str(i) for i in ids]",
+            "'abc' with the merges ab, bc, ab+c",
+        ),
         ("words apart", "ids += row", "ids.append(list(row))", "one list"),
-        ("split at spaces", "split_words(text)", "text.split(' ')", "docstring"),
+        ("split at spaces", "split_words(text)", "text.split(' ')", "'b a' is two words"),
         (
             "surrogates replaced",
             "split_words(text)",
@@ -2229,7 +2249,7 @@ WRONG += [
             "halves swapped",
             "pieces[left] + pieces[right]",
             "pieces[right] + pieces[left]",
-            "docstring",
+            "[258, 259, 98] is 'abc ab'",
         ),
         ("stripped", 'errors="replace")', 'errors="replace").strip()', "none is stripped"),
         (
@@ -2268,7 +2288,7 @@ WRONG += [
             "a word",
             "return loss_nats * n_tokens / (math.log(2) * n_bytes)",
             "return f'{loss_nats * n_tokens / (math.log(2) * n_bytes):.4f}'",
-            "docstring",
+            "return a number",
         ),
         (
             "upside down",

@@ -103,12 +103,12 @@ WRONG = [
         (
             "additive mask",
             "torch.full((n_tokens, n_tokens), float('-inf')).triu(1)",
-            "docstring's example",
+            "the mask must be of dtype bool (True = may see)",
         ),
         (
             "a list of lists",
             "[[j <= i for j in range(n_tokens)] for i in range(n_tokens)]",
-            "can't be worked out",
+            "return a tensor",
         ),
         (
             "an axis too many",
@@ -170,7 +170,7 @@ WRONG = [
             "weights instead of values",
             "return scores.softmax(dim=-1) @ v",
             "return scores.softmax(dim=-1)",
-            "docstring's example",
+            "5 queries and values of width 3 give (5, 3)",
         ),
         (
             "no mask not expected",
@@ -244,7 +244,7 @@ WRONG = [
             "halves swapped",
             "[a * cos - b * sin, a * sin + b * cos]",
             "[a * sin + b * cos, a * cos - b * sin]",
-            "docstring's example",
+            "the pair (1, 2) turned by 90 degrees is (-2, 1)",
         ),
         (
             "in place",
@@ -262,7 +262,7 @@ WRONG = [
             "only cosines",
             "[a * cos - b * sin, a * sin + b * cos]",
             "[a * cos, b * cos]",
-            "docstring's example",
+            "the pair (1, 2) turned by 90 degrees is (-2, 1)",
         ),
         (
             "positions backwards",
@@ -286,13 +286,13 @@ WRONG = [
             "sine of the sine",
             "a, b = x",
             "cos, sin = cos.cos(), sin.sin()\n    a, b = x",
-            "docstring's example",
+            "the pair (1, 2) turned by 90 degrees is (-2, 1)",
         ),
     ),
     *variants(
         "multi_head_attention",
         HEADS,
-        ("no causal mask", ", causal_mask(T))", ")", "docstring's example"),
+        ("no causal mask", ", causal_mask(T))", ")", "no causal mask is used"),
         (
             "cut by a view",
             "q = (x @ w_q.T).view(B, T, n_heads, d_head).transpose(1, 2)\n"
@@ -372,13 +372,13 @@ WRONG = [
             "output = output * rescale + weights @ v[..., start:stop, :]",
             "output = output + (weights / weights.sum(-1, keepdim=True)) @ v[..., start:stop, :]\n"
             "        total = torch.full_like(total, -(-stop // block_size))",
-            "docstring's example",
+            "each block has a softmax of its own: blocks must share one normaliser",
         ),
         (
             "last block only",
             "output = output * rescale + weights",
             "total = weights.sum(dim=-1, keepdim=True)\n        output = weights",
-            "docstring's example",
+            "only the last block counts: add to what was before",
         ),
         (
             "sum not rescaled",
@@ -421,12 +421,17 @@ WRONG = [
             "visible keys",
         ),
         ("gradient cut", "return output / total", "return (output / total).detach()", "gradient"),
-        ("never divided", "return output / total", "return output", "docstring's example"),
+        (
+            "never divided",
+            "return output / total",
+            "return output",
+            "12 keys in blocks of 4: the same as attention over all at once",
+        ),
         (
             "rescaled the wrong way",
             "(maximum - new_maximum).exp()",
             "(new_maximum - maximum).exp()",
-            "docstring's example",
+            "12 keys in blocks of 4: the same as attention over all at once",
         ),
         (
             "ignores the block size",
@@ -540,12 +545,12 @@ WRONG += [
             "softmax(q k^T / sqrt(K)) times v",
         ),
         ("values turned round", "@ v\n", "@ v.flip(-2)\n", "softmax(q k^T / sqrt(K)) times v"),
-        ("squeezed", "@ v\n", "@ v.squeeze()\n", "gives tensor([[1.], [2.]])"),
+        ("squeezed", "@ v\n", "@ v.squeeze()\n", "RuntimeError"),
         (
             "result squeezed",
             "return scores.softmax(dim=-1) @ v",
             "return (scores.softmax(dim=-1) @ v).squeeze()",
-            "gives tensor([[1.], [2.]])",
+            "q, k and v of shape (1, 4) give the same shape, axes of one included",
         ),
         (
             "result squeezed in front",
@@ -624,7 +629,12 @@ WRONG += [
         ROPE,
         ("gradient cut", "a, b = x.chunk", "a, b = x.detach().chunk", "gradient"),
         ("gradient partly cut", "a * sin + b * cos]", "a.detach() * sin + b * cos]", "gradient"),
-        ("wide", ".to(x.dtype)", ".double()", "dtype=torch.float64"),
+        (
+            "wide",
+            ".to(x.dtype)",
+            ".double()",
+            "the result has the dtype of x: float16 in, float16 out",
+        ),
         ("in the dtype of the table", ".to(x.dtype)", "", "float16 out"),
         ("sines of any shape", "cos.shape != sin.shape or ", "", "disagrees"),
         (
@@ -670,7 +680,7 @@ WRONG += [
             "squeezed",
             "a * sin + b * cos], dim=-1)",
             "a * sin + b * cos], dim=-1).squeeze(0)",
-            "gives tensor([[0., 1.]])",
+            "the pair (1, 2) turned by 90 degrees is (-2, 1)",
         ),
         (
             "stacked, not joined",
@@ -718,9 +728,14 @@ WRONG += [
             "    return heads.transpose(1, 2).reshape(B, T, n_heads * d_head) @ w_o.T",
             "    out = heads.transpose(1, 2).reshape(B, T, n_heads * d_head) @ w_o.T\n"
             "    return out.squeeze(0)",
-            "gives tensor([[[",
+            "tokens 4 to 6 were changed, and the results of tokens 0 to 3 changed w",
         ),
-        ("stream added", "@ w_o.T", "@ w_o.T + x", "docstring's example"),
+        (
+            "stream added",
+            "@ w_o.T",
+            "@ w_o.T + x",
+            "x is added to the result: that is the block's business",
+        ),
         ("x changed", "    B, T, _", "    x.mul_(2); x = x / 2\n    B, T, _", "in place"),
         (
             "leaks by one",
@@ -827,7 +842,7 @@ WRONG += [
             "exponentials without a maximum for the sum",
             "weights.sum(dim=-1, keepdim=True)",
             "(scores - scores.amax(-1, keepdim=True)).exp().sum(dim=-1, keepdim=True)",
-            "docstring's example",
+            "12 keys in blocks of 4: the same as attention over all at once",
         ),
         (
             "neither rescaled",
@@ -841,7 +856,12 @@ WRONG += [
             "        maximum = scores.amax(dim=-1, keepdim=True)\n",
             "over all at once",
         ),
-        ("maximum never stored", "        maximum = new_maximum\n", "", "docstring's example"),
+        (
+            "maximum never stored",
+            "        maximum = new_maximum\n",
+            "",
+            "only the last block counts: add to what was before",
+        ),
         (
             "a result for each block",
             "    return output / total",

@@ -305,7 +305,12 @@ WRONG += [
             "add it to the mean square",
         ),
         ("divided twice", "wide * scale", "wide * scale * scale", "the root is missing"),
-        ("three axes out", "* weight)", "* weight.view(1, 1, -1))", "docstring's example"),
+        (
+            "three axes out",
+            "* weight)",
+            "* weight.view(1, 1, -1))",
+            "3 and 4 have the mean square 12.5",
+        ),
         (
             "one channel less",
             ".mean(-1, keepdim=True)",
@@ -844,7 +849,7 @@ WRONG += [
             "    w_down.mul_(2); w_down = w_down / 2\n    gate",
             "in place",
         ),
-        ("squeezed", "@ w_down.T\n", "@ w_down.T.squeeze()\n", "docstring"),
+        ("squeezed", "@ w_down.T\n", "@ w_down.T.squeeze()\n", "RuntimeError"),
         (
             "result squeezed",
             "    return (gate * torch.sigmoid(gate) * (x @ w_up.T)) @ w_down.T",
@@ -987,7 +992,7 @@ WRONG += [
             "gains of the wide layer",
             "gains = 2 * d_model",
             "gains = d_ff + d_model",
-            "docstring's example",
+            "the weights of one block, by which the number grows with n_layers",
         ),
         ("four matrices", "3 * d_model * d_ff", "4 * d_model * d_ff", "not four"),
     ),

@@ -452,7 +452,7 @@ WRONG = [
         "cosine over all steps",
         "(step - warmup_steps) / rest",
         "step / n_steps",
-        "the docstring's example",
+        "the cosine starts at the peak, right after the warm-up",
     ),
     rate("ends at zero", "final + (1 - final) * 0.5", "0.5", "if not given"),
     rate(
@@ -723,7 +723,7 @@ WRONG = [
         "    boxes = defaultdict(list)\n",
         "    boxes = near_duplicates.__dict__.setdefault('boxes', defaultdict(list))\n",
         "differ",
-    )._replace(words="no near-copy of itself"),
+    )._replace(words="IndexError"),
     near("threshold ignored", ">= threshold", ">= 0.7", "too few"),
     near("bands ignored", "range(n_bands)", "range(len(s))", "whole band")._replace(
         code=NEAR.replace(
@@ -1302,7 +1302,7 @@ WRONG += [
         "warm-up from a tenth",
         "peak * (step + 1) / warmup_steps",
         "peak * (0.1 + 0.9 * (step + 1) / warmup_steps)",
-        "the docstring's example",
+        "step 0 has peak / warmup_steps",
     ),
     rate("final is 0 if not told", "final=0.1", "final=0.0", "0.1"),
     clip(

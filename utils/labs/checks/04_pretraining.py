@@ -744,6 +744,8 @@ def _(student, rng):
     got = {s: student.learning_rate(s, **settings) for s in (0, 1, warmup - 1, warmup)}
     require(got[0] != 0, "step 0 would learn nothing: the warm-up begins at peak / warmup_steps")
     close(got[0], peak / warmup, "step 0 has peak / warmup_steps")
+    ninth = student.learning_rate(0, peak=1 / 3, n_steps=9, warmup_steps=3)
+    close(ninth, 1 / 9, "peak 1/3 and 3 steps of warm-up: step 0 has 1/9, not rounded", rtol=1e-6)
     close(got[1], 2 * peak / warmup, "the warm-up is a straight line: step 1 has twice step 0's")
     close(got[warmup - 1], peak, "the last step of the warm-up has the peak")
     close(got[warmup], peak, "the cosine starts at the peak, right after the warm-up")
@@ -1126,6 +1128,8 @@ def _(student, rng):
 @exercise_check("fit_scaling_law", points=1, title="runs that decide no law", is_core=False)
 def _(student, rng):
     n, d, losses = runs_of(draw_law(rng))
+    with in_case("twenty runs of a law"):
+        as_law(student.fit_scaling_law(n, d, losses))  # what can be fitted is not refused
     for why, some in (
         ("four runs", (n[:4], d[:4], losses[:4])),
         ("n_parameters of another length", (n[:-1], d, losses)),
