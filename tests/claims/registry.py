@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from utils.build.library import code_tokens, parse_module
-from utils.build.stamp import module_hashes
+from utils.build.stamp import data_hash, module_hashes
 from utils.runtime import project_root
 
 RECORDS = Path(__file__).with_name("records")
@@ -97,10 +97,17 @@ def without_decorators(text: str) -> str:
 
 
 def stamp_of(found: Claim) -> dict[str, str]:
-    """Return what a record depends on: hashes of the measurement and of what it uses of utils."""
+    """Return what a record depends on: hashes of the measurement and of what it uses of utils.
+
+    Of the shipped data a measurement reads the base model; the sweep is a record of its own.
+    """
     code = code_of(found)
     own = hashlib.sha256("".join(code_tokens(code)).encode()).hexdigest()[:12]
-    return {"measurement": own} | module_hashes(project_root(), code, set())
+    used = module_hashes(project_root(), code, set())
+    stamp = {"measurement": own} | {k: v for k, v in used.items() if not k.endswith("/*")}
+    if "utils.zoo.load" in stamp:
+        stamp["utils/zoo/base/*"] = data_hash(project_root() / "utils" / "zoo" / "base")
+    return stamp
 
 
 def run(found: Claim, say: Callable[[str], None] = print) -> dict:
