@@ -352,4 +352,4 @@ WRITTEN = """
 def test_below_a_written_answer_stands_the_cell_that_opens_its_rubric(tmp_path):
     for notebook in built(make_course(tmp_path, lab=LAB + WRITTEN)):
         last = notebook.cells[-1]
-        assert last.id == "written-1" and last.source.endswith("written_answer(1)")
+        assert last.id == "written-1-rubric" and last.source.endswith("written_answer(1)")

@@ -28,8 +28,8 @@ def record(learner, points=1, identity=None):
     check = {"exercise": "f", "title": "t", "points": 3, "earned": points}
     check |= {"status": "failed", "hint": ""}
     answers = [{"points": 3, "text": "because"}]
-    return {"learner": learner, "identity": identity or learner, "status": "graded", "note": "",
-            "written": answers, "problems": [], "checks": [check]}  # fmt: skip
+    return {"lab": "01_tokens", "learner": learner, "identity": identity or learner,
+            "status": "graded", "note": "", "written": answers, "problems": [], "checks": [check]}  # fmt: skip
 
 
 def rows(path):

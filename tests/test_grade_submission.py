@@ -244,7 +244,7 @@ def test_every_attack_is_python_and_most_are_listed_for_a_person_to_look_at():
     assert sum(listed["honest"]) <= 5  # sys, os: a person sees at a glance that they are harmless
     assert reaches.reaches(["x = (", "import gc"]) == ["cell 2, line 1: imports gc"]
     assert reaches.reaches([f"eval('{k}')\nx = eval('1')" for k in range(99)])[19:] == [
-        "cell 20, line 2: uses eval"
+        "cell 10, line 2: uses eval"
     ]
 
 

@@ -151,7 +151,7 @@ def test_sampling_figure_names_the_draw_and_refuses_what_does_not_fit():
         torch.tensor([0.0, 9.0]), ["a", " b"], {"temperature": 0.0}, seed=0, n_draws=5
     )
     title = figure.axes[0].get_title(loc="left")
-    assert title == "1 of 2 tokens are ever drawn; the first is '·b'"
+    assert title == "1 of 2 tokens are ever drawn, the most frequent 100% of the time"
     plt.close(figure)
     with pytest.raises(ValueError, match="one a name"):
         widgets.sampling_explorer(torch.zeros(3), ["a"])

@@ -133,7 +133,9 @@ def gradients(lab: str, every: int) -> list[Hostile]:
         source = f"{code(setup)}\ndef rms_norm(x, weight, eps=1e-5):\n    return {result}"
         return one(name, source, points, family)
 
-    right = "torch.nn.functional.rms_norm(x.float(), x.shape[-1:], None, eps).to(x.dtype) * weight"
+    right = (
+        "(torch.nn.functional.rms_norm(x.double(), x.shape[-1:], None, eps) * weight).to(x.dtype)"
+    )
     liar = """
         class Liar(torch.Tensor):
             @classmethod
@@ -339,7 +341,7 @@ def places(lab: str, every: int) -> list[Hostile]:
             return norm
     """
     return [
-        clips("a new gradient in its place", replaced, clip, "honest"),
+        clips("a new gradient in its place", replaced, 1),  # the docstring says: in place
         clips("forged arguments", forged),
         saves("link out of the folder", "Path(path).symlink_to('/etc/passwd')"),
         saves("link to a pipe without end", "Path(path).symlink_to('/dev/zero')", 0, "exhaustion"),

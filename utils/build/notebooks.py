@@ -230,7 +230,7 @@ def add_self_assessment(cell: Cell, lab: Built, solution: Built) -> None:
         f"written_answer({number})"
     )
     for built in (lab, solution):
-        built.add("code", code, cell.line, anchor=f"written-{number}")
+        built.add("code", code, cell.line, anchor=f"written-{number}-rubric")
 
 
 def add_exercise(built: Built, exercise: Exercise, code: str, number: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from utils.labs.checking import Check, Rejected
 from utils.labs.examples import try_examples
+from utils.labs.exercises import exercises_in_source, is_lab
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
 from utils.runtime import one_thread
 
@@ -61,8 +62,12 @@ def checks_module(lab: str) -> ModuleType:
 
 
 def checks_of(lab: str) -> list[Check]:
-    """Return the checks of a lab in their order."""
-    return checks_module(lab).CHECKS
+    """Return the checks of a lab, in the order of its exercises."""
+    checks = checks_module(lab).CHECKS
+    if not is_lab(lab):
+        return checks
+    places = {d.rpartition(".")[2]: k for k, d in enumerate(exercises_in_source(lab))}
+    return sorted(checks, key=lambda check: places.get(check.exercise, len(places)))
 
 
 def exercises_of(lab: str) -> list[str]:

@@ -839,14 +839,14 @@ def _(student, rng):
         f"a tensor of {largest:,} numbers is made for {T} tokens in blocks of 20: keep to one "
         f"block of scores, {T * 20:,} numbers, at a time",
     )
-    T = 5000
+    T = 8000
     q, k, v = normal(rng, T, 4), normal(rng, T, 4), normal(rng, T, 2)
-    with in_case("5,000 tokens in blocks of 64, where one block of scores takes 1.3 MB"):
+    with in_case("8,000 tokens in blocks of 64, where one block of scores takes 1.3 MB"):
         out = student.within(48, "streaming_attention", q, k, v, 64)
-    require(np.shape(out) == (T, 2), "for 5,000 tokens the result has another shape")
+    require(np.shape(out) == (T, 2), "for 8,000 tokens the result has another shape")
     for row in (0, *rng.integers(0, T, 2), T - 1):
         want = attend(q[row : row + 1], k[: row + 1], v[: row + 1])
-        close(np.asarray(out)[row : row + 1], want, f"5,000 tokens, query {row}", atol=1e-4)
+        close(np.asarray(out)[row : row + 1], want, f"8,000 tokens, query {row}", atol=1e-4)
 
 
 @exercise_check(
