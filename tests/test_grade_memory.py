@@ -173,7 +173,7 @@ def test_memory_is_limited_from_outside_so_that_no_forged_measure_helps(tmp_path
     assert all(check["earned"] for check in by_name["honest"]["checks"])
     # What hides its table is stopped by the limit and not by a fault of its own.
     for name in ("forged reply", "patched measure", "limit undone", "files in memory"):
-        hint = by_name[name]["checks"][-1]["hint"]
+        (hint,) = [c["hint"] for c in by_name[name]["checks"] if c["title"] == TITLE]
         assert "memory" in hint or "Memory" in hint, (name, hint)
 
 
@@ -186,9 +186,8 @@ def test_without_a_sandbox_the_worker_counts_for_itself(tmp_path):
     options = {"trusted": True, "n_jobs": 1, "only": [EXERCISE]}
     honest, listed = classroom.grade_class(LAB, [folder], tmp_path / "out", **options)
     assert {check["status"] for check in honest["checks"]} == {run.PASSED}
-    (failed,) = [check for check in listed["checks"] if check["status"] != run.PASSED]
-    assert (failed["title"], failed["status"]) == (TITLE, run.ERROR)
-    assert "of 48 allowed" in failed["hint"]
+    (failed,) = [check for check in listed["checks"] if check["title"] == TITLE]
+    assert failed["status"] == run.ERROR and "of 48 allowed" in failed["hint"]
 
 
 def test_a_notebook_counts_what_is_held_at_one_time():

@@ -28,8 +28,16 @@ def record(learner, points=1, identity=None):
     check = {"exercise": "f", "title": "t", "points": 3, "earned": points}
     check |= {"status": "failed", "hint": ""}
     answers = [{"points": 3, "text": "because"}]
-    return {"lab": "01_tokens", "learner": learner, "identity": identity or learner,
-            "status": "graded", "note": "", "written": answers, "problems": [], "checks": [check]}  # fmt: skip
+    return {
+        "lab": "01_tokens",
+        "learner": learner,
+        "identity": identity or learner,
+        "status": "graded",
+        "note": "",
+        "written": answers,
+        "problems": [],
+        "checks": [check],
+    }
 
 
 def rows(path):

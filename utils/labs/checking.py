@@ -306,7 +306,7 @@ def same_gradients(
     got = student.gradients(
         exercise, *given.values(), *others, upstream=upstream.astype(np.float32)
     )
-    for name, gradient, want in zip(given, got, wanted, strict=False):
+    for name, gradient, want in zip(given, got, wanted, strict=True):
         close(
             gradient,
             want.numpy(),

@@ -104,10 +104,17 @@ class Student:
         """Return the gradients of sum(f(*args) * upstream) for each float array among `args`.
 
         With `of`, f's result is a tuple, and the tensor with that number is taken.
+
+        Raises:
+            LearnerError: where the other end gives other than one array for each.
         """
         more = {} if of is None else {"of": of}
         reply = self._backend.call(name, args, {}, upstream=upstream, with_gradients=True, **more)
-        return reply["gradients"]
+        wanted = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+        found = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
+        if len(found) != len(wanted) or len(found) != len(reply["gradients"]):
+            raise LearnerError(f"`{name}` gave {len(found)} gradients for {len(wanted)} arguments")
+        return found
 
     def largest_tensor(self, name: str, *args) -> int:
         """Return how many numbers the largest tensor holds that a call makes on its way."""
