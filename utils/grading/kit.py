@@ -17,29 +17,17 @@ from __future__ import annotations
 
 import ast
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from utils.labs.exercises import exercises_in_source
 from utils.runtime import project_root
 
 ALWAYS = ("utils.runtime", "utils.grading.worker")
 SUBSTITUTES = {  # lab -> module -> {function: module with the function that stands in its place}
     "05_generation": {"utils.model.generate": {"generate": "utils.grading.plain_generate"}}
 }
-MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
 EXCUSE = "is the course's own answer and not there when graded: write yours"
-
-
-def exercises_in_source(lab: str) -> list[str]:
-    """Return the dotted names of the functions that a lab asks for.
-
-    Raises:
-        ValueError: for a lab that the course does not have.
-    """
-    source = project_root() / "solutions" / "source" / f"{lab}.py"
-    if not source.is_file():
-        raise ValueError(f"there is no lab called {lab!r} (no file {source.name} in its sources)")
-    return MARKER.findall(source.read_text(encoding="utf-8"))
 
 
 def module_file(name: str) -> Path | None:
@@ -67,7 +55,7 @@ def imported_names(tree: ast.AST) -> dict[str, list[str]]:
     }
 
 
-def needed_modules(lab: str, exercises: list[str]) -> set[str]:
+def needed_modules(lab: str, exercises: Sequence[str]) -> set[str]:
     """Return the modules of utils from which the reference bodies of a lab take names."""
     notebook = json.loads((project_root() / "labs" / f"{lab}.ipynb").read_text(encoding="utf-8"))
     imports: dict[str, list[str]] = {}
