@@ -989,7 +989,7 @@ WRONG += variants(
         "    angles = angles[:, None]\n    return",
         "give cosines of shape (",
     ),
-    ("bfloat16", "n_positions).float()", "n_positions).bfloat16().float()", "count positions in"),
+    ("bfloat16", "n_positions).float()", "n_positions).bfloat16().float()", "positions 0 to 1,024"),
     ("float64", "n_positions).float()", "n_positions).double()", "the tables are float32"),
     ("odd widths", "d_head % 2", "False", "can't be cut into pairs"),
     ("another error", "ValueError", "IndexError", "raise a ValueError"),

@@ -972,7 +972,7 @@ def _(student, rng):
         f"the tables are float32, got {cos.dtype} and {sin.dtype}",
     )
     angles = np.arange(T)[:, None] * 10000.0 ** (-np.arange(0, K, 2) / K)
-    far = "near position 0 they are right, further on not: count positions in float32, not in less"
+    far = "positions 0 to 1,024 at width 8, in float32: the angle is t * theta ** (-2i/K)"
     close(cos, np.cos(angles), far, atol=2e-3)
     close(sin, np.sin(angles), far, atol=2e-3)
     for width in (5, 1, 0):
