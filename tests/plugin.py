@@ -1,24 +1,43 @@
-"""What the suite adds to pytest: patience with notebooks, and a list of the dearest files.
+"""What the suite adds to pytest: patience with notebooks, the real model, the dearest files.
 
 nbval waits five seconds between two messages of a kernel once a cell has ended, and knows no option
 for it; on a busy machine that is too short. What a cell may take in all is --nbval-cell-timeout.
+
+Cells tagged `real` need the real model. Where it is not prepared they are run, since a learner
+without it runs them, too, but not compared, and the last words of each stage say so.
 """
 
+import json
 from collections import Counter
+from pathlib import Path
+
+from utils.build.sources import REAL
+from utils.zoo.real import has_real, how_to_get_real
 
 SECONDS = 120
 N_SHOWN = 10
+LECTURES = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def pytest_collection_modifyitems(items):
-    """Raise the wait of every notebook cell."""
+    """Raise the wait of every notebook cell; compare none that lacks the model it needs."""
     for item in items:
         if hasattr(item, "output_timeout"):
             item.output_timeout = SECONDS
+            if is_real(item.cell) and not has_real():
+                item.options["check"] = False
+
+
+def is_real(cell: dict) -> bool:
+    """Return whether a notebook's cell needs the real model."""
+    return REAL in cell["metadata"].get("tags", [])
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the files that took longest, all their tests or cells together."""
+    """Print what was left out, and the files that took longest, all their tests together."""
+    if not has_real():
+        terminalreporter.section("without the real model", sep="-")
+        terminalreporter.line(words_on_what_is_left_out())
     seconds: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -29,3 +48,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("dearest files, seconds of all their tests", sep="-")
         for file, total in dearest:
             terminalreporter.line(f"{total:7.0f} s  {file}")
+
+
+def words_on_what_is_left_out() -> str:
+    """Return how many cells were not compared, and how that would change."""
+    counts = [
+        sum(is_real(cell) for cell in json.loads(path.read_text("utf-8"))["cells"])
+        for path in sorted(LECTURES.glob("*.ipynb"))
+    ]
+    return (
+        f"{sum(counts)} cells of {sum(n > 0 for n in counts)} lectures were not compared, and "
+        f"tests that need the model were skipped. {how_to_get_real()}"
+    )

@@ -194,6 +194,33 @@ def test_lectures_hold_no_answers_and_no_exercises(tmp_path):
     assert f"{LECTURE_PATH}:1: unknown tag 'needs:double'" in faults(root, LECTURE_PATH)
 
 
+def test_a_lectures_cell_on_the_real_model_waits_until_that_is_prepared(tmp_path):
+    cells = [
+        '# %% tags=["real"]\nif has_real():\n    x = 1\nelse:\n    print(0)\n',
+        '# %% tags=["real"]\ny = 2\n\nprint(y)\n',
+    ]
+    (lecture,) = built(make_course(tmp_path, lecture="".join(cells)), LECTURE_PATH)
+    asked, wrapped = lecture.cells[1:]
+    assert asked.source == "if has_real():\n    x = 1\nelse:\n    print(0)"  # asks itself
+    assert wrapped.source == "if has_real():\n    y = 2\n\n    print(y)"
+    assert wrapped.metadata["tags"] == ["real"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("%time x = 1", "the tag real can't hold a magic"), ('x = """\n"""', "over several lines")],
+)
+def test_what_cannot_wait_for_the_real_model_is_refused(tmp_path, code, message):
+    root = make_course(tmp_path, lecture=f'# %% tags=["real"]\n{code}\n')
+    assert f"{LECTURE_PATH}:2:" in faults(root, LECTURE_PATH)
+    assert message in faults(root, LECTURE_PATH)
+
+
+def test_labs_do_not_depend_on_the_real_model(tmp_path):
+    root = make_course(tmp_path, lab='# %% tags=["real"]\nprint(1)\n')
+    assert f"{LAB_PATH}:1: unknown tag 'real'" in faults(root)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

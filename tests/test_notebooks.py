@@ -64,12 +64,16 @@ def output_text(cell) -> str:
 
 
 def calls_at_the_top(cell) -> set[str]:
-    """The functions that a cell calls as statements, whatever its data."""
+    """The functions that a cell calls as statements, whatever its data; the real model is there."""
     if cell.source.startswith("%%"):
         return set()
+    body = ast.parse(without_magics(cell.source)).body
+    for statement in list(body):
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "has_real()":
+            body += statement.body
     return {
         ast.unparse(statement.value.func)
-        for statement in ast.parse(without_magics(cell.source)).body
+        for statement in body
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
     }
 

@@ -21,12 +21,13 @@ STAGES = [
     ["align"],
     ["evaluate"],
     ["parallel"],
+    ["zoo"],
     ["report"],
     ["labs"],
     ["grading"],
     ["build"],
-    ["zoo"],
-    ["bootstrap", "doctor", "jupyter", "units"],
+    ["experiments"],
+    ["bootstrap", "commands", "doctor", "jupyter", "units"],
     ["cli"],
 ]
 RANK = {name: k for k, stage in enumerate(STAGES) for name in stage}

@@ -1,8 +1,9 @@
-"""What a learner gets in place of an answer, and cells that wait until an exercise is done.
+"""What a learner gets in place of an answer, and cells that wait until something is there.
 
 A region between BEGIN SOLUTION and END SOLUTION becomes a blank that leaves the lab runnable: each
 name that the answer assigns is there, with `...` as its value. A cell that needs exercises is put
-under `if done(...):`, in lab and solution alike.
+under `if done(...):`, in lab and solution alike; a lecture's cell that needs the real model under
+`if has_real():`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from utils.build.sources import (
     BEGIN_TEXT,
     END_CODE,
     END_TEXT,
+    REAL,
     BuildError,
     Cell,
     Source,
 )
 
+ASKS_ITSELF = "has_real()"  # a cell that holds this question is left as it is
 YOUR_CODE, YOUR_TEXT = "...  # your code here", "*Your answer here.*"
 
 
@@ -89,24 +92,28 @@ def with_answers(cell: Cell) -> Opened:
 
 
 def wrap(source: Source, cell: Cell, opened: Opened) -> Opened:
-    """Return the cell under `if done(...):` where it needs answers.
+    """Return the cell under the condition that it waits for, if it waits for one.
 
     Raises:
         BuildError: where moving the lines to the right would change what they mean.
     """
-    if not cell.needs:
+    if REAL in cell.tags and ASKS_ITSELF not in opened.text:
+        condition, tag = ASKS_ITSELF, f"the tag {REAL}"
+    elif cell.needs:
+        names = ", ".join(f'"{name}"' for name in cell.needs)
+        condition, tag = f"done({names})", "needs:"
+    else:
         return opened
     for line, number in zip(opened.text.splitlines(), opened.lines, strict=True):
         if MAGIC.match(line):
             raise BuildError(
-                [source.at(number, "a cell with needs: can't hold a magic; give it its own cell")]
+                [source.at(number, f"a cell with {tag} can't hold a magic; give it its own cell")]
             )
     for row in rows_inside_strings(opened.text):
-        message = "a cell with needs: can't hold a string over several lines; define it above"
+        message = f"a cell with {tag} can't hold a string over several lines; define it above"
         raise BuildError([source.at(opened.lines[row - 1], message)])
-    names = ", ".join(f'"{name}"' for name in cell.needs)
     body = "\n".join("    " + line if line.strip() else "" for line in opened.text.splitlines())
-    return Opened(f"if done({names}):\n{body}", opened.answers, (cell.line, *opened.lines))
+    return Opened(f"if {condition}:\n{body}", opened.answers, (cell.line, *opened.lines))
 
 
 def rows_inside_strings(code: str) -> list[int]:

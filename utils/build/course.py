@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 
 from utils.build.notebooks import FOLDERS, Built, PointsOf, as_text, build_source
-from utils.build.sources import BuildError, read_source, source_paths
+from utils.build.sources import REAL, BuildError, read_source, source_paths
 from utils.build.stamp import pins, stale_parts, stamp_of
 
 
@@ -102,6 +102,7 @@ def build(
         from utils.build.execute import execute_all
 
         require_pinned_versions(root)
+        require_real_model(jobs)
         failures = execute_all(root, jobs, finished, workers)
         if failures:
             raise BuildError(failures)
@@ -249,6 +250,25 @@ def require_pinned_versions(root: Path) -> None:
             )
     if problems:
         raise BuildError(problems)
+
+
+def require_real_model(jobs: list[Built]) -> None:
+    """Refuse to store outputs of a lecture that shows a real model where there is none.
+
+    Raises:
+        BuildError: with the notebooks, and the command that prepares the model.
+    """
+    waiting = [
+        built.path
+        for built in jobs
+        if any(REAL in cell.metadata.get("tags", []) for cell in built.cells)
+    ]
+    if not waiting:
+        return
+    from utils.zoo.real import has_real, how_to_get_real
+
+    if not has_real():
+        raise BuildError([f"{path}: needs the real model. {how_to_get_real()}" for path in waiting])
 
 
 def write(path: Path, text: str) -> list[str]:

@@ -139,7 +139,11 @@ def build_lecture(source: Source) -> Built:
         except BuildError as error:
             problems += error.problems
         problems += syntax_problems(source, cell, without_answers(cell))
-        shown = with_answers(cell)
+        try:
+            shown = wrap(source, cell, with_answers(cell))
+        except BuildError as error:
+            problems += error.problems
+            continue
         built.add(cell.kind, shown.text, shown.lines, tags=cell.tags)
     if problems:
         raise BuildError(problems)

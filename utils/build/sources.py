@@ -18,6 +18,7 @@ import nbformat
 BEGIN_CODE, END_CODE = "# BEGIN SOLUTION", "# END SOLUTION"
 BEGIN_TEXT, END_TEXT = "<!-- BEGIN SOLUTION -->", "<!-- END SOLUTION -->"
 PLAIN_TAGS = {"nbval-ignore-output", "raises-exception", "reveals"}
+REAL = "real"  # code of a lecture that needs the real model: it waits until that is prepared
 RESULT = "result"  # text of a lab that says what an experiment shows: folded until it is run
 CELL_START = re.compile(r"^\s*#\s*%%+(?!\S)|^\s*#\s*%%+\[")
 NOTE = {"code": re.compile(r"^\s*#+(.*)$"), "markdown": re.compile(r"^\s*<!-*(.*?)-*>?\s*$")}
@@ -156,14 +157,17 @@ def cell_problems(source: Source, cell: Cell) -> list[str]:
     for tag in cell.tags:
         if tag.startswith("needs:") and source.kind == "lab" and cell.kind == "code":
             continue
+        if tag == REAL and source.kind == "lecture" and cell.kind == "code":
+            continue
         if tag == RESULT and source.kind == "lab" and cell.kind == "markdown":
             continue
         if tag not in PLAIN_TAGS or cell.kind != "code":
             problems.append(
                 source.at(
                     cell.line - 1,
-                    f"unknown tag {tag!r}: a code cell may carry {', '.join(sorted(PLAIN_TAGS))} "
-                    f"and, in a lab, needs:NAME[,NAME]; a text cell of a lab {RESULT}",
+                    f"unknown tag {tag!r}: a code cell may carry {', '.join(sorted(PLAIN_TAGS))}, "
+                    f"in a lecture {REAL}, in a lab needs:NAME[,NAME]; a text cell of a lab "
+                    f"{RESULT}",
                 )
             )
     return problems + marker_problems(source, cell)
