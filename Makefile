@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env lab test build check grade bench claims gpu clean
+.PHONY: help env lab test build check grade bench claims real gpu clean
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -33,6 +33,9 @@ bench: env       ## one table of speed ratios against peers, each row measured i
 
 claims: env      ## measure the claims over several seeds whose code has changed, and record them
 	@$(PY) -m tests.claims
+
+real: env        ## train the real model in the experiments whose code has changed, and record them
+	@$(PY) -m utils.experiments
 
 gpu:             ## run the course and its bench on a CUDA GPU; what is installed must do
 	@$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m tests.gpu

@@ -8,13 +8,9 @@ code has changed, checks the bar on what is recorded, and measures one seed or i
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
-import inspect
 import json
 import pkgutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from utils.build.library import code_tokens, parse_module
-from utils.build.stamp import data_hash, module_hashes
+from utils.build.measured import measured_by
+from utils.build.stamp import data_hash
 from utils.runtime import project_root
 
 RECORDS = Path(__file__).with_name("records")
@@ -73,38 +69,12 @@ def all_claims() -> dict[str, Claim]:
     return dict(sorted(CLAIMS.items()))
 
 
-def code_of(found: Claim) -> str:
-    """Return the code that a claim's measurement is made of: what it uses of its own module."""
-    module = parse_module(inspect.getsource(sys.modules[found.measure.__module__]))
-    waiting = [found.measure.__name__] + ([found.probe.__name__] if found.probe else [])
-    used: set[int] = set()
-    while waiting:
-        for k in module.binding(waiting.pop()):
-            if k not in used:
-                used.add(k)
-                waiting += list(module.statements[k].uses)
-    texts = [without_decorators(module.statements[k].text) for k in sorted(used)]
-    return "".join(texts)
-
-
-def without_decorators(text: str) -> str:
-    """Return a definition without its decorators: the words of a claim are no measurement."""
-    tree = ast.parse(text)
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            node.decorator_list = []
-    return ast.unparse(tree) + "\n"
-
-
 def stamp_of(found: Claim) -> dict[str, str]:
     """Return what a record depends on: hashes of the measurement and of what it uses of utils.
 
     Of the shipped data a measurement reads the base model; the sweep is a record of its own.
     """
-    code = code_of(found)
-    own = hashlib.sha256("".join(code_tokens(code)).encode()).hexdigest()[:12]
-    used = module_hashes(project_root(), code, set())
-    stamp = {"measurement": own} | {k: v for k, v in used.items() if not k.endswith("/*")}
+    stamp = measured_by(found.measure, *([found.probe] if found.probe else []))
     if "utils.zoo.load" in stamp:
         stamp["utils/zoo/base/*"] = data_hash(project_root() / "utils" / "zoo" / "base")
     return stamp

@@ -35,9 +35,11 @@ def stamp_of(root: Path, built: Built) -> dict:
         for name in re.findall(rf"\b{call}\(\s*['\"](\w+)['\"]", everything):
             by_computed_name.add(f"utils.labs.{folder}.{name}")
     shown = Library(root).shown(everything)  # outputs that hold docstrings and comments
+    modules = module_hashes(root, everything, by_computed_name)
     return {
         "code": short_hash("\1".join(texts + shown).encode()),
-        "modules": module_hashes(root, everything, by_computed_name),
+        "modules": module_hashes(root, everything, by_computed_name)
+        | record_hashes(root, everything),
         "pins": pins(root),
     }
 
@@ -68,11 +70,25 @@ def module_hashes(root: Path, code: str, whole: set[str]) -> dict[str, str]:
         library.use_module(name)
     used = library.used_code()
     found = {name: short_hash(text.encode()) for name, text in used.items()}
-    for folder in {module_path(root, name).parent for name in used} - {root / "utils"}:
+    one_by_one = {root / "utils", root / "utils" / "experiments"}  # see record_hashes
+    for folder in {module_path(root, name).parent for name in used} - one_by_one:
         data = data_hash(folder)
         if data:
             found[folder.relative_to(root).as_posix() + "/*"] = data
     return dict(sorted(found.items()))
+
+
+def record_hashes(root: Path, code: str) -> dict[str, str]:
+    """Return the hash of each record that `code` names in a call of `recorded`."""
+    paths = [
+        root / "utils" / "experiments" / "records" / f"{name}.json"
+        for name in sorted(set(re.findall(r"\brecorded\(\s*['\"](\w+)['\"]", code)))
+    ]
+    return {
+        path.relative_to(root).as_posix(): short_hash(path.read_bytes().replace(b"\r\n", b"\n"))
+        for path in paths
+        if path.is_file()
+    }
 
 
 def data_hash(folder: Path) -> str:

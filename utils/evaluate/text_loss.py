@@ -57,18 +57,26 @@ def stream_loss(
     return total / (len(stream) - 1)
 
 
-def text_bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+def text_bits_per_byte(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    context_length: int | None = None,
+    batch_size: int = 64,
+) -> float:
     """Return how many bits a model needs for each byte of texts.
 
     Args:
         model: a decoder with a `config` that knows its context length.
         tokenizer: the model's own.
         texts: documents, each closed by the end token, which is counted and has no bytes.
+        context_length: T, tokens in a block; None for the model's whole context.
+        batch_size: B, blocks in one forward pass; B * T logits for each id are held at once.
 
     Raises:
         ValueError: where there is no text.
     """
     stream = pack_documents(tokenizer.encode_batch(texts), tokenizer.end_id)
     stream = torch.cat([stream.new_tensor([tokenizer.end_id]), stream])  # predicts the first token
-    loss = stream_loss(model, stream, model.config.context_length)
+    loss = stream_loss(model, stream, context_length or model.config.context_length, batch_size)
     return bits_per_byte(loss, len(stream) - 1, sum(len(text.encode()) for text in texts))

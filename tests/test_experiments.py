@@ -1,0 +1,131 @@
+"""Experiments on the real model: records are current and hold their bars; four steps of each run.
+
+`make real` runs them in full; see `utils/experiments/registry.py`.
+"""
+
+import json
+import signal
+
+import pytest
+
+from utils.build.stamp import record_hashes, stale_parts
+from utils.experiments import __main__ as command
+from utils.experiments import records as kept
+from utils.experiments import registry
+from utils.experiments.records import recorded
+from utils.experiments.registry import Run, all_experiments, stamp_of
+from utils.runtime import project_root
+from utils.train import loop
+from utils.zoo.real import has_real, how_to_get_real
+
+EXPERIMENTS = all_experiments()
+needs_model = pytest.mark.skipif(not has_real(), reason=how_to_get_real())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_record_was_made_by_the_code_as_it_is(name):
+    was, now = (
+        {"code": stamp["measurement"], "modules": stamp}
+        for stamp in (recorded(name)["stamp"], stamp_of(EXPERIMENTS[name]))
+    )
+    assert not stale_parts(was, now), f"python -m utils.experiments {name}"
+    assert recorded(name)["says"] == EXPERIMENTS[name].says
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_bar_holds_at_every_recorded_seed(name):
+    found, record = EXPERIMENTS[name], recorded(name)
+    assert [int(seed) for seed in record["results"]] == list(found.seeds) == record["seeds"]
+    assert all(len(r["losses"]) == found.n_steps for r in record["results"].values())
+    found.holds(list(record["results"].values()))
+
+
+def test_every_record_belongs_to_an_experiment():
+    assert {path.stem for path in kept.RECORDS.glob("*.json")} == set(EXPERIMENTS)
+
+
+@pytest.mark.slow
+@needs_model
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_four_steps_learn_and_a_stopped_run_goes_on(name, tmp_path, monkeypatch):
+    run, n_calls, clip = Run(tmp_path, seed=0, n_steps=4, is_smoke=True), [], loop.clip_gradients
+
+    def clip_and_stop(*arguments):
+        n_calls.append(1)
+        if len(n_calls) == 2:
+            signal.raise_signal(signal.SIGINT)  # the learner presses stop in the second step
+        return clip(*arguments)
+
+    monkeypatch.setattr(loop, "clip_gradients", clip_and_stop)
+    with pytest.raises(loop.TrainingInterrupted) as stopped:
+        EXPERIMENTS[name].measure(run)
+    assert len(stopped.value.records) == 2
+    result = EXPERIMENTS[name].measure(run)
+    assert len(n_calls) == 4, "the second call starts where the first was stopped"
+    losses = result["losses"]
+    assert losses[:2] == [record["loss"] for record in stopped.value.records]
+    assert losses[-1] < losses[0]
+    json.dumps(result)
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """One experiment that trains nothing, with a folder for its record."""
+    monkeypatch.setattr(registry, "EXPERIMENTS", {})
+    monkeypatch.setattr(kept, "RECORDS", tmp_path)
+    monkeypatch.setattr(command, "RECORDS", tmp_path)
+    monkeypatch.setattr(registry, "real_record", lambda: {"name": "toy"})
+    monkeypatch.setattr(registry, "artifacts_dir", lambda: tmp_path / "artifacts")
+
+    def holds(results):
+        assert all(result["after"] < 2 for result in results), "too high"
+
+    def measure(run):
+        return {"losses": [1.23456789] * run.n_steps, "after": run.seed}
+
+    decorate = registry.experiment(
+        "00_toy", "it counts", n_steps=3, minutes=1, seeds=(0, 1), holds=holds
+    )
+    decorate(measure)
+    return registry.EXPERIMENTS["00_toy"]
+
+
+def test_a_run_is_recorded_with_all_that_made_it(toy):
+    registry.run_and_record(toy, say=lambda line: None)
+    record = recorded("00_toy")
+    assert record["results"]["1"] == {"losses": [1.23457] * 3, "after": 1}
+    assert record["stamp"] == stamp_of(toy) and record["model"] == {"name": "toy"}
+    assert {"command", "seconds", "cpu_seconds", "threads", "versions"} <= set(record)
+    assert command.is_current(toy)
+
+
+def test_a_broken_bar_is_recorded_all_the_same_and_said(toy, monkeypatch, capsys):
+    broken = registry.Experiment(**{**vars(toy), "seeds": (0, 2)})
+    monkeypatch.setattr(command, "all_experiments", lambda: {"00_toy": broken})
+    monkeypatch.setattr(command, "has_real", lambda: True)
+    monkeypatch.setattr(command, "start", lambda: None)
+    assert command.main([]) == 1
+    assert "00_toy does not hold: too high" in capsys.readouterr().err
+    assert recorded("00_toy")["results"]["2"]["after"] == 2
+    assert command.main([]) == 0, "what is current is not run again"
+    assert "0 run" in capsys.readouterr().out
+
+
+def test_without_the_model_the_command_says_how_to_get_it(toy, monkeypatch, capsys):
+    monkeypatch.setattr(command, "all_experiments", lambda: {"00_toy": toy})
+    monkeypatch.setattr(command, "has_real", lambda: False)
+    assert command.main([]) == 2
+    assert how_to_get_real() in capsys.readouterr().err
+
+
+def test_a_record_that_is_not_there_is_named_with_those_that_are(toy, tmp_path):
+    (tmp_path / "01_other.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no record '00_toy'; the records are: 01_other"):
+        recorded("00_toy")
+
+
+def test_a_lecture_depends_on_the_records_that_it_names():
+    code = "record = recorded('04_python_reference')\nother = recorded(name)"
+    names = [name for name in EXPERIMENTS if name in code]
+    found = record_hashes(project_root(), code)
+    assert list(found) == [f"utils/experiments/records/{name}.json" for name in names]
