@@ -896,6 +896,195 @@ print(
 )
 
 # %% [markdown]
+# ## On a real model
+#
+# The base model is small and its town invented. How does attention look in a model
+# that has read a good part of the web? `course model` fetches one once,
+# **SmolLM2-135M-Instruct**: 135 million weights, 30 layers of 9 heads, and read by the
+# very decoder that you have met. Where it is not prepared, the cells of this
+# section say so, and their stored outputs show what they found.
+
+# %% tags=["real"]
+from utils.zoo.real import has_real, how_to_get_real, load_real
+
+if has_real():
+    real, real_tokenizer = load_real()
+    n_heads = real.config.n_layers * real.config.n_heads
+    print(f"{n_heads} heads in {real.config.n_layers} layers")
+else:
+    print(how_to_get_real())
+
+# %% [markdown]
+# Here is a plain English sentence. Change it to one of your own if you like, then
+# choose layers and heads above the tenth layer and watch the first column.
+
+# %% tags=["real"]
+my_sentence = (
+    "The clinic opens at eight in the morning. Patients who come early wait in the "
+    "hall, where a nurse writes down their names and asks how they slept."
+)
+real_ids = torch.tensor([real_tokenizer.encode(my_sentence)])  # (1, T)
+with torch.inference_mode():
+    real_maps = real.attention_maps(real_ids)[:, 0]  # (L, H, T, T)
+
+# %% tags=["nbval-ignore-output", "real"]
+attention_explorer(
+    real_maps.float().numpy(), real_tokenizer.tokens(real_ids[0])
+)
+
+# %% [markdown]
+# The sentence begins with `The`, a word that says next to nothing. A token with 20
+# others before it would give the first one a share of a twentieth, if it had no
+# preference. What share does it give, on average over the heads of layers 12 to 29?
+
+# %%
+my_guess_first = None  # a share between 0 and 1: your number
+
+# %% tags=["real", "reveals"]
+to_first = real_maps[:, :, 8:, 0].mean((1, 2))  # (L,) queries from the ninth on
+even = (1 / torch.arange(9, real_ids.shape[1] + 1)).mean()
+compare(my_guess_first, to_first[12:].mean().item(), "{:.0%}")
+layers = list(range(real.config.n_layers))
+plots.lines(
+    {
+        "the first token": (layers, to_first.tolist()),
+        "an even share": (layers, [even.item()] * len(layers)),
+    },
+    title="Upper layers give half of their attention to a word that says nothing",
+    xlabel="layer",
+    ylabel="share of attention",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 7. Share of attention that goes to the first token of a sentence, by layer,
+# beside an even share. No more than that in the first two layers, about a quarter in
+# layers 2 to 9, half and more in most layers from 12 on.*
+#
+# Is it the word or the place? Put other tokens in front of the same sentence:
+
+# %% tags=["real"]
+rest = real_tokenizer.encode(my_sentence)[1:]
+for opening in ("The", " zebra", "7", "\n"):
+    (first_id,) = real_tokenizer.encode(opening)
+    with torch.inference_mode():
+        maps = real.attention_maps(torch.tensor([[first_id, *rest]]))[:, 0]
+    print(f"{opening!r:8} {maps[12:, :, 8:, 0].mean():.0%}")
+
+# %% [markdown]
+# The place. The shares of a softmax add up to one, so a head that finds nothing to
+# look for has to put its attention *somewhere*. The first token is the only one that
+# every query can see, and training made it the place for that: an **attention
+# sink**. What is fetched there is nearly nothing, too. Measure the values' lengths at
+# the first token against those at the others:
+
+# %% tags=["real"]
+from utils.model.cache import KVCache
+
+read = KVCache(real.config, batch_size=1, capacity=real_ids.shape[1])
+with torch.inference_mode():
+    real(real_ids, cache=read)  # keeps keys and values, (L, B, H_kv, T, K)
+lengths = read.values[12:, 0].norm(dim=-1)  # (L - 12, H_kv, T)
+share = lengths[..., 0].mean() / lengths[..., 1:].mean()
+print(f"a value at the first token is {share:.0%} as long as one elsewhere")
+
+# %% [markdown]
+# A token that says nothing, whose values are short. So it can be forgotten? Let the
+# model read 64 tokens of Python's reference, then take keys and values of some of them
+# away (how a model keeps them is unit 05) and let it read on. Guess how much the
+# loss on the next 63 tokens rises, in nats a token, without the first of the 64.
+# And without all *but* the first?
+
+# %%
+my_guess_without_first = None  # nats a token: your number
+my_guess_first_alone = None  # nats a token: your number
+
+
+# %% tags=["real"]
+def loss_after_keeping(ids, kept, n_read=64):
+    """Return the loss of what follows n_read tokens of which some are kept."""
+    cache = KVCache(real.config, batch_size=1, capacity=ids.shape[1])
+    with torch.inference_mode():
+        real(ids[:, :n_read], cache=cache)
+        for buffer in (cache.keys, cache.values):
+            buffer[:, :, :, : len(kept)] = buffer[:, :, :, kept].clone()
+        cache.length = len(kept)
+        places = torch.arange(n_read, ids.shape[1] - 1).unsqueeze(0)  # (1, T)
+        logits = real(ids[:, n_read:-1], cache=cache, positions=places)
+    return cross_entropy(logits, ids[:, n_read + 1 :]).item()
+
+
+# %% tags=["real", "reveals"]
+from utils.text.corpora import python_reference
+
+pages = [page for page in python_reference() if len(page) > 3000][:32:8]
+places = list(range(64))
+choices = {
+    "all 64": places,
+    "without the first": places[1:],
+    "without the 31st": places[:30] + places[31:],
+    "without the 11th to the 20th": places[:10] + places[20:],
+    "the first alone": places[:1],
+}
+losses = {
+    name: [
+        loss_after_keeping(
+            torch.tensor([real_tokenizer.encode(page)[:128]]), kept
+        )
+        for page in pages
+    ]
+    for name, kept in choices.items()
+}
+means = {name: sum(values) / len(values) for name, values in losses.items()}
+rises = {name: mean - means["all 64"] for name, mean in means.items()}
+compare(my_guess_without_first, rises["without the first"], of="without it")
+compare(my_guess_first_alone, rises["the first alone"], of="it alone")
+
+# %% tags=["real"]
+plots.bars(
+    means,
+    title="The one word that says nothing is worth more than 63 that say something",
+    xlabel="loss on the tokens that follow (nats per token)",
+    text="{:.2f}",
+)
+plt.show()
+real_claims = Claims()
+real_claims.add(
+    "the first token: share of attention in layers 12 to 29",
+    measured=f"{to_first[12:].mean():.0%}",
+    bar="over 5 even shares",
+    holds=to_first[12:].mean() > 5 * even,
+)
+real_claims.add(
+    "forgetting it costs more than forgetting all others, on each page",
+    measured=sum(
+        a > b
+        for a, b in zip(
+            losses["without the first"], losses["the first alone"], strict=True
+        )
+    ),
+    bar=f"{len(pages)} of {len(pages)} pages",
+    holds=all(
+        a > b
+        for a, b in zip(
+            losses["without the first"], losses["the first alone"], strict=True
+        )
+    ),
+)
+real_claims.table()
+
+# %% [markdown]
+# *Figure 8. Loss on what follows, with keys and values of 64 tokens or of some of
+# them, mean of four pages. Without the 31st token, or ten in the middle, the bar is as
+# long as with all. Without the first it is the longest, longer than with the first
+# alone.*
+#
+# Whoever keeps only the newest tokens of a long conversation, to save memory, throws
+# the first one out at once, and the model falls apart although nothing that matters is
+# gone. The mend is as odd as the fault: keep the first tokens for good, and the newest
+# ones (Xiao et al. 2023). Maps of real models are read with this in mind: a bright
+# first column says that a head has nothing to do.
+#
 # ## Claims
 
 # %%
@@ -932,6 +1121,8 @@ ask("02_attention", "rope-values", my_answer_3)
 # - The mask acts on scores, before the softmax. Test causality, bit for bit.
 # - Rotary positions turn queries and keys; scores depend on distance alone.
 # - The table of scores is never needed whole: a running maximum and two sums do.
+# - In real models much attention rests on the first token. It says nothing, and they
+#   can't do without it.
 #
 # ## Sources
 #
@@ -945,6 +1136,8 @@ ask("02_attention", "rope-values", my_answer_3)
 #   algorithm 3. Dao et al., *FlashAttention*, NeurIPS 2022, section 3.1.
 # - Jain and Wallace, *Attention is not Explanation*, NAACL 2019, section 4. Olsson et
 #   al., *In-context Learning and Induction Heads*, 2022: heads that search.
+# - Xiao et al., *Efficient Streaming Language Models with Attention Sinks*, ICLR
+#   2024, section 3: the first token, and keeping it. Allal et al., *SmolLM2*, 2025.
 #
 # **Next**: `work/02_attention.ipynb`. You write all six functions and put your
 # attention into the base model. Then unit 03, the rest of the decoder.

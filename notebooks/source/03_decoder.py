@@ -1058,6 +1058,228 @@ print(f"{large.num_parameters():,} weights")
 assert large.num_parameters() == count_parameters(**sizes_of(LLAMA_8B))
 
 # %% [markdown]
+# ## On a real model
+#
+# Do lens and induction heads exist outside of toys? SmolLM2-135M has 30 layers of
+# 9 heads and was trained by others on a good part of the web (`course model` prepares
+# it; unit 02 has more). Its weights go into the decoder that you have just met.
+
+# %% tags=["real"]
+from utils.zoo.real import has_real, how_to_get_real, load_real
+
+if has_real():
+    real, real_tokenizer = load_real()
+    print(
+        f"{count_parameters(**sizes_of(real.config)):,} weights by the formula"
+    )
+else:
+    print(how_to_get_real())
+
+# %% [markdown]
+# First the lens. `The capital of France is the city of` has one good next word. After
+# how many of the 30 layers is ` Paris` the likeliest token for the first time, and
+# stays it?
+
+# %%
+my_guess_layer_of_paris = None  # from 0 to 30: your number
+
+# %% tags=["real", "reveals"]
+facts = {
+    "The capital of France is the city of": " Paris",
+    "The author of Romeo and Juliet is William": " Shakespeare",
+    "The chemical symbol of gold is": " Au",
+    "The opposite of hot is": " cold",
+    "Water freezes at zero degrees": " Celsius",
+    "Two plus two equals": " four",
+}
+words, settled = {}, {}
+for prompt, word in facts.items():
+    (word_id,) = real_tokenizer.encode(word)
+    ids = torch.tensor([real_tokenizer.encode(prompt)])
+    with torch.inference_mode():
+        lens = logit_lens(real, ids)[:, 0, -1].softmax(-1)  # (L + 1, V)
+    first = lens.argmax(-1) == word_id  # (L + 1,)
+    words[word] = lens[:, word_id]
+    settled[word] = len(first) - int(first.flip(0).cumprod(0).sum())
+compare(my_guess_layer_of_paris, settled[" Paris"], "{:.0f}", of="Paris")
+print({word: layer for word, layer in settled.items() if layer < len(first)})
+
+# %% tags=["real"]
+plots.heat_map(
+    torch.stack(list(words.values())).numpy(),
+    title="The word that a person would say appears in the last four layers",
+    xlabel="layers passed",
+    ylabel="",
+    x_names=[str(n) for n in range(len(first))],
+    y_names=[word.strip() for word in words],
+    axes=plots.new_axes(plots.FULL),
+    value_label="probability",
+    limits=(0, 1),
+)
+plt.show()
+says = real_tokenizer.decode([int(lens[-1].argmax())])
+print(
+    f"'Two plus two equals': after 29 layers {lens[29, word_id]:.2f} for four,"
+)
+print(f"after 30 layers {lens[30, word_id]:.2f}, and the model says{says}")
+
+# %% [markdown]
+# *Figure 9. Probability of the expected word (rows) after 0 to 30 layers (columns). All
+# rows are dark up to layer 26. Four are bright at the end of the last layers, `Celsius`
+# in the very last alone; `four` is brighter before the last layer than after it.*
+#
+# Up to layer 26 the lens shows nothing that a reader would call an answer: mostly commas
+# and line ends. Either the answer is decided late, or it stands in the stream in another
+# form than the one that the unembedding reads. The lens can't tell which: it was
+# trained for the last layer's stream and for no other (Belrose et al. 2023 train a
+# small translator for each layer, and find answers earlier). And the sum: the right
+# word led until the last layer took it away. A model of this size doesn't compute,
+# it has read.
+#
+# Now the heads. Random tokens of its vocabulary, 32 of them, then the same 32 again: no
+# text that it was trained on looks like that. Of its 270 heads, how many give more than
+# .4 of their attention to the token that followed last time?
+
+# %%
+my_guess_n_heads = None  # heads: your number
+
+# %% tags=["real", "reveals"]
+half = torch.randint(1000, 40000, (4, 32), generator=generator(0))  # (B, T / 2)
+twice = torch.cat([half, half], dim=1)
+with torch.inference_mode():
+    maps = real.attention_maps(twice)  # (L, B, H, T, T)
+followed = induction_scores(maps, period=32).mean(1)  # (L, H)
+before = previous_token_scores(maps).mean(1)
+compare(my_guess_n_heads, int((followed > 0.4).sum()), "{:.0f} heads")
+
+
+def best(scores, n):
+    """Return the n heads with the highest scores as (layer, head)."""
+    order = scores.flatten().topk(n).indices.tolist()
+    return [divmod(place, scores.shape[1]) for place in order]
+
+
+print("what followed:", best(followed, 5))
+print("one back:     ", best(before, 5))
+
+# %% tags=["real"]
+figure, axes = plt.subplots(1, 2, figsize=(9, 5.2), layout="constrained")
+for ax, scores, title in zip(
+    axes,
+    (before, followed),
+    ("One back: from layer 1 on", "What followed: from layer 17 on"),
+    strict=True,
+):
+    plots.heat_map(
+        scores.numpy(),
+        title=title,
+        xlabel="head",
+        ylabel="layer",
+        x_names=[str(h) for h in range(scores.shape[1])],
+        y_names=[str(n) for n in range(scores.shape[0])],
+        axes=ax,
+        value_label="share",
+        limits=(0, 1),
+    )
+plt.show()
+
+# %% [markdown]
+# *Figure 10. Two maps of 30 layers (downwards) by 9 heads. Left: heads that look one
+# token back; the brightest are in layers 1 to 22. Right: heads that look at what
+# followed; a handful in layers 17, 18, 20 and 23, and nowhere below.*
+#
+# Both halves are there, in the order that the circuit needs: the brightest
+# previous-token head, in layer 16, stands just below the brightest induction heads, in
+# 17 and 18. But a map shows where a head looks. What is the pair worth? Leave out
+# that one head of the 270: how far does the loss on the second 32 tokens rise, in
+# nats a token? As controls: five heads drawn at random, five times, and the loss on
+# ordinary pages, which do not repeat.
+
+# %%
+my_guess_one_of_270 = None  # nats: your number
+
+# %% tags=["real", "reveals"]
+from utils.model.lens import heads_left_out
+from utils.text.corpora import python_reference
+
+pages = [page for page in python_reference() if len(page) > 3000][:32:8]
+plain = torch.tensor([real_tokenizer.encode(page)[:64] for page in pages])
+real_attentions = [block.attention for block in real.blocks]
+
+
+def two_losses(heads):
+    """Return the loss on the repeat and on ordinary pages, without some heads."""
+    with heads_left_out(real_attentions, heads), torch.inference_mode():
+        logits = real(torch.cat([twice, plain]))[:, :-1]  # (2 B, T - 1, V)
+    repeat = cross_entropy(logits[:4, 32:], twice[:, 33:]).item()
+    return repeat, cross_entropy(logits[4:], plain[:, 1:]).item()
+
+
+draws = torch.stack(
+    [torch.randperm(270, generator=generator(s))[:5] for s in range(5)]
+)
+at_random = [
+    two_losses([divmod(place, 9) for place in row]) for row in draws.tolist()
+]
+left_out = {
+    "none": two_losses([]),
+    "5 at random (mean of 5 draws)": torch.tensor(at_random).mean(0).tolist(),
+    "best induction head": two_losses(best(followed, 1)),
+    "best 5 induction heads": two_losses(best(followed, 5)),
+    "best previous-token head": two_losses(best(before, 1)),
+}
+rise = {
+    name: [
+        loss - whole
+        for loss, whole in zip(losses, left_out["none"], strict=True)
+    ]
+    for name, losses in left_out.items()
+}
+compare(my_guess_one_of_270, rise["best previous-token head"][0], "{:.1f} nats")
+
+# %% tags=["real"]
+plots.grouped_bars(
+    {
+        name.replace(" (", "\n(")
+        .replace("best ", "best\n")
+        .replace("-", "-\n"): {
+            "random tokens, said twice": losses[0],
+            "ordinary pages": losses[1],
+        }
+        for name, losses in left_out.items()
+    },
+    title="One head of 270 carries the repeating, and ordinary text hardly misses it",
+    ylabel="loss (nats per token)",
+)
+plt.show()
+one, five = rise["best previous-token head"], rise["best 5 induction heads"]
+real_claims = Claims()
+real_claims.add(
+    "without the best previous-token head: rise on the repeat",
+    measured=f"{one[0]:.1f} nats",
+    bar="over every random five's",
+    holds=one[0] > max(loss for loss, _ in at_random) - left_out["none"][0],
+)
+real_claims.add(
+    "both halves: the repeat is lost, ordinary pages are not",
+    measured=f"{min(one[0], five[0]):.1f} at least, {max(one[1], five[1]):.2f} at most",
+    bar="20 times as much",
+    holds=min(one[0], five[0]) > 20 * max(one[1], five[1]),
+)
+real_claims.table()
+
+# %% [markdown]
+# *Figure 11. Two bars for each set of heads left out: loss on random tokens that are
+# said twice, and on ordinary pages. With all heads the first is about 3 nats. Without the
+# five best induction heads, or without the single best previous-token head, it is
+# around 9 to 11. The second bar hardly moves.*
+#
+# So the story of the two-layer toy holds in a model that nobody trained for it, with a
+# difference: there are several induction heads and no one of them carries the work
+# alone, while just below them *one* head does carry most of the other half. On ordinary
+# pages you would never have missed it, and an evaluation that averages over ordinary
+# text would not have noticed the damage either.
+#
 # ## Claims
 
 # %%
@@ -1108,8 +1330,9 @@ ask("03_decoder", "induction-layers", my_answer_3)
 #   counting operations.
 # - Shazeer et al., *Outrageously Large Neural Networks*, ICLR 2017, section 2;
 #   Fedus et al., *Switch Transformers*, 2021, section 2.2: experts and balance.
-# - nostalgebraist, *interpreting GPT: the logit lens*, 2020. Olsson et al.,
-#   *In-context Learning and Induction Heads*, 2022.
+# - nostalgebraist, *interpreting GPT: the logit lens*, 2020. Belrose et al.,
+#   *Eliciting Latent Predictions from Transformers with the Tuned Lens*, 2023. Olsson
+#   et al., *In-context Learning and Induction Heads*, 2022, argument 3: ablations.
 # - Regulation (EU) 2024/1689 (AI Act), Article 51.
 #
 # **Next**: `work/03_decoder.ipynb`. You write the parts, the counts, the choice of

@@ -38,8 +38,7 @@ def stamp_of(root: Path, built: Built) -> dict:
     modules = module_hashes(root, everything, by_computed_name)
     return {
         "code": short_hash("\1".join(texts + shown).encode()),
-        "modules": module_hashes(root, everything, by_computed_name)
-        | record_hashes(root, everything),
+        "modules": modules | record_hashes(root, everything),
         "pins": pins(root),
     }
 

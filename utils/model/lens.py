@@ -7,7 +7,8 @@ Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -96,13 +97,38 @@ def head_costs(attentions: Sequence[Attention], loss: Callable[[], float]) -> Te
     """
     whole = loss()
     costs = torch.zeros(len(attentions), attentions[0].n_heads)
-    for layer, attention in enumerate(attentions):
-        weight = attention.output.weight.detach()  # (D, H * K)
-        for head, columns in enumerate(weight.split(attention.d_head, dim=1)):
-            kept = columns.clone()
-            try:
-                columns.zero_()
+    for layer in range(costs.shape[0]):
+        for head in range(costs.shape[1]):
+            with heads_left_out(attentions, [(layer, head)]):
                 costs[layer, head] = loss() - whole
-            finally:
-                columns.copy_(kept)
     return costs
+
+
+@contextmanager
+def heads_left_out(
+    attentions: Sequence[Attention], heads: Sequence[tuple[int, int]]
+) -> Iterator[None]:
+    """Let heads answer nothing inside: the columns of the output that read them are zero.
+
+    Args:
+        attentions: the attention of each layer of a model.
+        heads: (layer, head) of each head to leave out.
+
+    >>> from utils.model.config import TransformerConfig
+    >>> attention = Attention(TransformerConfig(5, 4, d_model=8, n_heads=2))
+    >>> with heads_left_out([attention], [(0, 1)]):
+    ...     int((attention.output.weight == 0).sum())
+    32
+    """
+    kept = []
+    try:
+        for layer, head in dict.fromkeys(heads):
+            attention = attentions[layer]
+            weight = attention.output.weight.detach()  # (D, H * K)
+            columns = weight.split(attention.d_head, dim=1)[head]
+            kept.append((columns, columns.clone()))
+            columns.zero_()
+        yield
+    finally:
+        for columns, values in kept:
+            columns.copy_(values)
