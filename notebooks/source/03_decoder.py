@@ -1128,13 +1128,13 @@ print(f"after 30 layers {lens[30, word_id]:.2f}, and the model says{says}")
 # rows are dark up to layer 26. Four are bright at the end of the last layers, `Celsius`
 # in the very last alone; `four` is brighter before the last layer than after it.*
 #
-# Up to layer 26 the lens shows nothing that a reader would call an answer: mostly commas
-# and line ends. Either the answer is decided late, or it stands in the stream in another
-# form than the one that the unembedding reads. The lens can't tell which: it was
-# trained for the last layer's stream and for no other (Belrose et al. 2023 train a
-# small translator for each layer, and find answers earlier). And the sum: the right
-# word led until the last layer took it away. A model of this size doesn't compute,
-# it has read.
+# Up to layer 26 the lens shows nothing that a reader would call an answer: mostly
+# commas and line ends. Either the answer is decided late, or it stands in the stream
+# in another form than the one that the unembedding reads. The lens can't tell which:
+# it was trained for the last layer's stream and for no other (Belrose et al. 2023
+# train a small translator for each layer, and find answers earlier). And the sum: the
+# right word led until the last layer took it away. A model of this size doesn't
+# compute, it has read.
 #
 # Now the heads. Random tokens of its vocabulary, 32 of them, then the same 32 again: no
 # text that it was trained on looks like that. Of its 270 heads, how many give more than
@@ -1270,8 +1270,8 @@ real_claims.table()
 
 # %% [markdown]
 # *Figure 11. Two bars for each set of heads left out: loss on random tokens that are
-# said twice, and on ordinary pages. With all heads the first is about 3 nats. Without the
-# five best induction heads, or without the single best previous-token head, it is
+# said twice, and on ordinary pages. With all heads the first is about 3 nats. Without
+# the five best induction heads, or without the single best previous-token head, it is
 # around 9 to 11. The second bar hardly moves.*
 #
 # So the story of the two-layer toy holds in a model that nobody trained for it, with a
