@@ -703,6 +703,209 @@ else:
 # A model that is fine-tuned on a new domain keeps its old tokenizer. The new
 # domain then pays the price abroad for as long as the model lives.
 #
+# ## On a real model
+#
+# The clinic's vocabulary is small and has read one thing. What does one look like
+# that has read a good part of the web? The command `course model` fetches a real
+# model once, **SmolLM2-135M-Instruct**: 135 million weights, 49,152 tokens. Where it
+# is not prepared, the cells of this section say so, and their stored outputs show
+# what they found.
+
+# %% tags=["real"]
+from utils.zoo.real import has_real, how_to_get_real, load_real
+
+if has_real():
+    real, real_tokenizer = load_real()
+    print(f"{real_tokenizer.vocab_size:,} tokens")
+else:
+    print(how_to_get_real())
+
+# %% [markdown]
+# That is 48 times the clinic's vocabulary. The clinic's tokenizer cuts the 78
+# characters of the Hindi card into one token for each of their bytes. Into how many
+# does the large one cut it? And how many times the English card's tokens is that?
+
+# %%
+my_guess_large = None  # tokens of the Hindi card: your number
+my_guess_times = None  # times the English tokens: your number
+
+# %% tags=["real", "reveals"]
+large = {name: len(real_tokenizer.encode(text)) for name, text in CARD.items()}
+times = {
+    "clinic, 1,024": {n: cost[n] / cost["English"] for n in CARD},
+    "SmolLM2, 49,152": {n: large[n] / large["English"] for n in CARD},
+}
+compare(my_guess_large, large["Hindi"], "{:.0f} tokens", of="Hindi card")
+compare(
+    my_guess_times,
+    times["SmolLM2, 49,152"]["Hindi"],
+    "{:.1f} times the English",
+)
+plots.grouped_bars(
+    {
+        n: {vocabulary: ratio[n] for vocabulary, ratio in times.items()}
+        for n in CARD
+    },
+    title="48 times the vocabulary, and Hindi still costs over 4 times the English",
+    ylabel="tokens, in those of the English card",
+    text="{:.1f}",
+    axes=plots.new_axes((9, 3.6)),
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 6. Two bars for each language: tokens of its card in multiples of the
+# English card's, for the clinic's tokenizer and for SmolLM2's. For languages in Latin
+# letters and for Japanese the two are nearly alike. Greek, Russian and Hindi come
+# down a little and stay about four times as dear as English.*
+#
+# Every card became shorter, the English one as well, so the prices *relative* to
+# English hardly moved. Whether a service is fair to languages is not settled by the
+# size of its vocabulary, but by what filled it.
+#
+# What fills it is decided before the first merge, by the rule that cuts text into
+# words. Three rules side by side, on strings that a model meets every day: ours, that
+# of GPT-2, and that of GPT-4. Only the pieces count here, since no merge crosses a
+# border.
+
+# %%
+import regex
+
+RULES = {
+    "ours": split_words,
+    "GPT-2": regex.compile(
+        r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    ).findall,
+    "GPT-4": regex.compile(
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+    ).findall,
+}
+strings = ("1250 mg", "Don't. DON'T.", "        return x", "a=b;\n\n\nc")
+rows = [
+    [
+        repr(s)[1:-1],
+        *(
+            " | ".join(repr(p)[1:-1] for p in rule(s))
+            for rule in RULES.values()
+        ),
+    ]
+    for s in strings
+]
+print(text_table(["text", *RULES], rows))
+
+# %% tags=["real"]
+for s in strings:
+    pieces = real_tokenizer.tokens(real_tokenizer.encode(s))
+    print(" | ".join(repr(piece)[1:-1] for piece in pieces))
+
+# %% [markdown]
+# GPT-2 leaves a number whole, so that `1250` may be one token and `1251` two; GPT-4
+# cuts after three digits, from the left; ours and SmolLM2's take every digit alone,
+# which is dearer and lets a model line digits up. Look at `DON'T` as well: in
+# capitals an English contraction is cut in another place, unless the rule says
+# `(?i:`. And GPT-4's joins a sign to the word behind it, and line ends to the sign
+# before, which makes code shorter.
+#
+# ## Tokens that nobody has read
+#
+# A tokenizer is trained first and on its own text; the model is trained later, on
+# another. Nothing makes sure that each of the 49,152 tokens ever occurs in the
+# second. A row of the embedding whose token never occurs is never told what it means.
+# How would you find such rows? Their lengths are no help, as it turns out:
+
+# %% tags=["real"]
+table = real.embedding.weight.detach()  # (V, D)
+lengths = table.norm(dim=-1)  # (V,)
+print("shortest:", real_tokenizer.tokens(lengths.argsort()[:6]))
+print("longest: ", real_tokenizer.tokens(lengths.argsort()[-6:]))
+
+# %% [markdown]
+# The shortest rows are first names, the longest are beginnings of words, and all of
+# them occur in any text. There is a better lead. The vocabulary has special tokens
+# for notebooks and for issues of software projects, such as `<jupyter_code>`, which
+# no text spells by accident. If the training text held none, their rows learned
+# nothing, and other rows that learned nothing should look like them. Guess: how many
+# of the 49,152 do, with a cosine over .999, besides special tokens?
+
+# %%
+my_guess_unread = None  # tokens: your number
+
+# %% tags=["real", "reveals"]
+centred = table - table.mean(0)
+unread = centred[real_tokenizer.token_id("<jupyter_code>")]
+likeness = torch.nn.functional.cosine_similarity(
+    centred, unread, dim=-1
+)  # (V,)
+alike = (likeness > 0.999).nonzero()[:, 0].tolist()
+special_ids = real_tokenizer.special_ids
+glitches = [token_id for token_id in alike if token_id not in special_ids]
+compare(my_guess_unread, len(glitches), "{:.0f} tokens")
+plots.lines(
+    {
+        "all tokens": (
+            range(1, 61),
+            likeness.sort(descending=True).values[:60].tolist(),
+        )
+    },
+    title=f"{len(alike)} rows are one and the same row, {len(glitches)} of them words",
+    xlabel="tokens, most like <jupyter_code> first",
+    ylabel="cosine",
+    points=True,
+)
+plt.show()
+print(real_tokenizer.tokens(glitches))
+
+# %% [markdown]
+# *Figure 7. Cosine with the row of `<jupyter_code>`, largest first. A plateau at one
+# for the first tokens, then a slow fall: some were read a few times, perhaps.*
+#
+# They are names from the code of a few large projects, frequent where the tokenizer
+# was trained and gone from the text that trained the model. What does the model do
+# when given one? It can't tell them apart. Ask it to say three of them again, and
+# compare what it expects next with an ordinary word's:
+
+# %% tags=["real"]
+before, behind = (
+    real_tokenizer.encode(t) for t in ('Say the word "', '" again: "')
+)
+ordinary = [
+    real_tokenizer.encode(w)[0] for w in (" music", " William", " three")
+]
+asked = glitches[:3] + ordinary
+prompts = torch.tensor([[*before, token_id, *behind] for token_id in asked])
+with torch.inference_mode():
+    expected = real(prompts)[:, -1].softmax(-1)  # (6, V)
+for token_id, row in zip(asked, expected, strict=True):
+    (word,) = real_tokenizer.tokens([token_id])
+    own = row[token_id].item()
+    print(f"{word!r:30} said again with probability {own:.6f}")
+between = (expected[:3, None] - expected[None, :3]).abs().sum(-1).max() / 2
+others = (expected[3:, None] - expected[None, 3:]).abs().sum(-1).max() / 2
+
+# %% tags=["real"]
+real_claims = Claims()
+real_claims.add(
+    "unread tokens: the model's expectations differ by at most",
+    measured=f"{between:.2f} (ordinary words: {others:.2f})",
+    bar="a tenth of the ordinary words'",
+    holds=between < others / 10,
+)
+real_claims.add(
+    "48 times the vocabulary: the Hindi card, in English cards",
+    measured=f"{times['SmolLM2, 49,152']['Hindi']:.1f} times",
+    bar="over 4 times",
+    holds=times["SmolLM2, 49,152"]["Hindi"] > 4,
+)
+real_claims.table()
+
+# %% [markdown]
+# Whatever such a token is put into, the model reads the same blank. In larger models
+# they were found as words that a chatbot could not repeat, insulted its user over, or
+# took for another word (Land and Bartolo 2024 list them for many models). They are
+# harmless in ordinary text, since they do not occur there, and a door for whoever looks
+# for inputs that nobody tested.
+#
 # ## Governance: who pays for the choice
 #
 # A tokenizer looks like plumbing. It is a decision about people. Suppose a
@@ -796,6 +999,7 @@ ask("01_tokens", "spelt-special", answer=None)
 # - Leading spaces, digits and rare names decide what a model sees.
 # - Compare models in bits per byte, never in loss per token across tokenizers.
 # - Text never becomes a special token; only the code that renders chats does.
+# - A vocabulary and a model have read different texts. Some tokens mean nothing.
 #
 # ## Sources
 #
@@ -809,6 +1013,9 @@ ask("01_tokens", "spelt-special", answer=None)
 #   Between Languages*, NeurIPS 2023, sections 3 and 4: the same picture for
 #   tokenizers in use, and what follows for price, time and context.
 # - Gao et al., *The Pile*, 2020, section 3.1: bits per byte.
+# - Land and Bartolo, *Fishing for Magikarp: Automatically Detecting Under-trained
+#   Tokens in Large Language Models*, EMNLP 2024, sections 2 and 3. Allal et al.,
+#   *SmolLM2*, 2025: the model.
 #
 # **Next**: `work/01_tokens.ipynb`. You write the trainer, check it, and let it
 # tokenise the language reference. Then unit 02, where ids become vectors that
