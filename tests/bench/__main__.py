@@ -23,7 +23,7 @@ import torch
 
 from utils.runtime import artifacts_dir, start
 
-NAMES = ("bpe", "model", "train")
+NAMES = ("bpe", "model", "train", "real")
 WIDTHS = (44, 26, 20, 20)
 
 

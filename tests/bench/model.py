@@ -34,7 +34,9 @@ TURN_SECONDS = 0.5
 N_TURNS = 9
 
 
-def in_turns(ours: Callable[[], None], theirs: Callable[[], None]) -> tuple[float, float, float]:
+def in_turns(
+    ours: Callable[[], object], theirs: Callable[[], object], n_turns: int = N_TURNS
+) -> tuple[float, float, float]:
     """Return the median seconds per call of both, and the median of the ratios theirs / ours.
 
     Each turn runs one side for about TURN_SECONDS, then the other, the order changing each time.
@@ -47,7 +49,7 @@ def in_turns(ours: Callable[[], None], theirs: Callable[[], None]) -> tuple[floa
         side()
         calls.append(max(1, round(TURN_SECONDS / (time.perf_counter() - start))))
     seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(N_TURNS):
+    for turn in range(n_turns):
         for i in (0, 1) if turn % 2 else (1, 0):
             start = time.perf_counter()
             for _ in range(calls[i]):
