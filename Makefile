@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env lab test build check grade bench claims real gpu clean
+.PHONY: help env lab test model build check grade bench claims real gpu clean
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -17,7 +17,11 @@ lab: env         ## set everything up and open the course in JupyterLab
 
 test: env        ## set everything up and run all that CI runs
 	@$(PYTHON) -m utils.bootstrap cluster grading
+	@$(PY) -m utils.cli model || echo "Going on without the real model."
 	@$(PY) -m tests
+
+model: env       ## fetch the real model of the lectures once (93 MB)
+	@$(PY) -m utils.cli model
 
 build: env       ## make notebooks, labs and solutions from their sources
 	@$(PY) -m utils.build

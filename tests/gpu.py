@@ -26,7 +26,7 @@ import torch
 
 from tests.bench.__main__ import lines, verdict
 from utils.doctor import examine, report
-from utils.runtime import artifacts_dir, environment, project_root
+from utils.settings import artifacts_dir, environment, project_root
 
 CELL_SECONDS = 900
 MEMORY_CELL = """import psutil, torch

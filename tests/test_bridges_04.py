@@ -12,7 +12,7 @@ import torch
 from utils.model.decoder import Decoder
 from utils.model.pretrained import save_hugging_face
 from utils.report.records import import_wandb, log_to_wandb, read_wandb
-from utils.runtime import environment
+from utils.settings import environment
 from utils.text.corpora import world_corpus
 from utils.tokens.batches import block_batches, pack_documents
 from utils.train.loop import train

@@ -13,7 +13,7 @@ from tests.tiny_course import LAB, LECTURE, make_course, points_of
 from utils.build import course
 from utils.build.__main__ import main
 from utils.build.sources import BuildError
-from utils.runtime import project_root
+from utils.settings import project_root
 
 NOTEBOOKS = ["notebooks/01_tiny.ipynb", "labs/01_tiny.ipynb", "solutions/01_tiny.ipynb"]
 

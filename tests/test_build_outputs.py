@@ -14,7 +14,7 @@ from utils.build.notebooks import build_source
 from utils.build.outputs import SANITISE, normalise_cell, plain_png
 from utils.build.sources import read_source
 from utils.build.stamp import stale_parts, stamp_of
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

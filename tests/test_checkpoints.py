@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from utils.runtime import generator, project_root
+from utils.runtime import generator
+from utils.settings import project_root
 from utils.train import checkpoints
 from utils.train.checkpoints import (
     CorruptCheckpoint,

@@ -15,7 +15,7 @@ from tests.mutants import mutants
 from utils.labs import run
 from utils.labs.board import labs
 from utils.labs.student import LocalStudent
-from utils.runtime import project_root
+from utils.settings import project_root
 
 MARKER = re.compile(
     r"^# exercise: (\S+) points=(\d+) minutes=(\d+) difficulty=([123])(?: bonus)?$", re.M

@@ -12,7 +12,7 @@ import torch
 
 from tests.claims.unit04 import fresh, losses_of
 from tests.test_checkpoints import newest_step, tiny_run
-from utils.runtime import project_root
+from utils.settings import project_root
 from utils.tokens.batches import Batch
 from utils.train.scaling import fit_scaling_law, valley
 from utils.zoo.scaling import PLAN, SEEDS, load_sweep, run_point, sweep_record

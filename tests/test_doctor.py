@@ -95,6 +95,13 @@ def test_a_file_that_hides_the_library_is_a_fault(tmp_path, name):
     assert finding.state == "fault" and name in finding.detail and name in finding.mend
 
 
+def test_a_real_model_that_is_named_and_not_prepared_is_noted_with_the_command(tmp_path):
+    finding = doctor.check_model("some/model", None)
+    assert finding.state == "note" and "course model some/model" in finding.mend
+    assert doctor.check_model(None, None).state == doctor.check_model("none", None).state == "ok"
+    assert doctor.check_model(None, tmp_path).detail == f"{tmp_path.name} is prepared"
+
+
 class Refuses(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_response(403)
@@ -168,6 +175,7 @@ def test_the_hub_is_not_asked_unless_wanted(monkeypatch):
 
 
 def test_a_local_model_needs_no_hub(monkeypatch, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
     monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
     monkeypatch.delenv("COURSE_TIER", raising=False)
     (hub,) = [f for f in doctor.examine() if f.name == "hub"]

@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from utils import bootstrap
-from utils.runtime import project_root
+from utils.settings import project_root
 
 ROOT = project_root()
 

@@ -14,7 +14,7 @@ from utils.experiments import records as kept
 from utils.experiments import registry
 from utils.experiments.records import recorded
 from utils.experiments.registry import Run, all_experiments, stamp_of
-from utils.runtime import project_root
+from utils.settings import project_root
 from utils.train import loop
 from utils.zoo.real import has_real, how_to_get_real
 

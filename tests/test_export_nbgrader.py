@@ -18,7 +18,7 @@ from utils.build import export
 from utils.cli import main
 from utils.labs import run
 from utils.labs.board import labs
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB = "02_attention"
 RELEASED = [lab for lab in labs() if (project_root() / "solutions" / f"{lab}.ipynb").exists()]

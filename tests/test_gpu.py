@@ -8,7 +8,8 @@ import torch
 from tests import gpu
 from tests.bench.gpu import FULL, rows
 from utils.model.accounting import count_parameters, sizes_of
-from utils.runtime import TIERS, environment, pick_tier
+from utils.runtime import TIERS, pick_tier
+from utils.settings import environment
 
 
 def test_the_rehearsal_tier_is_the_gpu_tier_on_the_cpu_and_not_on_the_list():

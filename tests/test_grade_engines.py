@@ -16,7 +16,7 @@ from tests import slurm
 from tests.hostile import corpus
 from utils.cli import main
 from utils.grading import classroom, engines, grade, records, sandbox
-from utils.runtime import environment
+from utils.settings import environment
 
 LAB = "02_attention"
 SLOW = (

@@ -10,7 +10,7 @@ from tests.hostile import corpus
 from utils.grading import classroom, grade, sandbox
 from utils.labs import run
 from utils.labs.student import LearnerError, LocalStudent
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB, EXERCISE = "02_attention", "streaming_attention"
 TITLE = "never a table of all scores"

@@ -14,7 +14,7 @@ from utils.cli import main
 from utils.grading import classroom, grade, kit, records, sandbox
 from utils.labs import run
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB = "02_attention"
 CELLS = corpus.code(

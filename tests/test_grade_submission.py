@@ -7,7 +7,7 @@ import pytest
 
 from tests.hostile import corpus, kinds
 from utils.grading import kit, needed, reaches, submission, worker
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 @pytest.mark.parametrize("one", corpus.malformed(), ids=lambda one: one.name)

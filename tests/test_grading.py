@@ -15,7 +15,7 @@ from utils.labs import api, board, progress, quiz, quizzes, run
 from utils.labs.checking import Check, Rejected, close, collector, require, same
 from utils.labs.student import LearnerError, LocalStudent, NotStarted, Undefined
 from utils.labs.values import NotPlain, to_learner, to_plain
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 @pytest.fixture(autouse=True)

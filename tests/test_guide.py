@@ -19,7 +19,7 @@ from tests.side import nbgrader_python
 from utils.cli import parser
 from utils.grading import sandbox, unproven
 from utils.labs import run
-from utils.runtime import project_root
+from utils.settings import project_root
 
 ROOT = project_root()
 GUIDE = ROOT / "solutions" / "README.md"

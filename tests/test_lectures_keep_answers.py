@@ -22,7 +22,7 @@ from utils.labs import run
 from utils.labs.board import labs
 from utils.labs.exercises import body_of, exercises_in_source
 from utils.labs.student import LocalStudent
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LECTURES = sorted((project_root() / "notebooks").glob("*.ipynb"))
 FENCED = re.compile(r"```(?:python)?\n(.*?)```", re.S)

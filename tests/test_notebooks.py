@@ -22,7 +22,7 @@ from utils.build.names import without_magics
 from utils.build.notebooks import as_text
 from utils.labs.run import NOT_STARTED, run_checks
 from utils.labs.student import LocalStudent
-from utils.runtime import project_root
+from utils.settings import project_root
 
 ROOT = project_root()
 LECTURES = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from utils.labs import board, progress
-from utils.runtime import project_root
+from utils.settings import project_root
 
 RECORD = """
 from utils.labs import progress

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from utils.runtime import SETTINGS, project_root
+from utils.settings import SETTINGS, project_root
 
 ROOT = project_root()
 STAGES = [
+    ["settings"],
     ["runtime"],
     ["world"],
     ["text"],
@@ -91,12 +92,12 @@ def test_models_know_no_loss_optimizer_or_tokenizer():
 
 def test_the_environment_is_read_in_one_place():
     for path in MODULES:
-        if name_of(path) == "utils/runtime.py":
+        if name_of(path) == "utils/settings.py":
             continue
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert (node.value.id, node.attr) not in {("os", "environ"), ("os", "getenv")}, (
-                    f"{name_of(path)}:{node.lineno}: the environment is read in utils.runtime"
+                    f"{name_of(path)}:{node.lineno}: the environment is read in utils.settings"
                 )
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from utils import runtime
+from utils import runtime, settings
 
 
 def test_default_tier_is_the_cpu(monkeypatch):
@@ -40,16 +40,16 @@ def test_threads_are_at_most_four_by_default(monkeypatch):
 def test_missing_data_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="COURSE_DATA_DIR"):
-        runtime.data_dir()
+        settings.data_dir()
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
-    assert runtime.data_dir() == tmp_path
+    assert settings.data_dir() == tmp_path
     monkeypatch.setenv("COURSE_DATA_DIR", "")
-    assert runtime.data_dir() is None
+    assert settings.data_dir() is None
 
 
 def test_artifacts_folder_is_made_where_the_setting_says(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_ARTIFACTS", str(tmp_path / "a" / "b"))
-    assert runtime.artifacts_dir().is_dir()
+    assert settings.artifacts_dir().is_dir()
 
 
 def test_generators_are_independent_of_the_global_seed():

@@ -16,7 +16,7 @@ from tests.learners import PLACES, defined_here, defined_in
 from utils.grading import classroom, grade, kit, sandbox, wire
 from utils.labs.student import LearnerError
 from utils.labs.values import File, Once, Weight
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB = "04_pretraining"
 SOURCE = """

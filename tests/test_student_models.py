@@ -13,7 +13,7 @@ from utils.labs.student import LearnerError, Student
 from utils.labs.values import Seed, SmallModel, TableModel, to_learner
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB = "05_generation"
 CONFIG = {"vocab_size": 11, "context_length": 12, "d_model": 8, "n_layers": 1, "n_heads": 2}

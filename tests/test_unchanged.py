@@ -17,7 +17,7 @@ import torch
 
 from utils.labs import api, run
 from utils.labs.board import labs
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 def right_mask(n_tokens):

@@ -3,7 +3,7 @@
 import pytest
 
 from utils import cli
-from utils.runtime import project_root
+from utils.settings import project_root
 from utils.units import OWNED, files_of_unit
 
 

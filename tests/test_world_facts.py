@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from utils.runtime import project_root
+from utils.settings import project_root
 from utils.world import draws
 from utils.world.attributes import ATTRIBUTES, attributes_of
 from utils.world.facts import asked_facts, build_world, kind_of, told_facts

@@ -7,7 +7,7 @@ import pytest
 
 from utils.labs import api, board, progress
 from utils.labs.written import is_written, written_answer
-from utils.runtime import project_root
+from utils.settings import project_root
 
 LAB = "02_attention"
 ANSWER = (

@@ -1,4 +1,4 @@
-"""The `course` command: open the course, see progress, start a lab afresh, find faults, grade.
+"""The `course` command: open the course, prepare a real model, see progress, find faults, grade.
 
 Each subcommand is one function of `utils`; heavy modules are imported when a command needs them.
 """
@@ -18,6 +18,16 @@ def parser() -> argparse.ArgumentParser:
     lab.add_argument("--port", type=int, default=8888, help="first port to try (8888)")
     doctor = commands.add_parser("doctor", help="check this machine and say how to mend a fault")
     doctor.add_argument("--hub", action="store_true", help="try to reach the hub as well")
+    model = commands.add_parser("model", help="prepare a real model once (93 MB), for the lectures")
+    model.add_argument(
+        "wanted", nargs="?", default="smollm2", help="smollm2 (default), a folder or a hub id"
+    )
+    chat = commands.add_parser("chat", help="talk to a model in this terminal")
+    chat.add_argument("--model", help="smollm2 (default), base, a folder or a hub id")
+    chat.add_argument("--system", help="what the model is told first; the template's own otherwise")
+    chat.add_argument("--temperature", type=float, default=0.0, help="0 (default) is greedy")
+    chat.add_argument("--top-p", type=float, help="draw from the likeliest that make this share")
+    chat.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     commands.add_parser("progress", help="show which exercises are done")
     unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
     unit.add_argument("number", help="number of the unit, for example 05")
@@ -64,6 +74,14 @@ def main(arguments: list[str] | None = None) -> int:
         from utils.doctor import main as doctor
 
         return doctor(["--hub"] if chosen.hub else [])
+    if chosen.command == "model":
+        from utils.commands.model import main as model
+
+        return model(chosen.wanted)
+    if chosen.command == "chat":
+        from utils.commands.chat import main as chat
+
+        return chat(chosen.model, chosen.system, chosen.temperature, chosen.top_p, chosen.seed)
     if chosen.command == "progress":
         from utils.labs.board import progress_text
 

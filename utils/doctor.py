@@ -28,7 +28,9 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from utils.runtime import TIERS, artifacts_dir, data_dir, n_threads, project_root, setting
+from utils.runtime import TIERS, n_threads
+from utils.settings import artifacts_dir, data_dir, project_root, setting
+from utils.zoo.real import NONE, SOURCES, real_folder
 
 PROJECT = "llm-workbook"
 MEMORY_GB = 3.0  # what the largest notebook of the cpu tier may use
@@ -179,6 +181,16 @@ def check_data(find: Callable[[], Path | None]) -> Finding:
     return Finding("data", "ok", f"COURSE_DATA_DIR holds {len(list(folder.iterdir()))} entries")
 
 
+def check_model(wanted: str | None, folder: Path | None) -> Finding:
+    """Judge whether the real model of the lectures is prepared; it is wanted where it is named."""
+    if folder is not None:
+        return Finding("real model", "ok", f"{folder.name} is prepared")
+    if wanted in (None, NONE):
+        return Finding("real model", "ok", "none; `course model` fetches one for the lectures")
+    detail = f"COURSE_MODEL names {wanted!r}, which is not prepared"
+    return Finding("real model", "note", detail, f"`course model {wanted}`, or unset COURSE_MODEL")
+
+
 def check_shadow(root: Path) -> Finding:
     """Look for a file that would be imported in place of the course's `utils`."""
     folders = [root / name for name in ("notebooks", "labs", "work", "solutions")]
@@ -320,7 +332,7 @@ def examine(hub: bool = False) -> list[Finding]:
     """
     tier, model = setting("COURSE_TIER"), setting("COURSE_MODEL")
     on_gpu = tier in TIERS and TIERS[tier].device == "cuda"
-    needed = on_gpu or (model is not None and not Path(model).expanduser().is_dir())
+    needed = on_gpu or (model not in (None, NONE, *SOURCES) and real_folder() is None)
     tried = hub or needed
     cuda, cuda_gb = None, 0.0
     if torch.cuda.is_available():
@@ -335,6 +347,7 @@ def examine(hub: bool = False) -> list[Finding]:
         check_folder(artifacts_dir),
         check_threads(n_threads, psutil.cpu_count() or 1),
         check_data(data_dir),
+        check_model(model, real_folder()),
         check_shadow(project_root()),
         check_hub(ask_hub(hub_address()) if tried else None, tried, needed),
     ]

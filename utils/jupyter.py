@@ -14,7 +14,8 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from utils.runtime import has_display, project_root
+from utils.settings import has_display, project_root, setting
+from utils.zoo.real import has_real
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 NEWS_EXTENSION = "@jupyterlab/apputils-extension:announcements"
@@ -125,6 +126,8 @@ def open_lab(port: int = 8888) -> int:
         print(f"Port {port} is in use; taking {chosen}.")
     if not browser:
         print("No browser found: open the URL that is printed below.")
+    if setting("COURSE_MODEL") is None and not has_real():
+        print("Lectures can show a real model, too: `course model` fetches it once (93 MB).")
     print("Stop with Ctrl-C; your notebooks are saved by JupyterLab as you work.", flush=True)
     try:
         return subprocess.run(lab_command(chosen, browser)).returncode

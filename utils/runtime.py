@@ -1,7 +1,7 @@
-"""What the course runs on: tier, device, dtype, threads, generators, folders, progress bars.
+"""What the course runs on: tier, device, dtype, threads, generators, progress bars.
 
-The only module that reads the environment. Nothing happens at import: a notebook calls `start()`,
-which picks the tier, sets the number of threads in this one place and seeds torch.
+Nothing happens at import: a notebook calls `start()`, which picks the tier, sets the number of
+threads in this one place and seeds torch. Settings and folders are in `settings`.
 
 Left out on purpose: mixed precision (explicit at the call, unit 04) and several devices (Part IV).
 """
@@ -9,22 +9,14 @@ Left out on purpose: mixed precision (explicit at the call, unit 04) and several
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-SETTINGS = {
-    "COURSE_TIER": "cpu (default), gpu or full: how much machine a notebook may use",
-    "COURSE_MODEL": "hub id or folder of a real model, for the sections that use one",
-    "COURSE_DATA_DIR": "folder with real data sets in the hub's columns, instead of the hub",
-    "COURSE_ARTIFACTS": "folder for checkpoints and progress (default: artifacts/ of the course)",
-    "COURSE_THREADS": "number of CPU threads for torch (default: up to 4)",
-}
+from utils.settings import setting
 
 
 @dataclass(frozen=True)
@@ -57,22 +49,6 @@ TIERS = {
 REHEARSAL = replace(
     TIERS["gpu"], name="rehearsal", device="cpu", d_model=64, n_layers=2, batch_size=8, n_steps=120
 )
-
-
-def setting(name: str) -> str | None:
-    """Return the course setting `name` from the environment, or None where it is unset or empty.
-
-    Raises:
-        KeyError: for a name that is not a setting of the course.
-
-    >>> setting("COURSE_COLOUR")
-    Traceback (most recent call last):
-    ...
-    KeyError: "no setting 'COURSE_COLOUR'; the settings are COURSE_TIER, COURSE_MODEL, ..."
-    """
-    if name not in SETTINGS:
-        raise KeyError(f"no setting {name!r}; the settings are {', '.join(SETTINGS)}")
-    return os.environ.get(name) or None
 
 
 def pick_tier(name: str | None = None) -> Tier:
@@ -141,26 +117,6 @@ def generator(seed: int, device: str = "cpu") -> torch.Generator:
 
 
 @contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set variables of the environment for libraries that read no other settings, then undo it.
-
-    >>> with environment(COURSE_TIER="gpu"):
-    ...     setting("COURSE_TIER")
-    'gpu'
-    """
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread inside: in small products threads wait longer than they work.
 
@@ -174,51 +130,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def notebook_path() -> Path | None:
-    """Return the file of the notebook that is running, where Jupyter's server tells it."""
-    told = os.environ.get("JPY_SESSION_NAME")
-    path = Path(told) if told else None
-    return path if path is not None and path.suffix == ".ipynb" and path.is_file() else None
-
-
-def has_display() -> bool:
-    """Return whether this machine has a screen that a browser could open on."""
-    if not sys.platform.startswith("linux"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def project_root() -> Path:
-    """Return the folder of the course: the one that holds `utils/` and `notebooks/`."""
-    return Path(__file__).resolve().parents[1]
-
-
-def artifacts_dir() -> Path:
-    """Return the folder for checkpoints, progress and caches, made if it is missing."""
-    wanted = setting("COURSE_ARTIFACTS")
-    folder = Path(wanted).expanduser() if wanted else project_root() / "artifacts"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def data_dir() -> Path | None:
-    """Return the folder that COURSE_DATA_DIR names, or None where it is unset.
-
-    Raises:
-        FileNotFoundError: where the setting names a folder that is not there.
-    """
-    wanted = setting("COURSE_DATA_DIR")
-    if wanted is None:
-        return None
-    folder = Path(wanted).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"COURSE_DATA_DIR names {wanted!r}, which is not a folder: correct the setting, "
-            "or unset it to use the hub"
-        )
-    return folder
 
 
 def progress(

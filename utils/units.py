@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.runtime import project_root
+from utils.settings import project_root
 
 OWNED = {  # what it is: where it lies, {unit} being its number
     "lecture": "notebooks/{unit}_*.ipynb",

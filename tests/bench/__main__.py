@@ -21,7 +21,8 @@ from collections.abc import Iterator
 
 import torch
 
-from utils.runtime import artifacts_dir, start
+from utils.runtime import start
+from utils.settings import artifacts_dir
 
 NAMES = ("bpe", "model", "train", "real")
 WIDTHS = (44, 26, 20, 20)

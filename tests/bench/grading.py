@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 
 from utils.grading.classroom import grade_class
-from utils.runtime import artifacts_dir, project_root
+from utils.settings import artifacts_dir, project_root
 
 LAB = "02_attention"
 

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder, count_parameters
-from utils.runtime import data_dir, generator, project_root
+from utils.runtime import generator
+from utils.settings import data_dir, project_root
 from utils.tokens.batches import block_batches
 from utils.train.loop import train
 from utils.train.losses import cross_entropy

@@ -20,7 +20,7 @@ import torch
 
 from utils.build.measured import measured_by
 from utils.build.stamp import data_hash
-from utils.runtime import project_root
+from utils.settings import project_root
 
 RECORDS = Path(__file__).with_name("records")
 Numbers = dict[str, float]

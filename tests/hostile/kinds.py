@@ -13,7 +13,7 @@ import json
 from tests.hostile.corpus import Hostile, code, notebook
 from utils.grading.unproven import WEIGHTLESS
 from utils.labs import run
-from utils.runtime import project_root
+from utils.settings import project_root
 
 KINDS = {
     "01_tokens": ("count_pairs",),

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from utils.build.sources import BuildError
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 def parser() -> argparse.ArgumentParser:

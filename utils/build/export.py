@@ -25,7 +25,7 @@ from utils.build.sources import BuildError, read_source
 from utils.grading.submission import WRITTEN
 from utils.labs import run
 from utils.labs.checking import Check
-from utils.runtime import project_root
+from utils.settings import project_root
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = 'raise NotImplementedError("your code")'

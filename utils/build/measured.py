@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from utils.build.library import code_tokens, parse_module
 from utils.build.stamp import module_hashes
-from utils.runtime import project_root
+from utils.settings import project_root
 
 
 def measured_by(*functions: Callable) -> dict[str, str]:

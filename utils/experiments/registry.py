@@ -19,7 +19,7 @@ import torch
 
 from utils.build.measured import measured_by
 from utils.experiments.records import write_record
-from utils.runtime import artifacts_dir
+from utils.settings import artifacts_dir
 from utils.zoo.real import real_record
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.runtime import project_root
+from utils.settings import project_root
 
 MAX_DEPTH = 12  # folders within each other
 MAX_ENTRIES = 5000  # files and folders of a learner that are looked at

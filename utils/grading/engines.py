@@ -33,7 +33,7 @@ from pathlib import Path
 from utils.grading import grade, kit, sandbox, submission
 from utils.grading.grade import FAILED, Job
 from utils.grading.records import fingerprint, load_record, record_name, save_record, write_whole
-from utils.runtime import environment, project_root
+from utils.settings import environment, project_root
 
 MAX_TRIES = 4
 SLURM_TASKS = 16

@@ -26,7 +26,7 @@ from utils.grading.reaches import MAX_FOUND, reaches
 from utils.grading.unproven import UNCOUNTED, WEIGHTLESS
 from utils.labs import run
 from utils.labs.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
-from utils.runtime import project_root
+from utils.settings import project_root
 
 WATCH_SECONDS = 0.05
 WEIGH_SECONDS = 0.2

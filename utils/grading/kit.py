@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.labs.exercises import exercises_in_source
-from utils.runtime import project_root
+from utils.settings import project_root
 
 ALWAYS = ("utils.runtime", "utils.grading.worker")
 SUBSTITUTES = {  # lab -> module -> {function: module with the function that stands in its place}

@@ -15,7 +15,7 @@ import textwrap
 
 from utils.labs import checking, run
 from utils.labs.checking import Check
-from utils.runtime import project_root
+from utils.settings import project_root
 
 WEIGHTLESS = {  # (lab, exercise, title of the part) -> what is noted beside the learner's code
     ("04_pretraining", "save_checkpoint", "whole or not at all"): "the order of calls on a file",

@@ -14,7 +14,7 @@ import re
 import types
 from functools import cache
 
-from utils.runtime import project_root
+from utils.settings import project_root
 
 MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
 BONUS = re.compile(r"^# exercise: \S+\.(\w+) .* bonus$", re.M)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.runtime import artifacts_dir
+from utils.settings import artifacts_dir
 
 LOCK_SECONDS = 3.0  # to wait for another notebook, which needs a few milliseconds
 ABANDONED_SECONDS = 10.0  # a lock this old is of a kernel that was killed

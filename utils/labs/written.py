@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.labs import api, progress
 from utils.labs.exercises import BEFORE_A_WRITTEN_ANSWER, model_answers
-from utils.runtime import notebook_path, project_root
+from utils.settings import notebook_path, project_root
 
 HEADING = re.compile(BEFORE_A_WRITTEN_ANSWER.pattern.replace("^# #+", r"^#+"), re.I | re.M)
 MIN_LETTERS = 60  # shorter than any answer to "in four to seven sentences"

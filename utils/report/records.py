@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.runtime import environment
+from utils.settings import environment
 
 
 def log_to_wandb(

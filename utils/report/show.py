@@ -14,7 +14,7 @@ from functools import cache
 
 from IPython.display import Code
 
-from utils.runtime import project_root
+from utils.settings import project_root
 
 MARKER = re.compile(r"^# exercise: (\S+) ", re.M)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.runtime import data_dir
+from utils.settings import data_dir
 from utils.world.documents import pretraining_documents
 from utils.world.facts import build_world
 

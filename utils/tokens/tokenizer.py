@@ -27,6 +27,8 @@ from utils.tokens.special import ASSISTANT, END, PAD, SPECIAL_TOKENS, USER
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from utils.tokens.chat import ChatTokens
+
 MAX_REMEMBERED_BYTES = 100_000_000  # of words and their ids; a page without spaces is one word
 
 # Unicode keeps this code point free of any meaning. The template breaks what a message spells like
@@ -144,6 +146,12 @@ class Tokenizer:
     def tokens(self, token_ids: Iterable[int]) -> list[str]:
         """Return each token as a text of its own; pieces of a character become U+FFFD."""
         return [self.decode([token_id]) for token_id in token_ids]
+
+    def chat(self, messages: Sequence[dict[str, str]], add_prompt: bool = False) -> ChatTokens:
+        """Return a chat as token ids with its response mask; see `utils.tokens.chat`."""
+        from utils.tokens.chat import render_chat
+
+        return render_chat(messages, self, add_prompt)
 
     def save(self, path: Path | str) -> None:
         """Write the vocabulary to a JSON file, whole or not at all."""

@@ -20,7 +20,8 @@ import torch
 from utils.evaluate.text_loss import stream_loss
 from utils.evaluate.world_qa import world_accuracy
 from utils.model.decoder import Decoder, count_parameters
-from utils.runtime import artifacts_dir, n_threads
+from utils.runtime import n_threads
+from utils.settings import artifacts_dir
 from utils.tokens.batches import block_batches, pack_documents
 from utils.tokens.tokenizer import Tokenizer
 from utils.train.loop import train

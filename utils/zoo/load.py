@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.runtime import artifacts_dir
+from utils.settings import artifacts_dir
 from utils.zoo.build import build_base
 from utils.zoo.files import CorruptModel, load_model, read_record
 from utils.zoo.recipe import BASE, Recipe

@@ -33,7 +33,7 @@ from utils.evaluate.text_loss import stream_loss
 from utils.model.accounting import count_parameters, sizes_of
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
-from utils.runtime import artifacts_dir
+from utils.settings import artifacts_dir
 from utils.tokens.batches import block_batches, pack_documents
 from utils.tokens.tokenizer import Tokenizer
 from utils.train.loop import train
