@@ -58,7 +58,7 @@ def early_stopping(
 def fisher_diagonal(
     model: nn.Module, token_ids: Tensor, generator: torch.Generator | None = None
 ) -> dict[str, Tensor]:
-    """Return how much the predictions depend on each weight: the diagonal of the Fisher information.
+    """Return how much the predictions depend on each weight: the Fisher diagonal.
 
     For each sequence the targets are drawn from the model's own predictions, not taken from the
     text. The squared gradient of their summed log-probability, averaged over sequences and divided
