@@ -18,7 +18,7 @@ from utils.model.accounting import (
 from utils.model.cache import KVCache
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
-from utils.model.pretrained import TRANSLATION
+from utils.model.families import TRANSLATION
 
 PUBLISHED = {
     "Qwen3 0.6B": 596_049_920,

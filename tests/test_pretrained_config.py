@@ -12,7 +12,8 @@ import torch
 import transformers
 
 from utils.model.checkpoint_files import UnsupportedCheckpoint
-from utils.model.pretrained import HARMLESS, load_hugging_face, read_config
+from utils.model.families import HARMLESS, read_config
+from utils.model.pretrained import load_hugging_face
 
 SIZES = {
     "vocab_size": 61,
