@@ -117,6 +117,7 @@ def read_numbers(theirs: PreTrainedConfig) -> dict[str, int | float | bool]:
     for ours, name in TRANSLATION.items():
         kind, least = {"norm_eps": (float, 0), "tie_embeddings": (bool, 0)}.get(ours, (int, 1))
         if ours == "d_head" and not hasattr(theirs, name):  # Qwen2's class has no such name
+            name = "hidden_size // num_attention_heads"
             number = theirs.hidden_size // theirs.num_attention_heads
         else:
             number = getattr(theirs, name)

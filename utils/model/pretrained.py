@@ -32,39 +32,46 @@ def tensor_names(config: TransformerConfig) -> dict[str, list[str]]:
     >>> tensor_names(config)["blocks.0.feed_forward.down.weight"]
     ['model.layers.0.mlp.down_proj.weight']
     """
-    names = {
-        "embedding.weight": ["model.embed_tokens.weight"],
-        "norm.weight": ["model.norm.weight"],
+    return {ours: list(sources) for ours, sources in tensor_shapes(config).items()}
+
+
+def tensor_shapes(config: TransformerConfig) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return our weight names, each with the tensors that are stacked into it and their shapes.
+
+    >>> config = TransformerConfig(vocab_size=8, context_length=8, d_model=8, n_layers=1, n_heads=2)
+    >>> tensor_shapes(config)["norm.weight"]
+    {'model.norm.weight': (8,)}
+    """
+    D, table = config.d_model, (config.vocab_size, config.d_model)
+    q, kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+    shapes = {
+        "embedding.weight": {"model.embed_tokens.weight": table},
+        "norm.weight": {"model.norm.weight": (D,)},
     }
     if not config.tie_embeddings:
-        names["unembedding.weight"] = ["lm_head.weight"]
+        shapes["unembedding.weight"] = {"lm_head.weight": table}
+    rows = {"self_attn.q_proj": q, "self_attn.k_proj": kv, "self_attn.v_proj": kv}
+    parts = {
+        "attention_norm": {"input_layernorm.weight": (D,)},
+        "attention.qkv": {f"{name}.weight": (n, D) for name, n in rows.items()},
+        "attention.output": {"self_attn.o_proj.weight": (D, q)},
+        "feed_forward_norm": {"post_attention_layernorm.weight": (D,)},
+        "feed_forward.gate_up": {
+            f"mlp.{name}_proj.weight": (config.d_ff, D) for name in ("gate", "up")
+        },
+        "feed_forward.down": {"mlp.down_proj.weight": (D, config.d_ff)},
+    }
+    if config.qk_norm:
+        parts["attention.q_norm"] = {"self_attn.q_norm.weight": (config.d_head,)}
+        parts["attention.k_norm"] = {"self_attn.k_norm.weight": (config.d_head,)}
+    if config.qkv_bias:
+        parts["attention.qkv_bias"] = {f"{name}.bias": (n,) for name, n in rows.items()}
     for layer in range(config.n_layers):
-        ours, theirs = f"blocks.{layer}", f"model.layers.{layer}"
-        qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
-        parts = {
-            "attention_norm": ["input_layernorm"],
-            "attention.qkv": qkv,
-            "attention.output": ["self_attn.o_proj"],
-            "feed_forward_norm": ["post_attention_layernorm"],
-            "feed_forward.gate_up": ["mlp.gate_proj", "mlp.up_proj"],
-            "feed_forward.down": ["mlp.down_proj"],
-        }
-        if config.qk_norm:
-            parts |= {"attention.q_norm": ["self_attn.q_norm"]}
-            parts |= {"attention.k_norm": ["self_attn.k_norm"]}
         for part, sources in parts.items():
-            names[f"{ours}.{part}.weight"] = [f"{theirs}.{source}.weight" for source in sources]
-        if config.qkv_bias:
-            names[f"{ours}.attention.qkv_bias.weight"] = [f"{theirs}.{name}.bias" for name in qkv]
-    return names
-
-
-def stacked_sizes(config: TransformerConfig, name: str) -> list[int] | None:
-    """Return how many rows each source has in a stacked weight, or None where there is one."""
-    if name.endswith(("attention.qkv.weight", "attention.qkv_bias.weight")):
-        kv = config.n_kv_heads * config.d_head
-        return [config.n_heads * config.d_head, kv, kv]
-    return [config.d_ff, config.d_ff] if name.endswith("gate_up.weight") else None
+            shapes[f"blocks.{layer}.{part}.weight"] = {
+                f"model.layers.{layer}.{source}": shape for source, shape in sources.items()
+            }
+    return shapes
 
 
 def load_hugging_face(folder: Path | str) -> Decoder:
@@ -109,7 +116,7 @@ def translate_tensors(
     folder: Path, config: TransformerConfig, tensors: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under our names, stacked as the decoder has them."""
-    names = tensor_names(config)
+    shapes = tensor_shapes(config)
     table, output = tensors.get("model.embed_tokens.weight"), tensors.get("lm_head.weight")
     if config.tie_embeddings and None not in (table, output):  # some files store it twice
         if not torch.equal(table, output):
@@ -119,26 +126,21 @@ def translate_tensors(
             )
         tensors = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
     tensors = {k: v for k, v in tensors.items() if not k.endswith("rotary_emb.inv_freq")}
-    wanted = {source for sources in names.values() for source in sources}
-    missing, surplus = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+    wanted = {source: shape for sources in shapes.values() for source, shape in sources.items()}
+    missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or surplus:
         raise UnsupportedCheckpoint(
             f"{folder}: missing tensors {missing[:3]} and unexpected ones {surplus[:3]}"
         )
-    with torch.device("meta"):
-        shapes = {name: weight.shape for name, weight in Decoder(config).named_parameters()}
-    weights = {}
-    for name, sources in names.items():
-        rows = stacked_sizes(config, name) or [shapes[name][0]]
-        for source, n_rows in zip(sources, rows, strict=True):
-            expected = (n_rows, *shapes[name][1:])
-            if tensors[source].shape != expected:
-                raise UnsupportedCheckpoint(
-                    f"{folder}: {source} has shape {tuple(tensors[source].shape)}, expected "
-                    f"{expected} by config.json"
-                )
-        weights[name] = torch.cat([tensors[source] for source in sources])
-    return weights
+    for source, expected in wanted.items():
+        if tensors[source].shape != expected:
+            raise UnsupportedCheckpoint(
+                f"{folder}: {source} has shape {tuple(tensors[source].shape)}, expected {expected} "
+                "by config.json"
+            )
+    return {
+        name: torch.cat([tensors[source] for source in sources]) for name, sources in shapes.items()
+    }
 
 
 def save_hugging_face(
@@ -185,9 +187,8 @@ def foreign_tensors(model: Decoder) -> dict[str, Tensor]:
     # torch.compile puts this word into the names of what it wraps
     weights = {name.replace("_orig_mod.", ""): w for name, w in model.named_parameters()}
     tensors = {}
-    for name, sources in tensor_names(model.config).items():
-        sizes = stacked_sizes(model.config, name)
-        parts = weights[name].split(sizes) if sizes else [weights[name]]
+    for name, sources in tensor_shapes(model.config).items():
+        parts = weights[name].split([shape[0] for shape in sources.values()])
         for source, part in zip(sources, parts, strict=True):
             tensors[source] = part.detach().cpu().clone().contiguous()
     return tensors

@@ -19,6 +19,8 @@ ROPE_NAMES = {
         "mscale_all_dim truncate finetuned"  # the last says where it comes from
     ).split(),
 }
+# Null is as good as leaving it out.
+OPTIONAL = ("beta_slow", "beta_fast", "attention_factor", "mscale", "mscale_all_dim", "finetuned")
 
 
 def rope_parts(content: dict) -> list[dict]:
@@ -41,6 +43,14 @@ def rope_parts(content: dict) -> list[dict]:
             raise UnsupportedCheckpoint(
                 f"{spelling} holds {unknown}, which rope_type {said[0]!r} does not know"
             )
+        for name in ROPE_NAMES[said[0]]:
+            value = part.get(name)
+            missing = name not in part or (value is None and name in OPTIONAL)
+            is_number = type(value) in (int, float) and value > 0
+            if not (missing or is_number or isinstance(value, bool)):
+                raise UnsupportedCheckpoint(
+                    f"{name} is {value!r} in {spelling}, expected a number above 0"
+                )
         parts.append(part)
     return parts
 
