@@ -21,6 +21,7 @@ ROPE_NAMES = {
 }
 # Null is as good as leaving it out.
 OPTIONAL = ("beta_slow", "beta_fast", "attention_factor", "mscale", "mscale_all_dim", "finetuned")
+SWITCHES = ("truncate", "finetuned")
 
 
 def rope_parts(content: dict) -> list[dict]:
@@ -47,7 +48,8 @@ def rope_parts(content: dict) -> list[dict]:
             value = part.get(name)
             missing = name not in part or (value is None and name in OPTIONAL)
             is_number = type(value) in (int, float) and value > 0
-            if not (missing or is_number or isinstance(value, bool)):
+            is_switch = type(value) is bool and name in SWITCHES
+            if not (missing or is_number or is_switch):
                 raise UnsupportedCheckpoint(
                     f"{name} is {value!r} in {spelling}, expected a number above 0"
                 )
