@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from utils.model.accounting import (
     MODELS,
     cache_bytes,
+    count_biases,
     count_flops,
     count_parameters,
     sizes_of,
@@ -18,7 +19,8 @@ from utils.model.accounting import (
 from utils.model.cache import KVCache
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
-from utils.model.pretrained import TRANSLATION
+from utils.model.families import TRANSLATION
+from utils.model.rope_scaling import RopeScaling
 
 PUBLISHED = {
     "Qwen3 0.6B": 596_049_920,
@@ -39,6 +41,8 @@ SMALL = [
     small(n_kv_heads=2, d_head=10, d_ff=44),
     small(tie_embeddings=False),
     small(qk_norm=True, n_layers=1),
+    small(qkv_bias=True, n_kv_heads=2),
+    small(rope_scaling=RopeScaling("linear", 2.0)),
 ]
 
 
@@ -65,8 +69,10 @@ def flops_by_formula(config, **passes):
 
 @pytest.mark.parametrize("config", SMALL)
 def test_the_formula_counts_the_weights_of_a_decoder(config):
-    model = Decoder(config)
-    assert count_parameters(**sizes_of(config)) == sum(w.numel() for w in model.parameters())
+    n_weights = sum(w.numel() for w in Decoder(config).parameters())
+    assert count_parameters(**sizes_of(config)) + count_biases(config) == n_weights
+    assert weight_bytes(config, 4) == 4 * n_weights
+    assert (count_biases(config) > 0) == bool(config.qkv_bias)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from utils.model.attention import attention_weights, causal_mask, multi_head_attention
 from utils.model.config import TransformerConfig
-from utils.model.decoder import Decoder, count_parameters
+from utils.model.decoder import Decoder, count_parameters, decoder_of
 from utils.model.feedforward import swiglu
 from utils.model.norm import rms_norm
-from utils.model.rotary import rope_table
+from utils.model.rope_scaling import RopeScaling, scaled_rope_table
+from utils.model.rotary import apply_rope
 
 CONFIG = TransformerConfig(
     vocab_size=23, context_length=20, d_model=16, n_layers=3, n_heads=4, d_ff=24
@@ -23,6 +24,8 @@ VARIANTS = {
     "qk_norm": replace(CONFIG, qk_norm=True, n_kv_heads=2),
     "untied": replace(CONFIG, tie_embeddings=False),
     "wide heads": replace(CONFIG, d_head=6),
+    "biases": replace(CONFIG, qkv_bias=True, n_kv_heads=2),
+    "scaled": replace(CONFIG, rope_scaling=RopeScaling("yarn", 4.0, original_context=5)),
 }
 every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 
@@ -41,10 +44,11 @@ def ids(B=2, T=9, seed=0):
 
 
 def by_hand(model, token_ids):
-    """The logits from the readable functions alone, without qk_norm."""
+    """The logits from the readable functions alone, without qk_norm and biases."""
     config = model.config
     x = F.embedding(token_ids, model.embedding.weight)
-    cos, sin = rope_table(token_ids.shape[1], config.d_head, config.rope_theta)
+    angles = (config.d_head, config.rope_theta, config.rope_scaling)
+    cos, sin = scaled_rope_table(token_ids.shape[1], *angles)
     kv = config.n_kv_heads * config.d_head
     for block in model.blocks:
         weights = block.attention.qkv.weight.split([config.n_heads * config.d_head, kv, kv])
@@ -63,7 +67,7 @@ def test_logits_have_one_row_per_token(config, T):
     assert decoder(config)(ids(3, T)).shape == (3, T, 23)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "qk_norm"])
+@pytest.mark.parametrize("name", [n for n in VARIANTS if n not in ("qk_norm", "biases")])
 def test_logits_equal_those_of_the_readable_functions(name):
     model = decoder(VARIANTS[name])
     torch.testing.assert_close(model(ids()), by_hand(model, ids()), atol=1e-4, rtol=1e-5)
@@ -184,6 +188,43 @@ def test_attention_maps_are_what_the_blocks_use(config):
         heads = (weights @ v).transpose(1, 2).flatten(2)
         mixed = heads @ block.attention.output.weight.T
         torch.testing.assert_close(mixed, block.attention(x, cos, sin), atol=1e-5, rtol=1e-4)
+
+
+def test_biases_are_added_to_queries_keys_and_values():
+    model = decoder(VARIANTS["biases"])
+    attention, x, turns = model.blocks[0].attention, torch.randn(2, 9, 16), (model.cos, model.sin)
+    cos, sin = (table[:9] for table in turns)
+    got = attention.project(x, cos, sin)
+    stacked = torch.cat([attention.qkv.weight, attention.qkv_bias.weight[:, None]], dim=1)
+    heads = torch.cat([x, torch.ones(2, 9, 1)], dim=-1) @ stacked.T  # a bias is one more input
+    q, k, v = heads.view(2, 9, 8, 4).transpose(1, 2).split([4, 2, 2], dim=1)
+    for ours, turned in zip(got[:2], (q, k), strict=True):
+        want = apply_rope(turned, cos[:, 0], sin[:, 0])
+        torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got[2], v, atol=1e-5, rtol=1e-5)
+
+
+def test_biases_start_at_zero_and_change_no_other_weight():
+    torch.manual_seed(0)
+    plain = Decoder(replace(CONFIG, n_kv_heads=2))
+    torch.manual_seed(0)
+    biased = Decoder(VARIANTS["biases"])
+    assert torch.equal(plain(ids()), biased(ids()))
+    biases = [w for name, w in biased.named_parameters() if "bias" in name]
+    assert len(biases) == 3 and not any(bias.any() for bias in biases)
+
+
+@every_variant
+def test_a_decoder_made_of_weights_is_the_one_they_come_from(config):
+    model, state = decoder(config), torch.get_rng_state()
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    other = decoder_of(config, weights)
+    assert torch.equal(torch.get_rng_state(), state)  # nothing is drawn
+    assert torch.equal(other(ids()), model(ids()))
+    assert [name for name, _ in other.named_parameters()] == list(weights)
+    assert (other.unembedding.weight is other.embedding.weight) == config.tie_embeddings
+    with pytest.raises(RuntimeError, match="norm.weight"):
+        decoder_of(config, {name: w for name, w in weights.items() if name != "norm.weight"})
 
 
 def test_one_step_of_learning_lowers_the_loss():

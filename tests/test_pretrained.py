@@ -116,7 +116,9 @@ def change_config(folder, **changes):
     [
         ({"model_type": "gpt2"}, "model_type is 'gpt2'"),
         ({"attention_bias": True}, "attention_bias"),
-        ({"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "rotary positions are scaled"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 8}}, "rope_type"),
+        ({"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0]}}, "rope_type"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "low_freq_factor"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"num_hidden_layers": 2}, "missing tensors"),
         ({"intermediate_size": 64}, "expected"),
@@ -153,7 +155,7 @@ def test_index_that_leads_out_of_the_folder_is_refused(written):
 
 def test_wrong_kind_is_refused(tmp_path):
     config = TransformerConfig(vocab_size=11, context_length=8, d_model=8, n_layers=1, n_heads=2)
-    with pytest.raises(UnsupportedCheckpoint, match="llama checkpoint"):
+    with pytest.raises(UnsupportedCheckpoint, match="fits .'llama', 'mistral'., not 'qwen3'"):
         save_hugging_face(Decoder(config), tmp_path, kind="qwen3")
 
 

@@ -1,10 +1,18 @@
-"""Rotary positions: the table, the turn, and that scores depend on distances alone."""
+"""Rotary positions: the table, the turn, that scores depend on distances alone, exact tables."""
 
+import copy
+import io
 import math
 
 import pytest
 import torch
 
+from utils.model.cache import KVCache
+from utils.model.config import TransformerConfig
+from utils.model.decoder import Decoder, decoder_of
+from utils.model.decoding import Step
+from utils.model.induction import AttentionOnly
+from utils.model.rope_scaling import RopeScaling
 from utils.model.rotary import apply_rope, rope_table
 
 
@@ -74,3 +82,160 @@ def test_the_table_is_that_of_the_checkpoints_library_to_the_last_bit(d_head, th
     ours = rope_table(300, d_head, theta)
     assert torch.equal(ours[0], cos[0, :, : d_head // 2])
     assert torch.equal(ours[1], sin[0, :, : d_head // 2])
+
+
+LONG = TransformerConfig(
+    vocab_size=23, context_length=8192, d_model=32, n_layers=2, n_heads=2, rope_theta=1e5
+)
+SCALED = TransformerConfig(
+    **{**vars(LONG), "rope_scaling": RopeScaling("yarn", 4.0, original_context=2048)}
+)
+FAR = torch.tensor([0, 1, 255, 256, 257, 1000, 4095, 4097, 7001, 7998, 7999, 8000])
+
+
+def long_decoder(config=LONG, kind=Decoder):
+    torch.manual_seed(0)
+    model = kind(config).eval()
+    for weight in model.parameters():  # rounded, so that a cast to bfloat16 and back is exact
+        weight.data.copy_((weight + 0.2 * torch.randn_like(weight)).bfloat16())
+    return model
+
+
+def by_state_dict(model):
+    file = io.BytesIO()
+    torch.save(model.bfloat16().state_dict(), file)
+    file.seek(0)
+    other = type(model)(model.config)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return other.bfloat16()
+
+
+def within_another_module(model):
+    torch.nn.Sequential(model).to(torch.bfloat16)
+    return model
+
+
+PATHS = {
+    "half": lambda model: model.half(),
+    "bfloat16": lambda model: model.bfloat16(),
+    "double": lambda model: model.double(),
+    "to dtype": lambda model: model.to(torch.bfloat16),
+    "to dtype and device": lambda model: model.to("cpu", torch.float16),
+    "to like a tensor": lambda model: model.to(torch.zeros(1, dtype=torch.bfloat16)),
+    "type": lambda model: model.type(torch.bfloat16),
+    "twice": lambda model: model.half().bfloat16(),
+    "deepcopy": lambda model: copy.deepcopy(model.bfloat16()),
+    "state dict": by_state_dict,
+    "within another module": within_another_module,
+    "assigned weights": lambda model: decoder_of(
+        model.config, {name: w.bfloat16() for name, w in model.named_parameters()}
+    ),
+}
+
+
+@pytest.mark.parametrize("config", [LONG, SCALED], ids=["plain", "yarn"])
+@pytest.mark.parametrize("path", PATHS)
+def test_tables_stay_exact_on_every_path_and_logits_come_back(path, config):
+    """In half precision position 8,000 is told from 7,999, and a cast back is the model itself."""
+    model = long_decoder(config)
+    cos, sin = model.cos.clone(), model.sin.clone()
+    token_ids = torch.arange(12)[None]
+    with torch.inference_mode():
+        want = model(token_ids, positions=FAR[None])
+    cast = PATHS[path](model)
+    assert cast.embedding.weight.dtype != torch.float32
+    assert cast.cos.dtype == cast.sin.dtype == torch.float32
+    assert torch.equal(cast.cos, cos) and torch.equal(cast.sin, sin)
+    with torch.inference_mode():
+        assert cast(token_ids, positions=FAR[None]).dtype == cast.embedding.weight.dtype
+        if path not in ("half", "to dtype and device", "twice"):  # float16 rounds the weights anew
+            assert torch.equal(cast.float().eval()(token_ids, positions=FAR[None]), want)
+
+
+def test_the_model_of_attention_alone_keeps_its_tables_too():
+    model = long_decoder(kind=AttentionOnly)
+    cos, sin = rope_table(8192, 16, 1e5)
+    for cast in (model.half(), model.bfloat16(), copy.deepcopy(model.to(torch.bfloat16))):
+        assert torch.equal(cast.cos[:, 0], cos) and torch.equal(cast.sin[:, 0], sin)
+
+
+def test_rounded_tables_would_be_noticed():
+    """What the tests above guard against: tables in bfloat16 make logits wrong in float32, too."""
+    model = long_decoder()
+    token_ids = torch.arange(12)[None]
+    with torch.inference_mode():
+        want = model(token_ids, positions=FAR[None])
+        model.cos, model.sin = model.cos.bfloat16().float(), model.sin.bfloat16().float()
+        assert (model(token_ids, positions=FAR[None]) - want).abs().max() > 1e-2
+
+
+def test_under_autocast_angles_are_turned_in_float32():
+    model, seen = long_decoder(), []
+    for block in model.blocks:
+        block.attention.register_forward_pre_hook(lambda _, given: seen.append(given[1:3]))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        model(torch.arange(12)[None], positions=FAR[None])
+    assert len(seen) == 2
+    for cos, sin in seen:
+        assert torch.equal(cos, model.cos[FAR[None]]) and torch.equal(sin, model.sin[FAR[None]])
+
+
+def test_a_compiled_model_keeps_its_tables():
+    model = long_decoder()
+    cos = model.cos.clone()
+    compiled = torch.compile(model, backend="eager").bfloat16()
+    assert torch.equal(model.cos, cos) and model.cos.dtype == torch.float32
+    with torch.inference_mode():
+        got = compiled(torch.arange(12)[None], positions=FAR[None])
+        assert torch.equal(got, model(torch.arange(12)[None], positions=FAR[None]))
+
+
+@pytest.mark.parametrize("config", [LONG, SCALED], ids=["plain", "yarn"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_written_out_step_turns_by_the_same_angles_at_position_8000(dtype, config):
+    model = long_decoder(config).to(dtype)
+    token_ids = torch.arange(12)[None]
+    cache = KVCache(config, 1, 12, dtype=dtype)
+    with torch.inference_mode():
+        want = model(token_ids, positions=FAR[None])[:, -1]
+        model(token_ids[:, :11], cache, positions=FAR[None, :11])
+        got = Step(model, cache)(token_ids[:, 11], FAR[None, 11:][0])
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1 * want.abs().max().item()
+    assert (got - want).abs().max() <= tolerance
+
+
+def test_in_bfloat16_a_turn_is_that_of_the_checkpoints_library_bit_for_bit():
+    """Both round cosines of exact angles to the dtype of x, then multiply and add in it."""
+    import transformers
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "rope_theta": 1e5}
+    x = random(1, 2, 12, 16).bfloat16()
+    theirs = LlamaRotaryEmbedding(transformers.LlamaConfig(**sizes))(x, FAR[None])
+    want, _ = apply_rotary_pos_emb(x, x, *theirs)
+    model = long_decoder().bfloat16()
+    cos, sin = (table[FAR, 0] for table in (model.cos, model.sin))  # (T, K/2) float32
+    assert torch.equal(apply_rope(x, cos.bfloat16(), sin.bfloat16()), want)
+    # With tables in float32 it is the exact turn, rounded once: nearer, and as far at any position.
+    exact = apply_rope(x.double(), cos.double(), sin.double())
+    assert torch.equal(apply_rope(x, cos, sin), exact.float().bfloat16())
+    errors = (want - exact).abs().amax(dim=(0, 1, 3))  # (T,)
+    assert errors.max() < 2**-6 * x.abs().max() and errors[-3:].max() < 3 * errors[:6].max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_in_half_precision_are_as_near_as_those_of_the_checkpoints_library(dtype, tmp_path):
+    import transformers
+
+    from utils.model.pretrained import load_hugging_face, save_hugging_face
+
+    exact = long_decoder()
+    save_hugging_face(exact, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+    ours = load_hugging_face(tmp_path).to(dtype).eval()
+    positions = torch.arange(7989, 8001)[None]
+    with torch.inference_mode():
+        want = exact(torch.arange(12)[None], positions=positions)
+        error = (ours(torch.arange(12)[None], positions=positions) - want).abs()
+        their_error = (theirs(torch.arange(12)[None], position_ids=positions).logits - want).abs()
+    assert error.mean() < 1.5 * their_error.mean() and error.max() < 2 * their_error.max()

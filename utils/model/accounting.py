@@ -2,7 +2,8 @@
 
 `sizes_of(config)` gives the numbers that the formulas take. Nothing is allocated, so a model of
 405 billion weights costs as little as a small one. Left out on purpose: element-wise operations,
-norms and softmax (below a percent of the operations at usual widths), optimizer state.
+norms and softmax (below a percent of the operations at usual widths), optimizer state. Biases,
+which most models lack, are counted apart (`count_biases`).
 
 Letters: B rows, T tokens, L layers. An operation is one multiplication or one addition.
 Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
@@ -50,11 +51,12 @@ MODELS = {
     "Llama 3.1 70B": LLAMA_70B,
     "Llama 3.1 405B": LLAMA_405B,
 }
-NOT_SIZES = ("context_length", "rope_theta", "norm_eps")  # they change no shape of a weight
+# They change no shape of a matrix.
+NOT_SIZES = ("context_length", "rope_theta", "rope_scaling", "norm_eps", "qkv_bias")
 
 
 def sizes_of(config: TransformerConfig) -> dict[str, int]:
-    """Return the numbers of a configuration that decide how many weights it has, by name.
+    """Return the numbers of a configuration that the formulas take, by name.
 
     >>> sizes_of(TransformerConfig(vocab_size=8, context_length=4, d_model=6, n_heads=1))["d_head"]
     6
@@ -139,13 +141,24 @@ def count_flops(
     return 3 * forward if is_training else forward
 
 
+def count_biases(config: TransformerConfig) -> int:
+    """Return the number of weights that `count_parameters` leaves out: biases of q, k and v.
+
+    >>> qwen2 = TransformerConfig(9, 4, d_model=8, n_layers=3, n_heads=2, qkv_bias=True)
+    >>> count_biases(qwen2)  # 3 layers, 8 numbers each for q, k and v
+    72
+    """
+    width = (config.n_heads + 2 * config.n_kv_heads) * config.d_head
+    return config.n_layers * width if config.qkv_bias else 0
+
+
 def weight_bytes(config: TransformerConfig, bytes_each: float = 2) -> float:
     """Return the bytes that the weights take: 4 each in float32, 2 in bfloat16, 0.5 in 4 bits.
 
     >>> round(weight_bytes(LLAMA_8B) / 1e9, 1)
     16.1
     """
-    return count_parameters(**sizes_of(config)) * bytes_each
+    return (count_parameters(**sizes_of(config)) + count_biases(config)) * bytes_each
 
 
 def cache_bytes(config: TransformerConfig, n_tokens: int, bytes_each: float = 2) -> float:

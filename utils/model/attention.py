@@ -206,6 +206,22 @@ def streaming_attention(
     return output / total
 
 
+class Bias(nn.Module):
+    """A learned vector that is added; zero at first.
+
+    A module of its own, so that code which writes the decoder out (`decoding.py`) sees that there
+    is a part which it does not know.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the vector to the last axis of `x` (..., D)."""
+        return x + self.weight
+
+
 class Attention(nn.Module):
     """Grouped-query self-attention as the decoder runs it: one matmul for q, k and v."""
 
@@ -215,6 +231,7 @@ class Attention(nn.Module):
         self.d_head = config.d_head
         width = (config.n_heads + 2 * config.n_kv_heads) * config.d_head
         self.qkv = Linear(config.d_model, width)
+        self.qkv_bias = Bias(width) if config.qkv_bias else None
         self.output = Linear(config.n_heads * config.d_head, config.d_model)
         self.q_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
@@ -226,7 +243,8 @@ class Attention(nn.Module):
         """
         B, T, _ = x.shape
         n_turned = self.n_heads + self.n_kv_heads
-        qkv = self.qkv(x).view(B, T, n_turned + self.n_kv_heads, self.d_head)
+        qkv = self.qkv(x) if self.qkv_bias is None else self.qkv_bias(self.qkv(x))
+        qkv = qkv.view(B, T, n_turned + self.n_kv_heads, self.d_head)
         # split, not slices: its gradient is put together, not added to zeros once for each part.
         qk, v = qkv.split([n_turned, self.n_kv_heads], dim=2)
         if self.q_norm is not None:

@@ -1,12 +1,14 @@
 """The shape of a decoder: widths, counts and the constants of its parts.
 
 A variant is `dataclasses.replace(config, n_layers=6)`. Foreign names for the same numbers
-(those of Hugging Face checkpoints) are translated in `pretrained.py` and appear nowhere else.
+(those of Hugging Face checkpoints) are translated in `families.py` and appear nowhere else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from utils.model.rope_scaling import RopeScaling
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,15 @@ class TransformerConfig:
     norm_eps: float = 1e-5
     tie_embeddings: bool = True  # the output projection is the embedding table
     qk_norm: bool = False  # RMSNorm on queries and keys of each head, as in Qwen3
+    # None where there is none, False too: a record of an earlier edition lacks both fields, and
+    # what a record lacks is read as None.
+    qkv_bias: bool | None = None  # a vector added to queries, keys and values, as in Qwen2
+    rope_scaling: RopeScaling | None = None  # for a context longer than the first; or its fields
 
     def __post_init__(self):
+        object.__setattr__(self, "qkv_bias", True if self.qkv_bias else None)
+        if isinstance(self.rope_scaling, dict):  # as a record in JSON has it
+            object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         if self.n_kv_heads is None:
             object.__setattr__(self, "n_kv_heads", self.n_heads)
         if self.d_head is None:

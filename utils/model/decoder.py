@@ -1,7 +1,7 @@
 """The decoder: embedding, pre-norm blocks of attention and feed-forward, projection to logits.
 
 `model(token_ids) -> logits`; it knows no loss, optimizer or tokenizer. Left out on purpose: dropout
-(small models on fresh text do not need it), biases, learned positions.
+(small models on fresh text do not need it), learned positions, biases but those of Qwen2.
 
 Shapes: B batch, T tokens, D d_model, V vocabulary, L layers, S tokens in the cache and new ones.
 Source: Touvron et al. 2023, "LLaMA", section 2.2.
@@ -20,7 +20,8 @@ from utils.model.config import TransformerConfig
 from utils.model.feedforward import FeedForward
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import float_tables, rope_table
+from utils.model.rope_scaling import scaled_rope_table
+from utils.model.rotary import float_tables
 
 INIT_STD = 0.02
 
@@ -66,9 +67,9 @@ class Decoder(nn.Module):
         self.unembedding = Linear(config.d_model, config.vocab_size)
         if config.tie_embeddings:
             self.unembedding.weight = self.embedding.weight
-        cos, sin = rope_table(config.context_length, config.d_head, config.rope_theta)
-        self.register_buffer("cos", cos.unsqueeze(1), persistent=False)  # (context_length, 1, K/2)
-        self.register_buffer("sin", sin.unsqueeze(1), persistent=False)
+        cos, sin = rotary_tables(config)  # (context_length, 1, K/2)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -124,6 +125,8 @@ class Decoder(nn.Module):
         else:
             cos, sin = self.cos[positions], self.sin[positions]  # (B, T, 1, K/2)
         x = self.embedding(token_ids)  # (B, T, D)
+        # Cosines are rounded to the weights' dtype here, never positions or angles: the error is
+        # that of any other number, and the same at position 8,000 as at 8.
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         mask = visible(start, T, attention_mask, token_ids.device)
         for layer, block in enumerate(self.blocks):
@@ -160,6 +163,46 @@ class Decoder(nn.Module):
             maps.append(attention_weights(q, k, mask))  # (B, H, T, T)
             x = block(x, cos, sin)
         return torch.stack(maps)
+
+
+def rotary_tables(config: TransformerConfig) -> tuple[Tensor, Tensor]:
+    """Return the cosines and sines that a decoder turns queries and keys by.
+
+    Returns:
+        (context_length, 1, K/2) each, in float32: one row for all heads.
+    """
+    cos, sin = scaled_rope_table(
+        config.context_length, config.d_head, config.rope_theta, config.rope_scaling
+    )
+    return cos.unsqueeze(1), sin.unsqueeze(1)
+
+
+def decoder_of(config: TransformerConfig, weights: dict[str, Tensor]) -> Decoder:
+    """Return a decoder that holds these tensors, without drawing weights that they would replace.
+
+    Args:
+        config: its shape.
+        weights: by the names of `Decoder(config).named_parameters()`; taken as they are, not
+            copied. A tied table is named once.
+
+    Raises:
+        RuntimeError: by torch, where names or shapes are not those of the decoder.
+
+    >>> config = TransformerConfig(vocab_size=11, context_length=8, d_model=16, n_layers=2)
+    >>> first = Decoder(config)
+    >>> second = decoder_of(config, dict(first.named_parameters()))
+    >>> torch.equal(first(torch.tensor([[1, 2]])), second(torch.tensor([[1, 2]])))
+    True
+    """
+    with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+        model = Decoder(config)
+    model.cos, model.sin = rotary_tables(config)
+    if config.tie_embeddings:
+        weights = weights | {"unembedding.weight": weights["embedding.weight"]}
+    model.load_state_dict(weights, assign=True)
+    if config.tie_embeddings:  # one parameter again, not two that share their numbers
+        model.unembedding.weight = model.embedding.weight
+    return model
 
 
 def visible(
