@@ -5,6 +5,7 @@ import torch
 
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
+from utils.model.rope_scaling import RopeScaling
 from utils.model.tiny import TinyDecoder, tiny_weights
 from utils.zoo.load import load_base
 
@@ -47,3 +48,12 @@ def test_other_architectures_are_refused():
         decoder = Decoder(TransformerConfig(11, 8, d_model=16, n_layers=1, **other))
         with pytest.raises(ValueError, match="TinyDecoder"):
             tiny_weights(decoder)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"qkv_bias": True}, {"rope_theta": 5e5}, {"rope_scaling": RopeScaling("linear", 2.0)}]
+)
+def test_what_a_tiny_decoder_lacks_is_refused_by_name(extra):
+    config = TransformerConfig(11, 8, d_model=16, n_layers=1, **extra)
+    with pytest.raises(ValueError, match=f"no other {next(iter(extra))}"):
+        tiny_weights(Decoder(config))

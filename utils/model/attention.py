@@ -207,11 +207,7 @@ def streaming_attention(
 
 
 class Bias(nn.Module):
-    """A learned vector that is added; zero at first.
-
-    A module of its own, so that code which writes the decoder out (`decoding.py`) sees that there
-    is a part which it does not know.
-    """
+    """A learned vector that is added; zero at first."""
 
     def __init__(self, width: int):
         super().__init__()

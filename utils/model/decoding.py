@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.model.attention import Attention
+from utils.model.attention import Attention, Bias
 from utils.model.cache import KVCache
 from utils.model.decoder import Block, Decoder
 from utils.model.feedforward import FeedForward
 from utils.model.linear import Linear, linear
 from utils.model.norm import RMSNorm
 
-PLAIN = (Decoder, Block, Attention, FeedForward, RMSNorm, Linear, nn.Embedding, nn.ModuleList)
+PLAIN = (Decoder, Block, Attention, Bias, FeedForward, RMSNorm, Linear, nn.Embedding, nn.ModuleList)
 
 
 def is_plain(model: nn.Module) -> bool:
@@ -115,7 +115,10 @@ class Step:
         """Pass the residual stream (B, D) through one layer."""
         B, K, n_heads = len(x), attention.d_head, attention.n_heads
         n_turned = n_heads + attention.n_kv_heads
-        heads = linear(self.scaled(x), qkv).view(B, -1, K)  # (B, H + 2 n_kv_heads, K)
+        heads = linear(self.scaled(x), qkv)
+        if attention.qkv_bias is not None:
+            heads = attention.qkv_bias(heads)
+        heads = heads.view(B, -1, K)  # (B, H + 2 n_kv_heads, K)
         qk = heads[:, :n_turned]
         if attention.q_norm is not None:
             q, k = qk[:, :n_heads], qk[:, n_heads:]

@@ -51,14 +51,15 @@ WRITTEN = {
 # Names that can't change a logit, whatever they say, by the reason why.
 HARMLESS = {
     "they say where the file comes from": (
-        "_name_or_path name_or_path _commit_hash transformers_version transformers.js_config "
-        "is_llama_config unsloth_version unsloth_fixed _attn_implementation_autoset"
+        "_name_or_path name_or_path _model_name_or_path _commit_hash transformers_version "
+        "transformers.js_config is_llama_config unsloth_version unsloth_fixed "
+        "_attn_implementation_autoset"
     ),
     "they start or disturb a training": "initializer_range attention_dropout",
     "they say what else a call returns": "output_attentions use_cache",
     "they cut a computation in pieces": "chunk_size_feed_forward pretraining_tp",
     "they matter with use_sliding_window alone, which is refused": "max_window_layers",
-    "they are ids that text is made with": "bos_token_id eos_token_id",
+    "they are ids that text is made with": "bos_token_id eos_token_id unk_token_id",
     "they belong to a classifier's last layer": "id2label label2id num_labels problem_type",
     "they choose a token once the logits are there": (
         "do_sample temperature top_k top_p typical_p max_length min_length num_beams "

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from utils.model.attention import Attention, attention_weights, causal_mask
 from utils.model.config import TransformerConfig
+from utils.model.decoder import rotary_tables
 from utils.model.linear import Linear
 from utils.model.norm import RMSNorm
-from utils.model.rotary import float_tables, rope_table
+from utils.model.rotary import float_tables
 
 
 class AttentionOnly(nn.Module):
@@ -37,9 +38,9 @@ class AttentionOnly(nn.Module):
         self.attentions = nn.ModuleList(Attention(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.unembedding = Linear(config.d_model, config.vocab_size)
-        cos, sin = rope_table(config.context_length, config.d_head, config.rope_theta)
-        self.register_buffer("cos", cos.unsqueeze(1), persistent=False)  # (context_length, 1, K/2)
-        self.register_buffer("sin", sin.unsqueeze(1), persistent=False)
+        cos, sin = rotary_tables(config)  # (context_length, 1, K/2)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Move or cast the model, as `to` asks for; the rotary tables stay float32."""

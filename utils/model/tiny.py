@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.model.block import decoder_block
+from utils.model.config import TransformerConfig
 from utils.model.norm import rms_norm
 from utils.model.rotary import rope_table
 
@@ -90,7 +91,8 @@ def tiny_weights(decoder: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a `Decoder` under the names of a `TinyDecoder`.
 
     Raises:
-        ValueError: where heads share keys and values, or the table is not tied.
+        ValueError: where the decoder has what a TinyDecoder lacks: shared keys and values, an
+            untied table, norms or biases of its heads, or other rotary positions.
 
     >>> from utils.model.config import TransformerConfig
     >>> from utils.model.decoder import Decoder
@@ -101,6 +103,10 @@ def tiny_weights(decoder: nn.Module) -> dict[str, Tensor]:
     config = decoder.config
     if config.n_kv_heads != config.n_heads or not config.tie_embeddings or config.qk_norm:
         raise ValueError("a TinyDecoder has as many key-value heads as heads, and one tied table")
+    plain = TransformerConfig(1, 1, d_model=2, n_heads=1)
+    for name in ("qkv_bias", "rope_scaling", "rope_theta", "norm_eps"):
+        if getattr(config, name) != getattr(plain, name):
+            raise ValueError(f"a TinyDecoder has no other {name} than {getattr(plain, name)}")
     weights = {"embedding.weight": decoder.embedding.weight, "gain": decoder.norm.weight}
     for number, block in enumerate(decoder.blocks):
         w_q, w_k, w_v = block.attention.qkv.weight.chunk(3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ def save_model(folder: Path | str, model: Decoder, tokenizer: Tokenizer, record:
     temporary = folder / f"{TOKENIZER}.new"
     tokenizer.save(temporary)
     os.replace(temporary, folder / TOKENIZER)
-    record = record | {"config": vars(model.config).copy()}
+    record = record | {"config": asdict(model.config)}
     record["sha256"] = {name: file_hash(folder / name) for name in (MODEL, TOKENIZER)}
     record["sha256"][RECIPE] = record_hash(record)
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
