@@ -1566,6 +1566,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "swap arguments of `check_runs(n_parameters, n_tokens, losses)`",
     ): "sizes and tokens are looked at alike; only the words of the error differ",
     (
+        "fit_scaling_law",
+        "swap arguments of `starts(n, d, target)`",
+    ): "other starts, from which the descent finds the same law",
+    (
         "learning_rate",
         "1.0 -> -1.0 in `1.0 if step >= n_steps else  ...  / (n_steps - warmup_steps)`",
     ): "the cosine of minus pi is that of pi",
