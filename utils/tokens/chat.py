@@ -10,9 +10,12 @@ So a user can imitate a system text, as in any markup without a marker; no text 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from utils.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from utils.tokens.pretrained import PretrainedTokenizer
 
 ROLES = ("user", "assistant")
 AFTER_SYSTEM = "\n\n"  # between the system's text and the user's
@@ -165,3 +168,51 @@ def training_messages(
             "the chat out"
         )
     return list(messages[:last])
+
+
+def training_example(
+    messages: Sequence[dict[str, str]],
+    tokenizer: Tokenizer | PretrainedTokenizer,
+    user_last: str = "refuse",
+) -> ChatTokens:
+    """Return a chat to learn from, after a look at the borders of its answers.
+
+    A model is tuned on the whole chat and later asked with the prompt alone, so the prompt's ids
+    must be the beginning of the chat's, the first token learned must be the one after them, and the
+    last one the token at which generation stops.
+
+    Args:
+        messages: a chat.
+        tokenizer: the course's own or that of a pretrained model; its `chat` renders.
+        user_last: as in `training_messages`.
+
+    Raises:
+        ValueError: where prompt and answer are joined in one token, an answer is not closed by the
+            tokenizer's end token, or there is no answer to learn from.
+
+    >>> chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    >>> training_example(chat, Tokenizer([])) == render_chat(chat, Tokenizer([]))
+    True
+    """
+    messages = training_messages(messages, user_last)
+    token_ids, mask = chat = tokenizer.chat(messages)
+    for number, message in enumerate(messages):
+        if number == 0 or message["role"] != "assistant":
+            continue
+        prompt = tokenizer.chat(messages[:number], add_prompt=True).token_ids
+        n = len(prompt)
+        if token_ids[:n] != prompt or mask[n - 1] or not mask[n]:
+            raise ValueError(
+                f"message {number}, which begins with {message['content'][:10]!r}, does not start "
+                "with a token of its own after the prompt, so the model would be tuned on other "
+                "ids than it is asked with: take blanks off the beginning of the answer, or mend "
+                "the chat template"
+            )
+        last = mask.index(False, n) - 1 if False in mask[n:] else len(mask) - 1
+        if token_ids[last] != tokenizer.end_id:
+            raise ValueError(
+                f"message {number} is not closed by the end token (id {tokenizer.end_id}) as a "
+                "token to learn, so a tuned model would never stop: mend the chat template or the "
+                "tokenizer's end token"
+            )
+    return chat
