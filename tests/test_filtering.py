@@ -119,6 +119,21 @@ def test_contradictions_all_go_or_the_majority_stays():
     assert report.counts() == {"duplicate": 1}
 
 
+def test_columns_can_say_that_two_questions_ask_the_same():
+    rows = [
+        {"question": "Where does Ann live?", "answer": "In Ore.", "who": "Ann", "what": "town"},
+        {"question": "Tell me Ann's town.", "answer": "In Ulm.", "who": "ann", "what": "town"},
+        {"question": "Which town is Ann's?", "answer": "In Ore.", "who": "Ann", "what": "town"},
+        {"question": "Does Ann have a pet?", "answer": "A cat.", "who": "Ann", "what": "pet"},
+        {"question": "Where does Ann live?", "answer": "In Ulm.", "who": "Ann"},
+    ]
+    assert reasons(rows, topic=("who", "what"), conflicts="majority") == {1: "contradiction"}
+    assert reasons(rows, topic=("who", "what")) == dict.fromkeys((0, 1, 2), "contradiction")
+    assert reasons(rows, conflicts="majority") == dict.fromkeys((0, 4), "contradiction")
+    with pytest.raises(ValueError, match="no row has the column 'kind'.*topic="):
+        filter_examples(rows, topic=("who", "kind"))
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), max_size=14))
 @settings(deadline=None)
 def test_who_contradicts_whom_by_brute_force(rows):

@@ -3,15 +3,16 @@
 Nothing is dropped in silence: the report names every row that was dropped or shortened, so that
 kept and dropped rows together are all rows. What a row says is compared in a plain form (capitals,
 blanks and the last stop make no difference; words and signs do), so a paraphrase counts as another
-question. Which answer is true no rule here can know: where answers contradict each other it can
-only drop them all, or trust the majority. Left out on purpose: quality scores by a trained model.
+question, unless columns say that both ask the same. Which answer is true no rule here can know:
+where answers contradict each other it can only drop them all, or trust the majority.
+Left out on purpose: quality scores by a trained model.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ def filter_examples(
     rows: Sequence[Mapping[str, Any]],
     columns: tuple[str, str] = COLUMNS,
     *,
+    topic: Sequence[str] = (),
     conflicts: str = "drop",
     test_questions: Sequence[str] = (),
     fits: Callable[[str, str], bool] | None = None,
@@ -76,6 +78,9 @@ def filter_examples(
     Args:
         rows: dictionaries, for example of a data set; they are not changed.
         columns: the names of question and answer in them.
+        topic: columns that together say what is asked in whatever words, such as a subject and the
+            kind of question; rows that agree in them must agree in their answers. Without them, or
+            where a row lacks one, rows with the same question must.
         conflicts: where rows answer one question in different ways, "drop" all of them, keep the
             "majority" (the answer that more rows give than any other, if there is one), or "keep"
             all and report them, as where several sources answer in their own words.
@@ -95,7 +100,7 @@ def filter_examples(
 
     Source: Zhou et al. 2023, "LIMA: Less Is More for Alignment", section 2 (few rows, but good).
     """
-    check_choices(rows, columns, conflicts, too_long)
+    check_choices(rows, (*columns, *topic), conflicts, too_long)
     question, answer = columns
     faults = ((number, find_fault(row, columns)) for number, row in enumerate(rows))
     dropped = {number: fault for number, fault in faults if fault}
@@ -108,7 +113,8 @@ def filter_examples(
         for number in whole
         if number not in dropped
     }
-    losers = contradictions(pairs, conflicts)
+    asked = {k: topic_of(rows[k], topic) or question for k, (question, _) in pairs.items()}
+    losers = contradictions({k: (asked[k], pairs[k][1]) for k in pairs}, conflicts)
     if conflicts != "keep":
         dropped |= losers
     dropped |= duplicates({k: pair for k, pair in pairs.items() if k not in dropped})
@@ -175,13 +181,22 @@ def plain_form(text: str) -> str:
     return text.rstrip(".!?。！？ ") or text
 
 
+def topic_of(row: Mapping[str, Any], topic: Sequence[str]) -> tuple[str, ...]:
+    """Return what a row's topic columns say, () where it lacks one or there are none.
+
+    >>> topic_of({"focus": "Gout", "kind": "symptoms"}, ("focus", "kind"))
+    ('gout', 'symptoms')
+    """
+    return tuple(plain_form(str(row[name])) for name in topic if set(topic) <= set(row))
+
+
 def contradictions(
-    pairs: Mapping[int, tuple[str, str]], conflicts: str = "drop"
+    pairs: Mapping[int, tuple[Hashable, str]], conflicts: str = "drop"
 ) -> dict[int, tuple[str, str]]:
     """Return the rows whose question has another answer elsewhere, with reason and detail.
 
     Args:
-        pairs: number of a row -> question and answer in plain form.
+        pairs: number of a row -> what is asked, and the answer in plain form.
         conflicts: "majority" returns all but the rows of the most frequent answer, and all where
             two answers share the first place; "drop" and "keep" return all that contradict.
 
@@ -189,7 +204,7 @@ def contradictions(
     >>> list(contradictions(pairs)), list(contradictions(pairs, "majority"))
     ([0, 1, 2], [1])
     """
-    answers: dict[str, Counter] = defaultdict(Counter)
+    answers: dict[Hashable, Counter] = defaultdict(Counter)
     for question, answer in pairs.values():
         answers[question][answer] += 1
     found = {}
@@ -233,7 +248,7 @@ def shorten(question: str, answer: str, fits: Callable[[str, str], bool]) -> str
 
 
 def check_choices(
-    rows: Sequence[Mapping[str, Any]], columns: tuple[str, str], conflicts: str, too_long: str
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], conflicts: str, too_long: str
 ) -> None:
     """Refuse what `filter_examples` can't work with, with what to do about it."""
     if len(rows) == 0:
@@ -247,7 +262,7 @@ def check_choices(
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ValueError(
-                f"row {number} must be a dictionary with the columns {columns}, got "
+                f"row {number} must be a dictionary with the columns {', '.join(columns)}, got "
                 f"{type(row).__name__}: read the file with a reader that names its columns"
             )
     for column in columns:
@@ -255,5 +270,5 @@ def check_choices(
             names = sorted({str(name) for row in rows for name in row})
             raise ValueError(
                 f"no row has the column {column!r}; they have {', '.join(names) or 'none'}: pass "
-                "columns=(question, answer) with the names of this file"
+                "columns=(question, answer), and topic=(...), with the names of this file"
             )
