@@ -109,6 +109,8 @@ def test_text_cannot_take_a_role():
         ([SYSTEM, *CHAT[1:]], "message 0 has the role 'system'"),
         ([*CHAT, SYSTEM, *CHAT], "message 2 has the role 'system'"),
         ([SYSTEM, SYSTEM, *CHAT], "message 1 has the role 'system'"),
+        ([CHAT[0], CHAT[0], SYSTEM], "message 2 has the role 'system'"),
+        ([SYSTEM, *CHAT, SYSTEM], "message 3 has the role 'system'"),
         ([{"role": "system"}, *CHAT], "message 0 must have a text"),
         ([SYSTEM, {"role": "user", "content": 3}], "message 1 must have a text.*content 3"),
         ([SYSTEM, *CHAT, {"role": "judge", "content": "a"}], "message 3 must have a role"),

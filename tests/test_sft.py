@@ -12,8 +12,10 @@ from torch import nn
 from utils.runtime import generator
 from utils.tokens.batches import Batch, shift_targets, supervised_batches
 from utils.tokens.chat import render_chat
+from utils.tokens.packing import pack_examples
 from utils.train.loop import train
 from utils.train.losses import IGNORE_INDEX, cross_entropy
+from utils.train.packed import packed_logits
 from utils.train.sft import sft_loss
 from utils.world.chats import chats
 from utils.world.facts import build_world
@@ -277,3 +279,28 @@ def test_accumulated_loss_and_gradient_norm_equal_those_of_trl(base, tmp_path):
         )
     ]
     assert abs(sum(by_batches) / 4 - theirs["loss"]) > 1e-3  # a mean over batches is another number
+
+
+@pytest.mark.slow
+def test_packed_loss_equals_that_of_trl_and_the_leak_is_another_number(base, tmp_path):
+    """TRL's best-fit packing keeps examples apart, too; other rows, but the same loss."""
+    model, tokenizer, _ = base
+    chosen = chats(build_world(0), 24, seed=3)
+    trainer = trl_trainer(
+        base,
+        [{"messages": row} for row in chosen],
+        tmp_path,
+        assistant_only_loss=True,
+        per_device_train_batch_size=24,
+        packing=True,
+        packing_strategy="bfd",
+    )
+    theirs = next(iter(trainer.get_train_dataloader()))
+    want = trainer.compute_loss(trainer.model, dict(theirs)).item()
+    rows = pack_examples([render_chat(row, tokenizer) for row in chosen], 128, tokenizer.pad_id)
+    assert len(rows.token_ids) < 8
+    with torch.inference_mode():
+        apart = sft_loss(packed_logits(model, rows), rows.targets).item()
+        leaking = sft_loss(packed_logits(model, rows, is_isolated=False), rows.targets).item()
+    assert apart == pytest.approx(want, abs=1e-5)
+    assert leaking > want + 0.1
