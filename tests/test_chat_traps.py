@@ -122,6 +122,14 @@ def test_a_template_without_generation_prompt_is_noticed(tmp_path):
         training_example(CHAT, tokenizer)
 
 
+def test_a_template_that_asks_in_other_words_than_it_trains_is_noticed(tmp_path):
+    """As many tokens, but others: only a comparison of the ids finds it."""
+    opening = "{% if add_generation_prompt %}<|im_start|>assistant"
+    tokenizer = make(tmp_path, TEMPLATE.replace(opening, opening.replace("ista", "istu")))
+    with pytest.raises(ValueError, match="tuned on other ids than it is asked with"):
+        training_example(CHAT, tokenizer)
+
+
 def test_a_template_whose_answers_end_with_another_token_than_generation_is_noticed(tmp_path):
     """Such a model never stops: what it learns to write last is not what generation waits for."""
     tokenizer = make(tmp_path)

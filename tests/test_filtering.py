@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from utils.text.filtering import (
     contradictions,
     filter_examples,
+    fit_answer,
     is_cut_off,
     plain_form,
-    shorten,
 )
 from utils.tokens.chat import render_chat
 from utils.tokens.tokenizer import Tokenizer
@@ -101,14 +101,15 @@ def test_signs_are_part_of_what_is_asked():
     assert reasons(rows) == {}
 
 
+def by(hand, question, answer):
+    return {"question": question, "answer": answer, "hand": hand}
+
+
 def test_contradictions_all_go_or_the_majority_stays():
-    yes, no, more = qa("Is it?", "Yes."), qa("is it", "No."), qa("Is it?", "yes")
-    other = qa("Was it?", "No.")
-    assert reasons([yes, no, other]) == {0: "contradiction", 1: "contradiction"}
-    assert reasons([yes, no, other], conflicts="majority") == {
-        0: "contradiction",
-        1: "contradiction",
-    }
+    yes, no, more = by(1, "Is it?", "Yes."), by(2, "is it", "No."), by(3, "Is it?", "yes")
+    other = by(1, "Was it?", "No.")
+    assert reasons([yes, no, other]) == dict.fromkeys((0, 1), "contradiction")
+    assert reasons([yes, no, other], conflicts="majority") == dict.fromkeys((0, 1), "contradiction")
     assert reasons([yes, no, more, other]) == dict.fromkeys((0, 1, 2), "contradiction")
     assert reasons([no, yes, more, other], conflicts="majority") == {
         0: "contradiction",
@@ -117,6 +118,15 @@ def test_contradictions_all_go_or_the_majority_stays():
     kept, report = filter_examples([yes, no, more, other], conflicts="keep")
     assert kept == [yes, no, other] and report.conflicting == (0, 1)
     assert report.counts() == {"duplicate": 1}
+
+
+def test_copies_have_no_vote():
+    """Three hands say yes, one says no and stands there five times, with other capitals, too."""
+    right = [by(hand, "Is it?", "Yes.") for hand in (1, 2, 3)]
+    wrong = [by(4, "Is it?", "No."), by(4, "is it", "no"), *3 * [by(4, "Is it?", "No.")]]
+    kept, report = filter_examples([*wrong, *right], conflicts="majority")
+    assert kept == right[:1]
+    assert report.counts() == {"duplicate": 4 + 2, "contradiction": 1}
 
 
 def test_columns_can_say_that_two_questions_ask_the_same():
@@ -214,10 +224,16 @@ TEXT = st.text(st.sampled_from("ab .!?\nA"), max_size=40)
 @given(answer=TEXT, n=st.integers(0, 40))
 @settings(deadline=None)
 def test_a_shortened_answer_is_a_beginning_that_fits_and_ends_with_a_stop(answer, n):
-    short = shorten("q", answer, lambda question, text: len(text) <= n)
+    def fits(question, text):
+        return len(text) <= n
+
+    short = fit_answer("q", answer, fits)
     assert answer.startswith(short) and len(short) <= n
-    assert short == "" or short[-1] in ".!?"
-    assert short == "" or len(short) < len(answer.rstrip())
+    assert (short == answer) == (len(answer) <= n or not answer)
+    if short not in ("", answer):
+        assert short[-1] in ".!?" and len(short) < len(answer.rstrip())
+    assert fit_answer("q", answer, fits, "refuse") in ("", answer)
+    assert fit_answer("q", answer, None) == answer
 
 
 ROWS = st.lists(

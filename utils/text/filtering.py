@@ -73,7 +73,9 @@ def filter_examples(
     """Return the rows to learn from, in their order, and a report of all others.
 
     A row goes for the first of these reasons: "missing column", "no question", "no answer", "answer
-    cut off", "in the test set", "contradiction", "duplicate", "too long".
+    cut off", "in the test set", "duplicate" of an earlier row in all columns, "contradiction",
+    "duplicate" in question and answer, "too long". So copies have no vote on which answer stays,
+    and rows from several hands, which differ in a column that says whose they are, have.
 
     Args:
         rows: dictionaries, for example of a data set; they are not changed.
@@ -113,23 +115,24 @@ def filter_examples(
         for number in whole
         if number not in dropped
     }
-    asked = {k: topic_of(rows[k], topic) or question for k, (question, _) in pairs.items()}
+    others = {k: [item for item in rows[k].items() if item[0] not in columns] for k in pairs}
+    dropped |= duplicates({k: (*pairs[k], repr(others[k])) for k in pairs})
+    pairs = {k: pair for k, pair in pairs.items() if k not in dropped}
+    asked = {k: topic_of(rows[k], topic) or pairs[k][0] for k in pairs}
     losers = contradictions({k: (asked[k], pairs[k][1]) for k in pairs}, conflicts)
     if conflicts != "keep":
         dropped |= losers
     dropped |= duplicates({k: pair for k, pair in pairs.items() if k not in dropped})
     kept, shortened = [], []
-    for number, row in enumerate(rows):
-        if number in dropped:
+    for number in sorted(set(range(len(rows))) - set(dropped)):
+        row, text = rows[number], rows[number][answer]
+        fitted = fit_answer(row[question], text, fits, too_long)
+        if not fitted:
+            dropped[number] = ("too long", f"{len(text)} characters")
             continue
-        text = row[answer]
-        if fits is not None and not fits(row[question], text):
-            text = shorten(row[question], text, fits) if too_long == "cut" else ""
-            if not text:
-                dropped[number] = ("too long", f"{len(row[answer])} characters")
-                continue
+        kept.append({**row, answer: fitted})
+        if fitted != text:
             shortened.append(number)
-        kept.append({**row, answer: text})
     report = [Dropped(number, *dropped[number]) for number in sorted(dropped)]
     conflicting = tuple(number for number in losers if number not in dropped)
     return kept, FilterReport(len(rows), tuple(report), tuple(shortened), conflicting)
@@ -219,13 +222,13 @@ def contradictions(
     return found
 
 
-def duplicates(pairs: Mapping[int, tuple[str, str]]) -> dict[int, tuple[str, str]]:
+def duplicates(pairs: Mapping[int, tuple[str, ...]]) -> dict[int, tuple[str, str]]:
     """Return the rows that say what an earlier one says, with reason and detail.
 
     >>> duplicates({0: ("q", "yes"), 4: ("q", "yes")})
     {4: ('duplicate', 'of row 0')}
     """
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, ...], int] = {}
     found = {}
     for number, pair in pairs.items():
         earlier = first.setdefault(pair, number)
@@ -234,12 +237,25 @@ def duplicates(pairs: Mapping[int, tuple[str, str]]) -> dict[int, tuple[str, str
     return found
 
 
-def shorten(question: str, answer: str, fits: Callable[[str, str], bool]) -> str:
-    """Return the longest beginning of an answer that fits and ends with a sentence, "" if none.
+def fit_answer(
+    question: str, answer: str, fits: Callable[[str, str], bool] | None, too_long: str = "cut"
+) -> str:
+    """Return an answer if it fits, else its longest beginning that fits and ends with a sentence.
 
-    >>> shorten("q", "One. Two! Three?", lambda question, answer: len(answer) < 12)
+    Args:
+        fits: says whether a question with its answer fits; None for no limit.
+        too_long: "cut", or "refuse" to shorten nothing.
+
+    Returns:
+        The answer, what is left of it, or "" where nothing may be left.
+
+    >>> fit_answer("q", "One. Two! Three?", lambda question, answer: len(answer) < 12)
     'One. Two!'
     """
+    if fits is None or fits(question, answer):
+        return answer
+    if too_long == "refuse":
+        return ""
     ends = [match.end() for match in SENTENCE_END.finditer(answer)]
     for end in reversed(ends):
         if end < len(answer.rstrip()) and fits(question, answer[:end]):
