@@ -136,6 +136,7 @@ def test_columns_can_say_that_two_questions_ask_the_same():
         {"question": "Which town is Ann's?", "answer": "In Ore.", "who": "Ann", "what": "town"},
         {"question": "Does Ann have a pet?", "answer": "A cat.", "who": "Ann", "what": "pet"},
         {"question": "Where does Ann live?", "answer": "In Ulm.", "who": "Ann"},
+        {"question": "Does Ann sing?", "answer": "No.", "who": "Ann"},
     ]
     assert reasons(rows, topic=("who", "what"), conflicts="majority") == {1: "contradiction"}
     assert reasons(rows, topic=("who", "what")) == dict.fromkeys((0, 1, 2), "contradiction")
