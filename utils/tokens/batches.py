@@ -202,19 +202,9 @@ def supervised_batches(
             f"batch_size must be from 1 to the number of examples ({len(examples)}), got "
             f"{batch_size}: give more examples, or a smaller batch"
         )
-    rows, masks = [], []
-    for number, (token_ids, mask) in enumerate(examples):
-        if len(token_ids) != len(mask):
-            raise ValueError(f"example {number}: {len(token_ids)} ids and {len(mask)} mask entries")
-        if len(token_ids) - 1 > context_length:
-            raise ValueError(
-                f"example {number} has {len(token_ids)} tokens, more than the context of "
-                f"{context_length} and its last target: shorten it or leave it out"
-            )
-        if not any(mask[1:]):
-            raise ValueError(f"example {number} has no response to learn from: leave it out")
-        rows.append(torch.as_tensor(token_ids, dtype=torch.int64))
-        masks.append(torch.as_tensor(mask, dtype=torch.bool))
+    check_examples(examples, context_length)
+    rows = [torch.as_tensor(token_ids, dtype=torch.int64) for token_ids, _ in examples]
+    masks = [torch.as_tensor(mask, dtype=torch.bool) for _, mask in examples]
     steps_per_epoch = len(rows) // batch_size
 
     def batch_of(step: int) -> Batch:
@@ -233,3 +223,24 @@ def supervised_batches(
         "data_sha256": hash_of([*rows, *masks]),
     }
     return batch_of
+
+
+def check_examples(
+    examples: Sequence[tuple[Sequence[int], Sequence[bool]]], context_length: int
+) -> None:
+    """Refuse examples that can't be learned from whole, with the number of the first such one.
+
+    >>> check_examples([([5, 6], [False, True])], context_length=1)
+    """
+    if not examples:
+        raise ValueError("examples is empty: give one example at least")
+    for number, (token_ids, mask) in enumerate(examples):
+        if len(token_ids) != len(mask):
+            raise ValueError(f"example {number}: {len(token_ids)} ids and {len(mask)} mask entries")
+        if len(token_ids) - 1 > context_length:
+            raise ValueError(
+                f"example {number} has {len(token_ids)} tokens, more than the context of "
+                f"{context_length} and its last target: shorten it or leave it out"
+            )
+        if not any(mask[1:]):
+            raise ValueError(f"example {number} has no response to learn from: leave it out")
