@@ -152,6 +152,20 @@ def test_a_quantised_model_is_smaller_close_and_trains_its_adapters_alone():
     assert all(torch.equal(before[name], buffer) for name, buffer in small.named_buffers())
 
 
+def test_gradients_are_those_of_the_floats_and_no_floats_are_kept_for_them():
+    layer, saved = NF4Linear(normal(48, 32)), []
+    x, y = (normal(2, 5, 32).requires_grad_() for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        out = layer(x)
+    assert not saved
+    wanted = torch.nn.functional.linear(y, layer.weight)
+    torch.testing.assert_close(out, wanted)
+    upstream = normal(2, 5, 48, seed=1)
+    out.backward(upstream)
+    wanted.backward(upstream)
+    torch.testing.assert_close(x.grad, y.grad)
+
+
 def test_an_evaluation_in_between_changes_no_training():
     """The trap of the libraries: repacked for inference, four-bit weights pass no gradient on."""
     torch.manual_seed(0)

@@ -879,7 +879,7 @@ with torch.inference_mode():
 for token_id, row in zip(asked, expected, strict=True):
     (word,) = real_tokenizer.tokens([token_id])
     own = row[token_id].item()
-    print(f"{word!r:30} said again with probability {own:.6f}")
+    print(f"{word!r:30} said again with probability {own:.1e}")
 between = (expected[:3, None] - expected[None, :3]).abs().sum(-1).max() / 2
 others = (expected[3:, None] - expected[None, 3:]).abs().sum(-1).max() / 2
 

@@ -1041,7 +1041,7 @@ assert abs(first[scales.index(1.0)] - even) < 0.1
 # and ours. The same numbers, found there:
 
 # %%
-from utils.model.pretrained import TRANSLATION
+from utils.model.families import TRANSLATION
 
 for name, theirs in TRANSLATION.items():
     print(f"{name:15} {theirs}")

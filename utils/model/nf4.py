@@ -180,6 +180,22 @@ def restore_scales(quantized: QuantizedScales, block_size: int = SCALES_BLOCK) -
     return quantized.codes * steps + quantized.mean
 
 
+class FromCodes(torch.autograd.Function):
+    """x @ weight.T for weights in four bits, whose floats are made afresh for the gradient.
+
+    Kept from forward to backward, the floats of all layers would cost what the codes save.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, layer: NF4Linear) -> Tensor:
+        ctx.layer = layer
+        return linear(x, layer.weight.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient @ ctx.layer.weight.to(gradient.dtype), None  # (..., I)
+
+
 class NF4Linear(nn.Module):
     """A linear layer whose weights are held in four bits; gradients pass through to the input.
 
@@ -213,7 +229,7 @@ class NF4Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's answer (..., O) to `x` (..., I)."""
-        answer = linear(x, self.weight.to(x.dtype))
+        answer = FromCodes.apply(x, self)
         return answer if self.bias is None else answer + self.bias
 
 
