@@ -113,6 +113,14 @@ MISCHIEF = {  # what: (do it, what must be as before, the word of the message, i
 }
 
 
+@pytest.fixture(autouse=True)
+def usual_interrupts():
+    """Begin with an interrupt that is not ignored, as it is for a process in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("what", MISCHIEF)
 def test_what_a_learners_function_does_to_the_process_is_undone(what, capsys):
     act, state, words = MISCHIEF[what]

@@ -1048,6 +1048,8 @@ plots.bars(
     text="{:.2f}",
 )
 plt.show()
+
+# %% tags=["real"]
 real_claims = Claims()
 real_claims.add(
     "the first token: share of attention in layers 12 to 29",
@@ -1055,21 +1057,17 @@ real_claims.add(
     bar="over 5 even shares",
     holds=to_first[12:].mean() > 5 * even,
 )
+n_dearer = sum(
+    a > b
+    for a, b in zip(
+        losses["without the first"], losses["the first alone"], strict=True
+    )
+)
 real_claims.add(
-    "forgetting it costs more than forgetting all others, on each page",
-    measured=sum(
-        a > b
-        for a, b in zip(
-            losses["without the first"], losses["the first alone"], strict=True
-        )
-    ),
-    bar=f"{len(pages)} of {len(pages)} pages",
-    holds=all(
-        a > b
-        for a, b in zip(
-            losses["without the first"], losses["the first alone"], strict=True
-        )
-    ),
+    "forgetting it costs more than forgetting all others",
+    measured=f"on {n_dearer} of {len(pages)} pages",
+    bar="on each",
+    holds=n_dearer == len(pages),
 )
 real_claims.table()
 

@@ -1198,7 +1198,7 @@ plt.show()
 # %%
 my_guess_one_of_270 = None  # nats: your number
 
-# %% tags=["real", "reveals"]
+# %% tags=["real"]
 from utils.model.lens import heads_left_out
 from utils.text.corpora import python_reference
 
@@ -1215,6 +1215,7 @@ def two_losses(heads):
     return repeat, cross_entropy(logits[4:], plain[:, 1:]).item()
 
 
+# %% tags=["real", "reveals"]
 draws = torch.stack(
     [torch.randperm(270, generator=generator(s))[:5] for s in range(5)]
 )

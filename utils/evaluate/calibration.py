@@ -32,6 +32,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, n_bins: int 
     Raises:
         ValueError: for no answers, other shapes, or confidences outside 0 to 1.
 
+    >>> import torch
     >>> sure, right = torch.tensor([0.9, 0.9, 0.6, 0.6]), torch.tensor([True, True, True, False])
     >>> round(expected_calibration_error(sure, right), 3)  # (.1 + .1 + .1 + .1) / 4
     0.1
