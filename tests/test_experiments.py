@@ -99,6 +99,21 @@ def test_a_run_is_recorded_with_all_that_made_it(toy):
     assert command.is_current(toy)
 
 
+def test_what_is_measured_again_does_not_read_a_finished_run_back(toy, tmp_path):
+    folders = []
+
+    def measure(run):
+        assert not run.folder.exists(), "a checkpoint of an earlier measurement is still there"
+        run.folder.mkdir(parents=True)
+        folders.append(run.folder)
+        return toy.measure(run)
+
+    for _ in range(2):
+        noting = registry.Experiment(**{**vars(toy), "measure": measure})
+        registry.run_and_record(noting, say=lambda line: None)
+    assert len(folders) == 4 and not any(folder.exists() for folder in folders)
+
+
 def test_a_broken_bar_is_recorded_all_the_same_and_said(toy, monkeypatch, capsys):
     broken = registry.Experiment(**{**vars(toy), "seeds": (0, 2)})
     monkeypatch.setattr(command, "all_experiments", lambda: {"00_toy": broken})

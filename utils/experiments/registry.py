@@ -8,8 +8,10 @@ With four steps and `run.is_smoke` the same function is the short version that C
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 import torch
 
 from utils.build.measured import measured_by
+from utils.build.stamp import short_hash
 from utils.experiments.records import write_record
 from utils.settings import artifacts_dir
 from utils.zoo.real import real_record
@@ -81,13 +84,18 @@ def run_and_record(found: Experiment, say: Callable[[str], None] = print) -> dic
     """Run an experiment at all its seeds, write its record and return it.
 
     The record is written before the bar is asked, so that a number which breaks it is kept, too.
+    Checkpoints lie under the code's stamp, so that a run goes on by the code that began it alone,
+    and go once the record is written: a finished run would be read back, not measured again.
 
     Raises:
         AssertionError: where the bar does not hold.
     """
     wall, work, results = time.perf_counter(), time.process_time(), {}
+    stamp = stamp_of(found)
+    place = artifacts_dir() / "experiments" / found.name
+    code = short_hash(json.dumps(stamp).encode())
     for seed in found.seeds:
-        folder = artifacts_dir() / "experiments" / found.name / f"seed{seed}"
+        folder = place / code / f"seed{seed}"
         say(f"{found.name}, seed {seed}: about {found.minutes} minutes; stop it and it goes on")
         results[str(seed)] = rounded(found.measure(Run(folder, seed, found.n_steps)))
     record = {
@@ -106,9 +114,10 @@ def run_and_record(found: Experiment, say: Callable[[str], None] = print) -> dic
         },
         "model": real_record(),
         "results": results,
-        "stamp": stamp_of(found),
+        "stamp": stamp,
     }
     say(f"{found.name}: {write_record(record).name} written")
+    shutil.rmtree(place, ignore_errors=True)
     found.holds(list(results.values()))
     return record
 
