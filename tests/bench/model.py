@@ -105,6 +105,37 @@ def training_row(batch_size: int) -> dict:
     }
 
 
+def writing_in_turns(
+    model: Decoder, peer: nn.Module, prompt: Tensor, n_new_tokens: int, n_turns: int = N_TURNS
+) -> tuple[float, float, float, float]:
+    """Write greedy tokens without an early end with both models, in turns.
+
+    Returns:
+        The share of equal tokens, then what `in_turns` returns.
+
+    Raises:
+        AssertionError: where the two do not write the same (a tie aside): no timing would count.
+    """
+
+    def ours() -> Tensor:
+        return generate(model, prompt, n_new_tokens)
+
+    def theirs() -> Tensor:
+        return peer.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=n_new_tokens,
+            min_new_tokens=n_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            pad_token_id=0,
+        )
+
+    same = (ours() == theirs()).float().mean().item()
+    assert same > 0.95, f"only {same:.1%} of the tokens agree: the two models differ"
+    return same, *in_turns(ours, theirs, n_turns)
+
+
 def generation_row(batch_size: int) -> dict:
     """Write the same greedy tokens with both models and compare tokens per second.
 
@@ -117,23 +148,7 @@ def generation_row(batch_size: int) -> dict:
     shape = (batch_size, PROMPT_LENGTH)
     prompt = torch.randint(CONFIG.vocab_size, shape, generator=generator(1))
 
-    def ours() -> Tensor:
-        return generate(model, prompt, NEW_TOKENS)
-
-    def theirs() -> Tensor:
-        return peer.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            use_cache=True,
-            pad_token_id=0,
-        )
-
-    same = (ours() == theirs()).float().mean().item()
-    assert same > 0.95, f"only {same:.1%} of the tokens agree: the two models differ"
-    our_seconds, their_seconds, ratio = in_turns(ours, theirs)
+    same, our_seconds, their_seconds, ratio = writing_in_turns(model, peer, prompt, NEW_TOKENS)
     n_tokens = batch_size * NEW_TOKENS
     return {
         "row": f"generation, batch {batch_size}",

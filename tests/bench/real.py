@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from tests.bench.model import in_turns
+from tests.bench.model import in_turns, writing_in_turns
 from utils.model.decoder import Decoder
-from utils.model.generate import generate
 from utils.runtime import generator
 from utils.zoo.real import has_real, how_to_get_real, load_real, real_folder
 
@@ -49,24 +48,9 @@ def reading_row(model: Decoder, peer: nn.Module) -> dict:
 def writing_row(model: Decoder, peer: nn.Module, batch_size: int) -> dict:
     """Write the same greedy tokens with both and compare tokens per second."""
     prompt = words(batch_size, PROMPT, model)
-
-    def ours() -> Tensor:
-        return generate(model, prompt, NEW_TOKENS)
-
-    def theirs() -> Tensor:
-        return peer.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            use_cache=True,
-            pad_token_id=0,
-            min_new_tokens=NEW_TOKENS,  # no early end
-        )
-
-    same = (ours() == theirs()).float().mean().item()
-    assert same > 0.95, f"only {same:.1%} of the tokens agree: the two models differ"
-    our_seconds, their_seconds, ratio = in_turns(ours, theirs, N_TURNS)
+    same, our_seconds, their_seconds, ratio = writing_in_turns(
+        model, peer, prompt, NEW_TOKENS, N_TURNS
+    )
     n_tokens = batch_size * NEW_TOKENS
     return {
         "row": f"SmolLM2: writing, batch {batch_size}",
