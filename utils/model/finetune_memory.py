@@ -12,7 +12,7 @@ Source: Rajbhandari et al. 2020, "ZeRO", section 3; Dettmers et al. 2023, "QLoRA
 
 from __future__ import annotations
 
-BLOCK, SCALES_BLOCK = 64, 256  # weights that share a scale, scales that share a step
+from utils.model.nf4 import BLOCK, SCALES_BLOCK
 
 
 def finetune_memory(
