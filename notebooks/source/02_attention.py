@@ -933,7 +933,7 @@ attention_explorer(
 )
 
 # %% [markdown]
-# The sentence begins with `The`, a word that says next to nothing. A token with 20
+# The sentence begins with `The`, a word that says next to nothing. A token with 19
 # others before it would give the first one a share of a twentieth, if it had no
 # preference. What share does it give, on average over the heads of layers 12 to 29?
 

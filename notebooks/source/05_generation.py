@@ -1183,8 +1183,8 @@ plt.show()
 # %% [markdown]
 # *Figure 10. Tokens per second over the number of rows written at once, beside the
 # speed of reading a prompt of 256 tokens. Writing one row is many times slower than
-# reading; each doubling of the rows adds more than half as much again. Times are this
-# machine's: yours draws its own.*
+# reading; with more rows the line rises, by less than the number of rows. Times are
+# this machine's: yours draws its own.*
 #
 # A pass has to fetch every weight from memory, half a gigabyte in float32, whether it
 # serves one token or 256. Reading does a lot of work with each weight, writing a single
@@ -1192,7 +1192,8 @@ plt.show()
 # of the answer is priced above a token of the question.
 #
 # What the rows of a batch don't share is the cache. Guess its size for one row at the
-# model's full context of 8,192 tokens, in megabytes; the weights take 538.
+# model's full context of 8,192 tokens, in megabytes; its 135 million weights take four
+# bytes each.
 
 # %%
 my_guess_cache = None  # megabytes: your number
