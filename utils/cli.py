@@ -28,6 +28,23 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("--temperature", type=float, default=0.0, help="0 (default) is greedy")
     chat.add_argument("--top-p", type=float, help="draw from the likeliest that make this share")
     chat.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    tune = commands.add_parser("tune", help="tune a model on questions and answers")
+    tune.add_argument("--model", default="smollm2", help="smollm2 (default), base or a folder")
+    tune.add_argument(
+        "--data",
+        default="medquad",
+        help="medquad (default), legal_plain_english, qiaojin/PubMedQA, world, or a file: on each "
+        "line a JSON object with question and answer",
+    )
+    tune.add_argument("--method", choices=("full", "lora", "qlora"), default="lora")
+    tune.add_argument("--tokens", type=int, default=200_000, help="tokens to read (200,000)")
+    tune.add_argument("--context", type=int, default=256, help="most tokens of an example (256)")
+    tune.add_argument("--batch-size", type=int, default=4, help="examples in an update (4)")
+    tune.add_argument("--learning-rate", type=float, help="the peak; by method otherwise")
+    tune.add_argument("--rank", type=int, default=16, help="of the adapters (16)")
+    tune.add_argument("--alpha", type=float, default=32.0, help="their scale times the rank (32)")
+    tune.add_argument("--seed", type=int, default=0, help="of order and adapters (0)")
+    tune.add_argument("--out", type=Path, help="a new folder, or that of a run to go on with")
     commands.add_parser("progress", help="show which exercises are done")
     unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
     unit.add_argument("number", help="number of the unit, for example 05")
@@ -82,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
         from utils.commands.chat import main as chat
 
         return chat(chosen.model, chosen.system, chosen.temperature, chosen.top_p, chosen.seed)
+    if chosen.command == "tune":
+        return tune_from(chosen)
     if chosen.command == "progress":
         from utils.labs.board import progress_text
 
@@ -117,6 +136,30 @@ def main(arguments: list[str] | None = None) -> int:
 
     told = "A fresh copy: {}; your own copies are as they were."
     return print_or_say(lambda number: told.format(reset_lab(number)), chosen.number)
+
+
+def tune_from(chosen: argparse.Namespace) -> int:
+    """Tune as the arguments say; return the exit status."""
+    from utils.commands.tune import main as tune
+    from utils.zoo.tuning import Tuning
+
+    try:
+        settings = Tuning(
+            model=chosen.model,
+            data=chosen.data,
+            method=chosen.method,
+            n_tokens=chosen.tokens,
+            context_length=chosen.context,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate,
+            rank=chosen.rank,
+            alpha=chosen.alpha,
+            seed=chosen.seed,
+        )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return tune(settings, chosen.out)
 
 
 def print_or_say(page, number: str) -> int:
