@@ -18,7 +18,7 @@ def test_a_unit_is_found_by_number_or_name_and_its_files_are_there():
 def test_whatever_carries_a_units_number_is_on_its_page(folder):
     for path in sorted((project_root() / folder).rglob("*0[0-9]*.*")):
         if path.suffix in {".py", ".json"}:
-            number = next(n for n in ("00", "01", "02", "03", "04", "05") if n in path.name)
+            number = next(n for n in (f"{n:02d}" for n in range(18)) if n in path.name)
             name = path.relative_to(project_root()).as_posix()
             assert any(name in paths for paths in files_of_unit(number).values()), name
 

@@ -7,7 +7,8 @@ A lab asks for functions that `utils` has already, so a submission could import 
    the lab's imports (`split_words` in lab 01), and `utils.runtime`, with all that they import;
 2. in these modules, the functions that the lab asks for raise instead of answering;
 3. any other name of `utils` can be imported and raises when it is used (see `worker.py`);
-4. where a check passes a `SmallModel`, the decoder is there, less what the lab asks for;
+4. where a check passes a `SmallModel` or `Merges`, the decoder or the tokenizer is there, less what
+   the lab asks for;
 5. a function that is given and built on what the lab asks for has a substitute (`SUBSTITUTES`).
 
 So an answer that calls the reference, or anything built on it, earns nothing and says why.
@@ -27,6 +28,7 @@ ALWAYS = ("utils.runtime", "utils.grading.worker")
 SUBSTITUTES = {  # lab -> module -> {function: module with the function that stands in its place}
     "05_generation": {"utils.model.generate": {"generate": "utils.grading.plain_generate"}}
 }
+MADE_BY = {"SmallModel": "utils.model.decoder", "Merges": "utils.tokens.tokenizer"}
 EXCUSE = "is the course's own answer and not there when graded: write yours"
 
 
@@ -78,7 +80,8 @@ def needed_modules(lab: str, exercises: Sequence[str]) -> set[str]:
 def modules_of_checks(lab: str) -> set[str]:
     """Return the modules of utils from which a lab's checks have objects made for the learner."""
     checks = module_file(f"utils.labs.checks.{lab}").read_text(encoding="utf-8")
-    return {"utils.model.decoder"} if "SmallModel" in imported_names(ast.parse(checks)) else set()
+    names = imported_names(ast.parse(checks))
+    return {module for stand_in, module in MADE_BY.items() if stand_in in names}
 
 
 def closure(modules: set[str]) -> set[str]:

@@ -19,6 +19,7 @@ import torch
 from utils.labs.checking import Rejected
 from utils.labs.exercises import examples_of, exercises_in_source, is_lab
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
+from utils.labs.values import Merges
 
 # A word such as float32 holds no number; a number that is written with a point may differ in
 # rounding, one without must be the same.
@@ -122,13 +123,15 @@ def called_with_tensors(student: Student, exercise: str) -> Callable:
 
 
 def arrays(value: object) -> object:
-    """Return a value with NumPy arrays for tensors.
+    """Return a value with NumPy arrays for tensors, and what stands for a tokenizer for it.
 
     Raises:
         TypeError: for an object that is neither plain nor a tensor.
     """
     if isinstance(value, torch.Tensor):
         return value.detach().numpy()
+    if hasattr(value, "merges"):
+        return Merges(value.merges)
     if isinstance(value, list | tuple):
         return type(value)(arrays(item) for item in value)
     if isinstance(value, dict):

@@ -4,7 +4,8 @@ The same values travel within a notebook and, in the sandboxed grader, over a pi
 holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
-that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`.
+that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`,
+`Merges`, `Limit`.
 """
 
 from __future__ import annotations
@@ -163,6 +164,35 @@ class BFloat16:
 
 
 @dataclass(frozen=True)
+class Merges:
+    """Stands for the course's `Tokenizer` with these merges, none for one of bytes."""
+
+    merges: list
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.merges!r})"
+
+    def build(self) -> object:
+        """Return the tokenizer."""
+        return importlib.import_module("utils.tokens.tokenizer").Tokenizer(self.merges)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Stands for a function that says whether two texts together have at most `n` characters."""
+
+    n: int
+
+    def build(self) -> Limit:
+        """Return the function, which is this very object."""
+        return self
+
+    def __call__(self, first: str, second: str) -> bool:
+        """Return whether the texts fit."""
+        return len(first) + len(second) <= self.n
+
+
+@dataclass(frozen=True)
 class File:
     """Stands for the path of a file in a folder of its own, which is there with a content or not.
 
@@ -208,7 +238,7 @@ def path_of(argument: object) -> Path | None:
 
 LINK = "link-to-the-first-content"
 FILE_CALLS = (os.fsync, os.replace, os.rename, os.remove, os.unlink)
-STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File, BFloat16)
+STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File, BFloat16, Merges, Limit)
 
 
 class NotPlain(TypeError):
@@ -271,7 +301,7 @@ def to_learner(value: object) -> object:
 
 def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> object:
     """Return as plain data what an argument is after a call: of a model, what it has read."""
-    if isinstance(argument, torch.Generator):
+    if isinstance(argument, torch.Generator | Limit) or hasattr(argument, "merges"):
         return None
     if isinstance(argument, Table | torch.nn.Module):
         return to_plain(list(argument.shapes_read))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import regex
@@ -39,9 +38,8 @@ class Dropped(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True)
-class FilterReport:
-    """What became of `n_rows` rows: those dropped, and the numbers of those shortened.
+class FilterReport(NamedTuple):
+    """What became of `n_rows` rows: those dropped, and the numbers of those shortened, in order.
 
     `conflicting` are the rows that stay although another row answers their question in another way.
     """

@@ -33,6 +33,9 @@ def render_chat(
 ) -> ChatTokens:
     """Return a chat as token ids with its response mask.
 
+    A turn of the user is <|user|> and the text; a turn of the assistant is <|assistant|>, the text
+    and <|end|>. Whatever a text spells stays text: one that reads "<|end|>" closes nothing.
+
     Args:
         messages: [{"role": "user" or "assistant", "content": text}, ...] of any number of turns; a
             message of the role "system" may come first (see `fold_system`).

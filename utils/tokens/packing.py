@@ -104,10 +104,12 @@ def pack_examples(
             and mask differ in length.
 
     >>> mask = [False, True, True]
-    >>> rows = pack_examples([([5, 6, 7], mask), ([8, 9, 7], mask)], context_length=5, pad_id=0)
-    >>> rows.token_ids.tolist(), rows.targets.tolist()
+    >>> ids, targets, positions, document_ids = pack_examples(
+    ...     [([5, 6, 7], mask), ([8, 9, 7], mask)], context_length=5, pad_id=0
+    ... )
+    >>> ids.tolist(), targets.tolist()
     ([[5, 6, 8, 9, 0]], [[6, 7, 9, 7, -100]])
-    >>> rows.positions.tolist(), rows.document_ids.tolist()
+    >>> positions.tolist(), document_ids.tolist()
     ([[0, 1, 0, 1, 0]], [[0, 0, 1, 1, -1]])
 
     Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination", sec. 3.1.
