@@ -39,11 +39,11 @@ def test_the_loss_falls_and_the_record_says_what_was_done(tuned):
     method, folder, record, said = tuned
     assert record["after"] < record["before"]
     assert len(record["losses"]) == record["n_steps"] and 600 < record["tokens"] < 1000
-    assert record["rows"]["read"] == 2000 and record["rows"]["held out"] == 64
+    assert record["rows"]["in the file"] == 2000 and record["rows"]["held out"] == 64
     assert json.loads((folder / RECORD).read_text())["settings"]["method"] == method
     assert record["weights_sha256"] == command.sha256(folder / "model.safetensors")
     assert not (folder / CHECKPOINTS).exists()
-    assert any("to learn from" in line for line in said)
+    assert any("fit to learn from" in line for line in said)
     everything = sum(w.numel() for w in tuning.load_base()[0].parameters())
     assert (record["trainable"] == everything) == (method == "full")
 

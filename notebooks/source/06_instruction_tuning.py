@@ -46,13 +46,13 @@ world = build_world(0)
 # %% [markdown]
 # ## It knows, and does not answer
 #
-# Two hundred questions about the town, asked in two ways. First in the form that
-# the base model has read a thousand times: a line "Question: ..." and a line
-# "Answer:". Then as a **chat**: a marker that says that the user speaks, the
-# question, and a marker that says that the assistant is to speak now. The base
-# model's vocabulary has both markers, and it has never seen either. The world's
-# judge counts which answers are right. A second count asks for the form alone: one
-# whole sentence, and then the end token, so that the model stops by itself.
+# A hundred questions about the town, asked in two ways. First in the form that the
+# base model has read a thousand times: a line "Question: ..." and a line "Answer:".
+# Then as a **chat**: a marker that says that the user speaks, the question, and a
+# marker that says that the assistant is to speak now. The base model's vocabulary
+# has both markers, and it has never seen either. The world's judge counts which
+# answers are right. A second count asks for the form alone: one whole sentence, and
+# then the end token, so that the model stops by itself.
 
 # %%
 asked = questions(world, "trained", 100, seed=9)
@@ -155,15 +155,36 @@ plt.show()
 # stands at zero up to eight batches and near one from sixteen on. The share of
 # right answers follows more slowly.*
 #
-# Sixteen batches are 256 chats, of which one in a hundred is about what is asked
-# here. So the model has not learned these facts from the chats; it has learned to
-# say what it knew. That is what **supervised fine-tuning** (SFT) on
-# **instructions** does best, and it needs little data: Zhou et al. (2023) tuned a
-# large model on a thousand good conversations and found answers that people liked
-# about as well as those of models tuned on far more. Their guess was that nearly
-# all that a model knows comes from pretraining, and that tuning teaches which of
-# its manners to use. Section 2 of their paper is about what this unit ends with:
-# the choice of the examples.
+# Did the model learn the facts from the chats? Each of them stands in a few. So
+# leave out every chat that says one of the answers asked for, and tune on the
+# others, 64 batches of them. What share of the same hundred questions will be
+# answered rightly?
+
+# %%
+my_untold = None  # share of right answers: your number
+
+# %% tags=["reveals", "nbval-ignore-output"]
+wanted = {question.answer for question in asked}
+silent = [talk for talk in talks if talk[1]["content"] not in wanted]
+untold = tuned([render_chat(talk, tokenizer) for talk in silent], 64)
+silent_right = right(asked, answers_of(untold, asked))
+print(f"{len(silent)} of {len(talks)} chats are left")
+compare(my_untold, silent_right, "{:.2f}")
+claims.add(
+    "right answers that stood in none of the chats",
+    measured="over 80%" if silent_right > 0.8 else f"{silent_right:.0%}",
+    bar="80%",
+    holds=silent_right > 0.8,
+)
+
+# %% [markdown]
+# So the chats did not teach it these facts: it has learned to say what it knew.
+# That is what **supervised fine-tuning** (SFT) on **instructions** does best, and
+# it needs little data: Zhou et al. (2023) tuned a large model on a thousand good
+# conversations and found answers that people liked about as well as those of models
+# tuned on far more. Their guess was that nearly all that a model knows comes from
+# pretraining, and that tuning teaches which of its manners to use. Section 2 of
+# their paper is about what this unit ends with: the choice of the examples.
 #
 # ## A chat is a row of tokens
 #
@@ -384,9 +405,9 @@ assert abs(of_means - at_once) > 0.01
 
 # %% [markdown]
 # Widely used libraries had this wrong until users compared the two losses in 2024.
-# Ours, `train`, weighs by tokens. One more thing can go wrong with a mean: there may
-# be nothing to take it of. A chat is longer than the context, somebody cuts it off
-# at the right, and what is left is the question.
+# Ours, `train`, weighs by tokens. One more thing can go wrong with a mean: there
+# may be nothing to take it of. A chat is longer than the context, somebody cuts it
+# off at the right, and what is left is the question.
 
 # %%
 long_talk = [
@@ -719,10 +740,12 @@ claims.add(
 
 # %% [markdown]
 # *Figure 7. Two lines over the share of wrong rows. As it is, the share of right
-# answers falls, and falls fastest at the end. Filtered, it stays near where it was
-# without mistakes.* Do not read this as "a filter finds mistakes". It found
-# *copies*, and what was left of them was outvoted. Let as many rows be wrong as in
-# the last point, each on a page and in a way of its own:
+# answers falls with every step. Filtered, it stays near where it was until half of
+# the rows are wrong, and falls by less at three quarters.*
+#
+# Do not read this as "a filter finds mistakes". It found *copies*, and what was
+# left of them was outvoted. Let as many rows be wrong as in the last point, each on
+# a page and in a way of its own:
 
 # %% tags=["nbval-ignore-output"]
 alone = rows_with_mistakes(world, 2000, wrong_share=0.75, copies=1)

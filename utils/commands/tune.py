@@ -77,8 +77,9 @@ def tune_into(settings: Tuning, folder: Path, say=print) -> dict:
     prepared = tuning.prepare(rows, columns, tokenizer, settings)
     dropped = ", ".join(f"{n:,} {why}" for why, n in prepared.report.counts().items()) or "none"
     say(
-        f"{len(rows):,} rows: {len(prepared.examples):,} to learn from, "
-        f"{len(prepared.report.shortened):,} of them shortened; dropped: {dropped}"
+        f"{len(rows):,} rows: {prepared.n_kept:,} fit to learn from, of which "
+        f"{len(prepared.examples):,} are read; {len(prepared.report.shortened):,} shortened; "
+        f"dropped: {dropped}"
     )
     if tuning.claim_folder(folder, settings):
         say(f"going on with the run in {folder}")
@@ -94,7 +95,8 @@ def tune_into(settings: Tuning, folder: Path, say=print) -> dict:
         "learning_rate": settings.peak_rate,
         "base": tuning.origin_of(settings.model),
         "data": {"name": settings.data, **asdict(columns), "sha256": hash_of_rows(rows)},
-        "rows": {"read": len(rows), "learned from": len(prepared.examples)}
+        "rows": {"in the file": len(rows), "fit": prepared.n_kept}
+        | {"learned from": len(prepared.examples)}
         | {"shortened": len(prepared.report.shortened), "held out": len(prepared.held_out)}
         | {f"dropped, {why}": n for why, n in prepared.report.counts().items()},
         "planned_bytes": planned,

@@ -44,6 +44,9 @@ METHODS = ("full", "lora", "qlora")
 RATES = {"full": 5e-5, "lora": 5e-4, "qlora": 5e-4}  # peak learning rates
 SETTINGS, RECORD, CHECKPOINTS = "tuning.json", "record.json", "checkpoints"
 WEIGHTS_FILES = (".safetensors", ".bin", ".gguf", ".index.json")
+AT_BORDERS = 2  # tokens that a text may have more inside its template than by itself
+MOST_CHARACTERS = 8  # of a token, on average over a text; a longer text is taken for too long
+FEWEST_TOKENS = 64  # of an example, when it is decided how many a run can read
 OWN_FILES = ("config.json", "generation_config.json", "origin.json", "README.md", RECORD, SETTINGS)
 
 
@@ -104,6 +107,7 @@ class Prepared:
     examples: list[ChatTokens]
     held_out_rows: list[dict]
     held_out: list[ChatTokens]
+    n_kept: int  # rows that are fit to learn from, of which the examples were drawn
     report: FilterReport
 
 
@@ -119,7 +123,8 @@ def load_model(wanted: str) -> tuple[Decoder, Any]:
 def prepare(rows: Sequence[dict], columns: Columns, tokenizer: Any, settings: Tuning) -> Prepared:
     """Return examples of the rows that are fit to learn from, and the held-out ones.
 
-    A row that holds a held-out question is dropped from training, and the report says so.
+    A row that holds a held-out question is dropped from training, and the report says so. Of what
+    is kept no more is rendered than the run can read, spread evenly over the rows.
 
     Raises:
         ValueError: where a column is missing, no row is left to learn from, or none is held out.
@@ -133,9 +138,14 @@ def prepare(rows: Sequence[dict], columns: Columns, tokenizer: Any, settings: Tu
             {"role": "assistant", "content": row[names[1]].strip()},
         ]
 
+    around = len(tokenizer.chat(as_chat({names[0]: "a", names[1]: "a"})).token_ids)
+    room = settings.context_length + 1 - around - AT_BORDERS
+
     def fits(question: str, answer: str) -> bool:
-        talk = as_chat({names[0]: question, names[1]: answer})
-        return len(tokenizer.chat(talk).token_ids) <= settings.context_length + 1
+        """Without the template, which takes longer than the text that stands in it."""
+        if len(question) + len(answer) > MOST_CHARACTERS * room:
+            return False
+        return len(tokenizer.encode(question)) + len(tokenizer.encode(answer)) <= room
 
     choices = {"conflicts": "keep", "fits": fits, "too_long": "cut"}
     aside = [row for row in rows if is_held_out(row, columns)]
@@ -156,10 +166,12 @@ def prepare(rows: Sequence[dict], columns: Columns, tokenizer: Any, settings: Tu
             f"{len(kept)} rows are left to learn from, fewer than a batch of "
             f"{settings.batch_size}; dropped were {report.counts()}"
         )
+    drawn = evenly(kept, max(settings.batch_size, settings.n_tokens // FEWEST_TOKENS))
     return Prepared(
-        [training_example(as_chat(row), tokenizer) for row in kept],
+        [training_example(as_chat(row), tokenizer) for row in drawn],
         chosen,
         [training_example(as_chat(row), tokenizer) for row in chosen],
+        len(kept),
         report,
     )
 
@@ -295,6 +307,7 @@ def tune(
     prepared: Prepared,
     folder: Path,
     say: Callable[[str], None] = print,
+    n_steps: int | None = None,
 ) -> tuple[Decoder, dict]:
     """Tune a model on prepared examples and return it, merged, with what was measured.
 
@@ -303,6 +316,7 @@ def tune(
         model, tokenizer: of `load_model`; the model is changed.
         folder: gets the checkpoints; the newest is gone on from.
         say: told what happens, a line each.
+        n_steps: updates; None for as many as read about `settings.n_tokens` tokens.
 
     Returns:
         The model, in evaluation mode, and {"before", "after" (nats per held-out token of answers),
@@ -310,7 +324,7 @@ def tune(
     """
     before = answer_loss(model, prepared.held_out, tokenizer.pad_id)
     model = adapt(model, settings)
-    n_steps = steps_of(prepared.examples, settings)
+    n_steps = n_steps or steps_of(prepared.examples, settings)
     trainable = count_trainable(model.parameters())
     say(
         f"{settings.method}: {trainable:,} weights learn in {n_steps} steps of "
