@@ -22,7 +22,8 @@ def paired_permutation_test(
 
     If both systems were alike, each pair could as well stand the other way round. So the sign of
     each difference is drawn anew, and the p-value is the share of patterns whose mean is at least
-    as far from zero as the one that was seen. Up to 12 differences other than zero, all
+    as far from zero as the one that was seen. A pattern that is as far counts, also where rounding
+    puts its sum a trifle below. Up to 12 differences other than zero, all
     patterns are counted; beyond, `n_permutations` are drawn, and the one that was seen counts as
     one more, so that a p-value is never zero.
 
@@ -43,14 +44,8 @@ def paired_permutation_test(
     Source: Fisher 1935, "The Design of Experiments", section 21; Phipson and Smyth 2010 on
     counting the one that was seen.
     """
-    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
-        raise ValueError(
-            f"a and b must be rows of one length, a score for each example; got {tuple(a.shape)} "
-            f"and {tuple(b.shape)}"
-        )
+    check_pairs(a, b)
     differences = a.double() - b.double()
-    if not bool(differences.isfinite().all()):
-        raise ValueError("scores hold NaN or infinity: leave those examples out, in both rows")
     differences = differences[differences != 0]  # a zero is the same either way
     n = len(differences)
     if n == 0:
@@ -67,3 +62,18 @@ def paired_permutation_test(
         signs = 1.0 - 2.0 * torch.randint(2, shape, generator=generator)  # (R, n)
         n_as_far += int((signs.double() @ differences).abs().ge(least).sum())
     return (n_as_far + 1) / (n_permutations + 1)
+
+
+def check_pairs(a: Tensor, b: Tensor) -> None:
+    """Refuse scores that do not come in pairs.
+
+    Raises:
+        ValueError: for scores of different numbers of examples, none, or NaN or infinity.
+    """
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(
+            f"a and b must be rows of one length, a score for each example; got {tuple(a.shape)} "
+            f"and {tuple(b.shape)}"
+        )
+    if not bool((a.double() - b.double()).isfinite().all()):
+        raise ValueError("scores hold NaN or infinity: leave those examples out, in both rows")
