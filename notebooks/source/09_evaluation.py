@@ -26,6 +26,7 @@ from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import generator, start
+from utils.world.documents import plain_question
 from utils.world.facts import build_world
 from utils.world.judge import judge
 from utils.world.questions import questions
@@ -200,11 +201,11 @@ for name, texts in {
     print(f"{name}: perplexity {perplexity(per_token):.2f}")
 
 # %% [markdown]
-# It takes no judge and no sampling, and every token counts alike, the word "the" as
-# much as the dose: one false word among ten well-known ones makes a lie only a
-# little less likely per token. It compares models on one text with one tokenizer
-# (unit 04: bits per byte for others) and does not say what a model would have
-# answered.
+# It takes no judge and no sampling. The one false word shows here because this
+# model is certain of all the others; every token counts alike, the word "the" as
+# much as the dose, and in a long text a false one drowns among the rest. It
+# compares models on one text with one tokenizer (unit 04: bits per byte for others)
+# and does not say what a model would have answered.
 #
 # ## How sure, and rightly so?
 #
@@ -262,7 +263,7 @@ for name, (sure, right) in {"read": known, "never read": unknown}.items():
 assert unknown[0].mean() > 3 * unknown[1].float().mean()
 
 # %% [markdown]
-# Sure about half of the time, right about as often as chance. A model is
+# Half sure on average, and right about as often as chance. A model is
 # **calibrated** if of the answers that it gives with a confidence of 0.8 eight in
 # ten are right. To look at it, sort the answers into bins by confidence, and
 # compare in each bin the mean confidence with the share that is right. The
@@ -351,13 +352,9 @@ assert errors[best][1] < errors[1.0][1]
 # answer. Others divide by tokens. Which is right?
 #
 # Four values for each question, each in one of several wordings, so that lengths
-# differ. The model has read all the facts. Where the right answer is the *longest*
-# of the four, how often is it chosen by the plain sum? (Chance is 0.25.)
+# differ. The model has read all the facts.
 
 # %%
-my_longest = None  # share of right choices, by the sum: your number
-
-# %% tags=["reveals"]
 from utils.evaluate.choices import Scored, choose
 from utils.world.phrasings import fill
 from utils.world.wordings import PHRASINGS
@@ -379,6 +376,15 @@ scored = [
     )
 ]
 places = [sum(len(o) < len(texts[0]) for o in texts[1:]) for texts in cases]
+
+# %% [markdown]
+# Where the right answer is the *longest* of the four, how often is it chosen by the
+# plain sum? (Chance is 0.25.)
+
+# %%
+my_longest = None  # share of right choices, by the sum: your number
+
+# %% tags=["reveals"]
 by_length = {}
 for per in ("answer", "token", "character"):
     chosen = [choose(scored[4 * k : 4 * k + 4], per) for k in range(len(cases))]
@@ -409,22 +415,52 @@ assert max(spread["token"], spread["character"]) < spread["answer"]
 # one of plain sums falls from about 0.8 to a third; those per token and per
 # character end near a half.*
 #
-# Part of the fall is the model's own: the shortest wording is mostly the one that
-# it has read as an answer. The rest is the rule, since the model, the questions and
-# the facts are the same in all three lines. There is no right rule: sums punish
-# length, means forgive a long answer that begins badly and then is easy to go on
-# with. So state the rule, use the same for all systems, and when a number of yours
-# differs from a paper's, look here first: a tokenizer with longer tokens changes
-# every score that divides by tokens, and none that divides by characters.
+# Some of the fall stays under every rule; short wordings may be those that it is
+# used to. The gap between the lines is the rule alone: model, questions and facts
+# are the same in all three. There is no right rule: sums punish length, means
+# forgive a long answer that begins badly and then is easy to go on with. So state
+# the rule, use the same for all systems, and when a number of yours differs from a
+# paper's, look here first: a tokenizer with longer tokens changes every score that
+# divides by tokens, and none that divides by characters.
 #
 # ## Examples from the test
 #
 # A **few-shot** prompt shows a few questions with answers before the one that is
-# asked. It has to take them from somewhere, and the test file is at hand. Our base
-# model takes no notice of examples (it has never seen a text where they help), so
-# take a system that uses nothing else: it finds the example whose question shares
-# most words with the one asked, and gives its answer. It knows nothing of the new
-# drugs in the questions.
+# asked. It has to take them from somewhere, and the test file is at hand. Questions
+# about new drugs, of which the base model knows nothing: alone, after two examples
+# about other drugs, and after two of which one is the very question, with its
+# answer.
+
+# %%
+test = questions(world, "new_drug", 200, seed=5)
+
+
+def shots(asked, chosen):
+    """Return the share of right answers after examples in the prompt."""
+
+    def render(tokenizer, q):
+        shown = "".join(
+            f"{plain_question(e.prompt)} {e.answer}\n" for e in chosen(q)
+        )
+        text = shown + plain_question(q.prompt)
+        return [tokenizer.end_id, *tokenizer.encode(text)]
+
+    texts = answer_questions(model, tokenizer, asked, render=render)
+    first = [text.split("\n")[0] for text in texts]
+    return share(judge_answers(world, asked, first), "correct")
+
+
+for name, chosen in {
+    "no examples": lambda q: [],
+    "two about others": lambda q: [e for e in test[:9] if e != q][:2],
+    "the question itself": lambda q: [test[0], q],
+}.items():
+    print(f"base model, {name}: {shots(test, chosen):.2f} right")
+
+# %% [markdown]
+# It takes no notice: it has never read a text where an example helps. So take a
+# system that uses nothing else. It finds the example whose question shares most
+# words with the one asked, and gives its answer.
 
 # %%
 from utils.text.words import words_of
@@ -441,7 +477,6 @@ def nearest(question, pool):
     return max(pool, key=similar).answer
 
 
-test = questions(world, "new_drug", 200, seed=5)
 in_test = {(q.entity, q.attribute) for q in test}
 elsewhere = [
     q
@@ -577,6 +612,7 @@ def right_of(system, group):
     return torch.tensor([float(verdict.correct) for verdict in verdicts])
 
 
+# %%
 four_bits, widths, scores = rounded_to(4), {}, {}
 for name, group in {
     "sums": questions(world, "trained", 300, seed=9, kinds=("sum",)),
@@ -682,6 +718,7 @@ def careful(group, texts, least=0.8):
     ]
 
 
+# %%
 three_bits, rng, cells = rounded_to(3), random.Random(0), {}
 for split in ("trained", "held_out_phrasing", "untold", "unknown_entity"):
     group = questions(world, split, 200, seed=5)
@@ -740,7 +777,10 @@ assert cells["base", "untold"]["hallucinated"] > 0.8
 #
 # - **faithfulness**: the share of the answer's claims that the context supports,
 #   true or not;
-# - **answer relevancy**: whether the answer speaks to the question;
+# - **answer relevancy**: whether the answer speaks to the question (Ragas has a
+#   model write questions that the answer would answer, and compares them with the
+#   one that was asked; here, the share of its claims that are about what was
+#   asked);
 # - **context precision**: whether the pages that matter stand at the top of the
 #   list. At each place where one stands, the share of pages so far that matter;
 #   then the mean of these.
@@ -768,6 +808,7 @@ def faithfulness(question, answer, context):
     return len(said & claims_in(question, context)) / len(said) if said else 0.0
 
 
+# %%
 def relevancy(question, answer):
     """Return the share of an answer's claims that are about what was asked."""
     said = claims_in(question, answer)
@@ -802,6 +843,8 @@ cases = {
     "from memory, true": (page, other),
     "true, beside the question": (other, other),
 }
+
+# %%
 rows = [
     (
         what,
@@ -849,6 +892,7 @@ def search(question, n=3):
     return sorted(notes, key=score, reverse=True)[:n]
 
 
+# %%
 quoted = []
 for q in test:
     pages = search(q)
@@ -953,13 +997,13 @@ for kind, counts in swapped.items():
     )
 
 # %% [markdown]
-# In every pair the better answer was given as the first of the two, and a judge
-# asked like this can't know it: with the pair turned round it says the same of the
-# same answer. What is left of the place is the ties. But look at the line of
-# length: wherever the judge decides there, it decides for the *longer* answer, and
-# the world holds the shorter one for better. No swap takes that out, since the long
-# answer is long in both orders. It has to be measured, as here, with pairs of which
-# one knows which should win, or avoided, by showing answers of like length.
+# Asked like this, the judge says the same of a pair whichever way it is given; the
+# cell below this text checks it. What is left of the place is the ties. But look at
+# the line of length: wherever the judge decides there, it decides for the *longer*
+# answer, and the world holds the shorter one for better. No swap takes that out,
+# since the long answer is long in both orders. It has to be measured, as here, with
+# pairs of which one knows which should win, or avoided, by showing answers of like
+# length.
 
 # %%
 turned = {
@@ -1000,9 +1044,9 @@ claims.add(
 #
 # ## People
 #
-# In the end people decide, so two people label the same pairs. They agree on 90 of
-# 100. Is that good? It depends on what they would agree on by chance. **Cohen's
-#   kappa** takes that out:
+# In the end people decide, so two people label the same pairs. They agree on 90 in
+# a hundred. Is that good? It depends on what they would agree on by chance, which
+# **Cohen's kappa** takes out:
 #
 # $$\kappa = \frac{p_\text{seen} - p_\text{expected}}{1 - p_\text{expected}}$$
 #
@@ -1040,7 +1084,7 @@ show(cohen_kappa)
 # one.
 
 # %% tags=["nbval-ignore-output"]
-from utils.evaluate.labelling import Labelling, Pair, agreement
+from utils.evaluate.labelling import Labelling, Pair, agreement, hash_of
 from utils.report.labelling import labelling_widget
 from utils.settings import artifacts_dir
 
@@ -1050,7 +1094,7 @@ pairs = [
         asked, answers["base model"], answers["talkative"], strict=True
     )
 ]
-path = artifacts_dir() / "labels" / "09_me.jsonl"
+path = artifacts_dir() / "labels" / f"09_{hash_of(pairs[:20])}.jsonl"
 labelling_widget(Labelling(pairs[:20], path, labeller="me"))
 
 # %% [markdown]
@@ -1159,18 +1203,18 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 6. The line of the usual test starts near 0.05 at one look and climbs past
-# a third at
-# 200. That of the sequential test stays level below 0.05: its p-value remembers the
-#   smallest so far, so it has looked after every pair in any case.*
+# *Figure 6. The line of the usual test starts near 0.05 at one look and climbs,
+# with 200 looks, past a third. That of the sequential test stays level below 0.05:
+# its p-value remembers the smallest so far, so it has looked after every pair in
+# any case.*
 #
 # A **sequential test** is valid at every look. The one here is a **mixture
 # sequential probability ratio test**. Put $L_n$ for how much more likely the n
 # differences are if there is an effect (of a size drawn from a normal distribution
 # with standard deviation $\tau$) than if there is none. If there is none, $L_n$ is
 # a fair game: on average it stays at 1, and a fair game that starts at 1 reaches 20
-# at any time whatever at most once in twenty runs. So reject where $L_n$ reaches $1
-# / \alpha$; the p-value is the smallest $1 / L_n$ so far.
+# at any time whatever at most once in twenty runs. So reject where $L_n$ reaches
+# $1/\alpha$. The p-value is the smallest $1/L_n$ so far.
 
 # %%
 show(sequential_test)
@@ -1217,16 +1261,17 @@ assert recalls[-1] > 0.99 and worths[-1] == 0 and worths[0] > 0.05
 #
 # Nothing in these answers is known, and the measure says perfect. No one has to
 # cheat for this: any search, by gradient or by a team that keeps what scores
-# better, finds it. Unit 11 shows the same with a reward model in place of recall.
-# What helps is several measures that fail in different ways, one that is not
-# optimised, and reading answers.
+# better, finds it. Unit 11 has a reward model in the place of recall. What helps is
+# several measures that fail in different ways, one that is not optimised, and
+# reading answers.
 #
 # ## On a real model
 #
 # SmolLM2 knows nothing about the town, so it is a clean case of a reading test: a
-# question with five values to choose from, once alone and once with the page that
-# has the answer. Both by likelihood, on the same 40 questions. (`course model`
-# prepares it once; unit 02 has more.)
+# question with five values to choose from, once alone and once with a page that
+# holds the right sentence word for word, the easiest reading there is. Both by
+# likelihood, on the same 40 questions. (`course model` prepares it once; unit 02
+# has more.)
 
 # %% tags=["real"]
 from utils.zoo.real import has_real, how_to_get_real, load_real
@@ -1236,20 +1281,8 @@ if has_real():
 else:
     print(how_to_get_real())
 
-# %%
-my_closed = None  # share of right choices without the page, 0 to 1
-my_open = None  # and with the page: your numbers
 
-# %% tags=["real", "reveals"]
-rng = random.Random(0)
-drawn = questions(world, "new_drug", 200, seed=3)
-once = {(q.entity, q.attribute): q for q in drawn}  # no fact twice
-real_asked, options = list(once.values())[:40], []
-for q in real_asked:
-    others = [v for v in BY_NAME[q.attribute].values if v != q.value]
-    options.append([q.value, *rng.sample(others, 4)])
-
-
+# %% tags=["real"]
 def real_choices(heads, texts_of, per="answer"):
     """Return 1 where the real model's likeliest text is the first one."""
     rows = [real_tokenizer.encode(head) for head in heads for _ in range(5)]
@@ -1264,6 +1297,18 @@ def real_choices(heads, texts_of, per="answer"):
     return torch.tensor([float(choose(g, per) == 0) for g in groups])
 
 
+# %%
+my_closed = None  # share of right choices without the page, 0 to 1
+my_open = None  # and with the page: your numbers
+
+# %% tags=["real", "reveals"]
+rng = random.Random(0)
+drawn = questions(world, "new_drug", 200, seed=3)
+once = {(q.entity, q.attribute): q for q in drawn}  # no fact twice
+real_asked, options = list(once.values())[:40], []
+for q in real_asked:
+    others = [v for v in BY_NAME[q.attribute].values if v != q.value]
+    options.append([q.value, *rng.sample(others, 4)])
 heads = [f"Question: {q.prompt}\nAnswer:" for q in real_asked]
 pages = [f"{q.answer}\n\n{h}" for q, h in zip(real_asked, heads, strict=True)]
 texts_of = [
@@ -1305,7 +1350,7 @@ import json
 from utils.settings import data_dir
 
 N_ASKED = 60
-folder = data_dir()
+folder, items = data_dir(), []
 file = folder / "mmlu_medicine_law.jsonl.gz" if folder else None
 if file is None or not file.exists():
     print("no COURSE_DATA_DIR with mmlu_medicine_law.jsonl.gz: left out")
@@ -1314,6 +1359,9 @@ else:
         items = [json.loads(line) for line in lines]
     items = [it for it in items if len(it["question"]) < 400]
     items = random.Random(0).sample(items, N_ASKED)
+
+# %% tags=["real", "nbval-ignore-output"]
+if items:
     heads = [
         it["question"]
         + "".join(
@@ -1341,9 +1389,9 @@ else:
 # `acc_norm` are above); **HELM** fills the table of scenarios and metrics;
 # **Ragas** computes the three scores of retrieval with a model in place of our
 # exact claims; `rouge_score`, scikit-learn, SciPy and statsmodels compute the rest.
-# This course's functions are held to the latter four by its tests, value by value.
-# Whatever the tool, the questions to ask of its number are the same: which rule,
-# which prompt, which interval, whose judge.
+# This course's functions are held to the latter four by its tests. This unit runs
+# none of the first three. Whatever the tool, the questions to ask of its number are
+# the same: which rule, which prompt, which interval, whose judge.
 #
 # ## Claims
 
