@@ -750,12 +750,12 @@ assert cells["base", "untold"]["hallucinated"] > 0.8
 
 # %% [markdown]
 # Where everything is known the careful system loses nothing. Where nothing is known
-# it makes up a fifth of what the base makes up, or none. In one scenario,
-# phrasings, it pays with a few right answers. A leaderboard that counts right
-# answers to "trained" questions puts all three within a few points; one that asks
-# about people who do not exist tells them apart at a glance. That is what the table
-# is for: *which* cells matter is a decision about users, and it is better made
-# before the numbers are seen.
+# it makes up a fifth of what the base makes up, or next to nothing. In one
+# scenario, phrasings, it pays with a few right answers. A leaderboard that counts
+# right answers to "trained" questions puts all three within a few points; one that
+# asks about people who do not exist tells them apart at a glance. That is what the
+# table is for: *which* cells matter is a decision about users, and it is better
+# made before the numbers are seen.
 #
 # The confidence that was so badly calibrated did this. It can't say "0.7"; it can
 # say "this is not like what I have read".
@@ -1038,9 +1038,13 @@ claims.add(
 )
 
 # %% [markdown]
-# The judge has learned its labellers' habits along with their judgement. A large
-# model that is asked to judge has learned ours: Zheng et al. (section 3.3) measured
-# place and length, and that a model prefers its own answers.
+# Trained three times on other labels (recorded by `make claims`), it gave between
+# 0.92 and 0.99 of the false-fact pairs to the first place. How often it dared to
+# decide between a short and a long answer differed widely, from 0.02 to 0.75 of
+# those pairs, and it was for the long one each time. The judge has learned its
+# labellers' habits along with their judgement. A large model that is asked to judge
+# has learned ours: Zheng et al. (section 3.3) measured place and length, and that a
+# model prefers its own answers.
 #
 # ## People
 #
@@ -1341,7 +1345,10 @@ real_claims.table()
 # Where the setting `COURSE_DATA_DIR` names a folder with
 # `mmlu_medicine_law.jsonl.gz`, the next cell asks the real model what the field
 # asks: multiple-choice questions of **MMLU** on medicine and law, the letters A to
-# D by likelihood, with an interval. Otherwise it says so and the notebook goes on.
+# D by likelihood, with an interval. Look at the letters chosen, too: a model that
+# names one of them nearly always likes a place, and its score is that letter's
+# share of the right answers. Without the folder the cell says so and the notebook
+# goes on.
 
 # %% tags=["real", "nbval-ignore-output"]
 import gzip
