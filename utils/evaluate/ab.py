@@ -30,6 +30,19 @@ def ab_sample_size(p_a: float, p_b: float, alpha: float = 0.05, power: float = 0
     Source: Fleiss, Levin and Paik 2003, "Statistical Methods for Rates and Proportions",
     equation 4.14.
     """
+    check_plan(p_a, p_b, alpha, power)
+    middle = (p_a + p_b) / 2
+    if_equal = normal_quantile(1 - alpha / 2) * math.sqrt(2 * middle * (1 - middle))
+    if_not = normal_quantile(power) * math.sqrt(p_a * (1 - p_a) + p_b * (1 - p_b))
+    return math.ceil(((if_equal + if_not) / (p_a - p_b)) ** 2)
+
+
+def check_plan(p_a: float, p_b: float, alpha: float, power: float) -> None:
+    """Refuse shares and probabilities that no sample size belongs to.
+
+    Raises:
+        ValueError: for shares outside 0 to 1 or equal ones, or alpha or power outside 0 to 1.
+    """
     for name, value in {"p_a": p_a, "p_b": p_b}.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must be a share from 0 to 1, got {value}")
@@ -38,10 +51,6 @@ def ab_sample_size(p_a: float, p_b: float, alpha: float = 0.05, power: float = 0
             raise ValueError(f"{name} must be between 0 and 1, got {value}")
     if p_a == p_b:
         raise ValueError(f"p_a and p_b are both {p_a}: no number of people tells them apart")
-    middle = (p_a + p_b) / 2
-    if_equal = normal_quantile(1 - alpha / 2) * math.sqrt(2 * middle * (1 - middle))
-    if_not = normal_quantile(power) * math.sqrt(p_a * (1 - p_a) + p_b * (1 - p_b))
-    return math.ceil(((if_equal + if_not) / (p_a - p_b)) ** 2)
 
 
 def sequential_test(differences: Tensor, tau: float, variance: float | None = None) -> Tensor:
@@ -56,8 +65,8 @@ def sequential_test(differences: Tensor, tau: float, variance: float | None = No
         differences: (N,) of pairs, one from each arm, such as 1, 0 or -1 for answers that are
             right or wrong.
         tau: size of the differences that it looks for; any value is valid, a fitting one is quick.
-        variance: v of one difference; None to estimate it from those that have come, which is
-            valid where there are many.
+        variance: v of one difference; None to estimate it anew at each observation, from those
+            that have come, with n - 1 in the denominator, which is valid where there are many.
 
     Returns:
         (N,) p-values, which never rise. Without a variance (one observation, or all alike) 1.
@@ -71,12 +80,7 @@ def sequential_test(differences: Tensor, tau: float, variance: float | None = No
 
     Source: Johari, Koomen, Pekelis and Walsh 2017, "Peeking at A/B Tests", section 4, equation 12.
     """
-    if differences.ndim != 1 or len(differences) == 0:
-        raise ValueError(f"differences must be one row, got shape {tuple(differences.shape)}")
-    if not tau > 0:
-        raise ValueError(f"tau must be above 0, got {tau}")
-    if variance is not None and not variance > 0:
-        raise ValueError(f"variance must be above 0, got {variance}: None estimates it")
+    check_stream(differences, tau, variance)
     y = differences.double()
     n = torch.arange(1, len(y) + 1, dtype=torch.float64)  # (N,)
     mean = y.cumsum(0) / n
@@ -89,3 +93,17 @@ def sequential_test(differences: Tensor, tau: float, variance: float | None = No
     p = (-log_ratio).exp().clamp(max=1.0)
     p = p.masked_fill(v <= 1e-12, 1.0)  # nothing varies: no evidence of how much is chance
     return p.cummin(0).values
+
+
+def check_stream(differences: Tensor, tau: float, variance: float | None) -> None:
+    """Refuse a row or settings that the sequential test can't work with.
+
+    Raises:
+        ValueError: for no differences, or where tau or the variance is not above 0.
+    """
+    if differences.ndim != 1 or len(differences) == 0:
+        raise ValueError(f"differences must be one row, got shape {tuple(differences.shape)}")
+    if not tau > 0:
+        raise ValueError(f"tau must be above 0, got {tau}")
+    if variance is not None and not variance > 0:
+        raise ValueError(f"variance must be above 0, got {variance}: None estimates it")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -32,22 +33,25 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, n_bins: int 
     Raises:
         ValueError: for no answers, other shapes, or confidences outside 0 to 1.
 
-    >>> import torch
     >>> sure, right = torch.tensor([0.9, 0.9, 0.6, 0.6]), torch.tensor([True, True, True, False])
     >>> round(expected_calibration_error(sure, right), 3)  # (.1 + .1 + .1 + .1) / 4
     0.1
 
     Source: Guo et al. 2017, equation 3.
     """
-    bins = reliability(confidence, correct, n_bins)
-    return sum(b.n * abs(b.accuracy - b.confidence) for b in bins) / len(confidence)
+    check_answers(confidence, correct, n_bins)
+    confidence, correct = confidence.double(), correct.double()
+    place = ((confidence * n_bins).ceil().long() - 1).clamp(min=0)  # (N,)
+    # The mean gap of a bin, times its answers, is the sum of their gaps.
+    gaps = torch.zeros(n_bins, dtype=torch.float64).index_add(0, place, confidence - correct)
+    return gaps.abs().sum().item() / len(confidence)
 
 
-def reliability(confidence: Tensor, correct: Tensor, n_bins: int = 10) -> list[Bin]:
-    """Return the bins that are not empty, in order: what a reliability diagram shows.
+def check_answers(confidence: Tensor, correct: Tensor, n_bins: int) -> None:
+    """Refuse what is no row of answers with a confidence each.
 
     Raises:
-        ValueError: as `expected_calibration_error`.
+        ValueError: for no answers, other shapes, no bins, or confidences outside 0 to 1.
     """
     if confidence.ndim != 1 or confidence.shape != correct.shape or len(confidence) == 0:
         raise ValueError(
@@ -58,6 +62,15 @@ def reliability(confidence: Tensor, correct: Tensor, n_bins: int = 10) -> list[B
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
     if not bool(((confidence >= 0) & (confidence <= 1)).all()):
         raise ValueError("confidence must be from 0 to 1: give probabilities, not logits")
+
+
+def reliability(confidence: Tensor, correct: Tensor, n_bins: int = 10) -> list[Bin]:
+    """Return the bins that are not empty, in order: what a reliability diagram shows.
+
+    Raises:
+        ValueError: as `expected_calibration_error`.
+    """
+    check_answers(confidence, correct, n_bins)
     confidence, correct = confidence.double(), correct.double()
     place = ((confidence * n_bins).ceil().long() - 1).clamp(min=0)  # (N,)
     return [

@@ -44,13 +44,8 @@ def bootstrap_interval(
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
     """
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"values must be one row of at least 2, got {tuple(values.shape)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, such as 0.95, got {level}")
+    check_values(values, level)
     values = values.double()
-    if not bool(values.isfinite().all()):
-        raise ValueError("values hold NaN or infinity: leave those examples out and say how many")
     statistic = statistic or (lambda resamples: resamples.mean(dim=-1))
     rows, found = max(1, CHUNK // len(values)), []
     for start in range(0, n_resamples, rows):
@@ -61,6 +56,21 @@ def bootstrap_interval(
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = spread.quantile(ends).tolist()
     return low, high
+
+
+def check_values(values: Tensor, level: float) -> None:
+    """Refuse values that no interval can be made of.
+
+    Raises:
+        ValueError: for fewer than two values, values that are not finite, or a level outside 0
+            to 1.
+    """
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values must be one row of at least 2, got {tuple(values.shape)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, such as 0.95, got {level}")
+    if not bool(values.isfinite().all()):
+        raise ValueError("values hold NaN or infinity: leave those examples out and say how many")
 
 
 def wilson_interval(n_right: int, n: int, level: float = 0.95) -> tuple[float, float]:

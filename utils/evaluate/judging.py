@@ -24,7 +24,8 @@ def judge_position_bias(
 
     Args:
         pairs: two answers to one question each.
-        choose: gives "first", "second" or "tie" for two answers in the order shown.
+        choose: gives "first", "second" or "tie" for two answers in the order shown; it is asked
+            once about each pair as it stands, and once with its answers swapped.
 
     Raises:
         ValueError: for no pairs, or a choice that is none of the three.

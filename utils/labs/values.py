@@ -5,7 +5,7 @@ holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
 that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`,
-`Merges`, `Limit`.
+`Merges`, `Limit`, `Judge`, `Largest`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,7 +238,71 @@ def path_of(argument: object) -> Path | None:
 
 LINK = "link-to-the-first-content"
 FILE_CALLS = (os.fsync, os.replace, os.rename, os.remove, os.unlink)
-STAND_INS = (Seed, TableModel, SmallModel, Weight, Once, File, BFloat16, Merges, Limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Stands for a judge that looks up its choice between two answers, in the order shown.
+
+    Afterwards its place in `student.arguments_after` holds the pairs that it was asked about.
+    """
+
+    choices: dict
+
+    def build(self) -> Choices:
+        """Return the judge."""
+        return Choices(dict(self.choices))
+
+
+class Choices:
+    """A judge that is called with two texts and remembers them."""
+
+    def __init__(self, choices: dict):
+        self.choices = choices
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, one: str, other: str) -> str:
+        """Return the choice between two answers in this order."""
+        self.asked.append((one, other))
+        return self.choices[one, other]
+
+
+@dataclass(frozen=True)
+class Largest:
+    """Stands for a statistic of resamples: the largest value of each row of (R, N)."""
+
+    def build(self) -> Callable:
+        """Return the function, which refuses what is no table of numbers."""
+        return largest_of_rows
+
+
+def largest_of_rows(resamples: torch.Tensor) -> torch.Tensor:
+    """Return the largest value of each row.
+
+    Raises:
+        TypeError: for anything but (R, N).
+
+    >>> largest_of_rows(torch.tensor([[1.0, 2.0]]))
+    tensor([2.])
+    """
+    if not isinstance(resamples, torch.Tensor) or resamples.dim() != 2:
+        raise TypeError("the statistic takes all resamples at once, a tensor (R, N)")
+    return resamples.amax(dim=-1)
+
+
+STAND_INS = (
+    Seed,
+    TableModel,
+    SmallModel,
+    Weight,
+    Once,
+    File,
+    BFloat16,
+    Merges,
+    Limit,
+    Judge,
+    Largest,
+)
 
 
 class NotPlain(TypeError):
@@ -309,6 +373,8 @@ def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> ob
         return to_plain((argument, argument.grad, argument.first_gradient))
     if (path := path_of(argument)) is not None:
         return after_writing(path) | {"calls": list((calls or {}).get(path, []))}
+    if isinstance(argument, Choices):
+        return to_plain(argument.asked)
     if isinstance(argument, Walk):
         return after_call(argument.items)
     if isinstance(argument, list):
