@@ -4,8 +4,8 @@ The same values travel within a notebook and, in the sandboxed grader, over a pi
 holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
-that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`, `Lookup`,
-`StepBatches`.
+that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`,
+`Lookup`, `StepBatches`.
 """
 
 from __future__ import annotations

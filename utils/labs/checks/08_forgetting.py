@@ -139,10 +139,10 @@ def compare_decision(student, case: tuple, wanted: tuple, slips: dict[str, tuple
 @exercise_check("early_stopping", points=1, title="the best so far")
 def _(student, rng):
     for losses, best in (
-        ([3.0, 2.5, 2.6], 1),
+        ([3.0, 2.5, 2.6, 2.75], 1),
         ([1.0, 2.0, 3.0], 0),
         ([3.0, 2.0, 1.0], 2),
-        ([2.0, 1.0, 1.0, 1.5], 1),
+        ([2.0, 1.0, 1.5, 1.0, 1.75], 1),
         ([4.0], 0),
         ([3.0, 1.0, 2.0, 0.5, 0.75], 3),
     ):
@@ -196,21 +196,21 @@ def _(student, rng):
     # Patience ran out in between, and then it got better: the question is whether to stop now.
     case = ([3.0, 3.5, 3.25, 2.0], 2, 0.0)
     words = "the decision is about now: the last evaluation is the best of all, so go on"
-    compare_decision(student, case, (3, False), {words: (0, True)})
+    forgiven = "only evaluations after the best count: those before it are forgiven"
+    compare_decision(student, case, (3, False), {words: (0, True), forgiven: (3, True)})
     case = ([3.0, 2.5, 2.75, 2.25, 2.5], 2, 0.0)
-    words = "only evaluations after the best count: those before it are forgiven"
-    compare_decision(student, case, (3, False), {words: (3, True)})
+    compare_decision(student, case, (3, False), {forgiven: (3, True)})
 
 
 @exercise_check("early_stopping", points=1, title="min_delta, NaN, refusals", is_core=False)
 def _(student, rng):
     small = "an improvement of min_delta or less does not count"
     compare_decision(student, ([3.0, 2.5], 1, 0.5), (0, True), {small: (1, False)})
-    compare_decision(student, ([3.0, 2.5, 2.25], 1, 0.5), (2, False), {})
-    compare_decision(student, ([3.0, 2.75, 2.5], 2, 1.0), (0, True), {small: (2, False)})
     # Each step falls by 0.25: compared with the one before none counts, with the best some do.
     words = "compare with the best that counted, not with the lowest or the one before"
     compare_decision(student, ([3.0, 2.75, 2.5, 2.25], 2, 0.375), (2, False), {words: (0, True)})
+    compare_decision(student, ([3.0, 2.5, 2.25], 1, 0.5), (2, False), {})
+    compare_decision(student, ([3.0, 2.75, 2.5], 2, 1.0), (0, True), {small: (2, False)})
     nan = float("nan")
     for losses, patience, wanted in (
         ([2.0, nan, nan], 2, (0, True)),
@@ -292,7 +292,10 @@ def _(student, rng):
             "the mean over T is taken before the square, which divides by T"
             " twice: square the gradient of the sum",
         ),
-        (np.array([[0.0, 0.0], [0.25, 0.25]]), "only the last position of a sequence is scored"),
+        *(
+            (np.array([[0.0, 0.0], [f, f]]), "only the last position is scored")
+            for f in (0.25, 0.125)
+        ),
     ]
     recognise(got, np.full((2, 2), 0.125), [(w, f"{h} ({tried})") for w, h in slips])
     close(got, np.full((2, 2), 0.125), tried)
@@ -731,13 +734,13 @@ def _(student, rng):
 
 @exercise_check("forgetting", points=1, title="the best of all earlier stages")
 def _(student, rng):
-    for scores in ((0.5, 1.0, 0.75, 0.25), (1.0, 0.5, 0.75, 0.25), (0.25, 0.5, 1.0, 1.5)):
+    for scores in ((0.5, 1.0, 0.125, 0.25, 0.375), (1.0, 0.5, 0.75, 0.25), (0.5, 0.25, 1.0, 1.5)):
         *earlier, last = scores
         wanted = {"a": max(earlier) - last}
         slips = {
             "that is the first score less the last: the best may have come later": earlier[0],
             "that is the stage before less the last: the best may have come sooner": earlier[-1],
-            "that is the mean of the earlier scores: take the best": sum(earlier) / 3,
+            "that is the mean of the earlier scores: take the best": sum(earlier) / len(earlier),
             "that is the worst of the earlier scores: take the best": min(earlier),
             "the last stage is not among the earlier ones": max(scores),
         }
