@@ -318,7 +318,7 @@ def _(student, rng):
     )
     close(got, np.zeros((3, 3)), "a model that is sure of its predictions has a Fisher of zeros")
     for shares in ((0.75, 0.25), (0.1, 0.6, 0.3)):
-        p, n = np.array(shares), 1500
+        p, n = np.array(shares), 800
         V = len(p)
         weights = {"table": table_of(*[shares] * V)}
         got = fisher(student, weights, np.zeros((n, 1), np.int64), int(rng.integers(1 << 30)))
@@ -370,7 +370,7 @@ def _(student, rng):
     ids = torch.from_numpy(rng.integers(0, 5, (2, 3)))
     exact = exact_fisher(decoder, ids)
     weights = {name: w.detach().numpy() for name, w in decoder.state_dict().items()}
-    n = 200
+    n = 100
     got = student.fisher_diagonal(
         SmallModel(config, weights), ids.repeat(n, 1).numpy(), Seed(int(rng.integers(1 << 30)))
     )
