@@ -806,4 +806,19 @@ WRONG = [
     ),
 ]
 
-EQUIVALENT = {}
+LAST = "of the last two axes, (T, V) or (N, T), -1 names the second as 1 does"
+NO_KEY = "a dictionary raises the KeyError itself"
+EQUIVALENT = {
+    ("early_stopping", "0 -> 1 in `(0, float('inf'))`"): (
+        "the first number takes its place; no text says which of all NaN is the best"
+    ),
+    ("fisher_diagonal", "1 -> -1 in `log_probs.gather(1, drawn)`"): LAST,
+    ("fisher_diagonal", "1 -> -1 in `model(row.unsqueeze(0))[0].log_softmax(dim=-1)`"): LAST,
+    ("fisher_diagonal", "drop sign of `model(row.unsqueeze(0))[0].log_softmax(dim=-1)`"): LAST,
+    ("ewc_penalty", "Or -> And in `name not in start or name not in fisher`"): NO_KEY,
+    ("ewc_penalty", "delete `if name not in start or name not in fisher:`"): NO_KEY,
+    ("mix_replay", "1 -> -1 in `theirs.token_ids.shape[1]`"): LAST,
+    ("forgetting", "swap arguments of `max(score, best.get(task, score))`"): (
+        "the larger of two numbers does not depend on their order"
+    ),
+}
