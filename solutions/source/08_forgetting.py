@@ -89,7 +89,7 @@ drug_batches = block_batches(stream_of(domain_documents(world, 2000)), 8, 128)
 my_epochs = None  # epochs until it stops: your number
 
 
-# %% tags=["needs:early_stopping"]
+# %% tags=["needs:early_stopping", "nbval-ignore-output"]
 def chat_examples(n, seed):
     """Return chats about the new drugs as token ids with response masks."""
     drawn = chats(world, n, seed, split="new_drug", about=("drug",))
@@ -199,7 +199,7 @@ plt.show()
 my_share_springs = None  # from 0 to 1: your number
 
 
-# %% tags=["needs:fisher_diagonal,ewc_penalty"]
+# %% tags=["needs:fisher_diagonal,ewc_penalty", "nbval-ignore-output"]
 def tuned(start, batches, loss_of=lambda model: cross_entropy, seed=0):
     """Return a copy of a model after 100 steps on batches."""
     model = deepcopy(start)
@@ -278,7 +278,7 @@ report({"base": base, "full": free, "with springs": held})
 my_share_replay = None  # from 0 to 1: your number
 
 
-# %% tags=["needs:mix_replay"]
+# %% tags=["needs:mix_replay", "nbval-ignore-output"]
 def steps_on(batches, n_steps=100):
     """Return a copy of the base model after some steps on batches."""
     model = deepcopy(base)
@@ -314,7 +314,7 @@ compare(my_share_replay, (plain - replayed) / (plain - first), "{:.1f}")
 my_points = None  # points of accuracy on drugs: your number
 
 
-# %% tags=["needs:forgetting"]
+# %% tags=["needs:forgetting", "nbval-ignore-output"]
 def stage(model, kind):
     """Tune a model in place on documents about one kind of new entities."""
     documents = domain_documents(world, 2000, seed=3, kind=kind)
