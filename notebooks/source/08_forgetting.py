@@ -788,17 +788,18 @@ plt.show()
 #
 # - **Replay** is hard to beat. One row in eight costs nothing of the drugs that could
 #   be measured. With half of the rows nearly everything is kept, at a few points of the
-#   drugs, since half of the steps are gone. Scialom et al. (2022) keep large models with
-#   a hundredth.
+#   drugs, since half of the steps are gone. Scialom et al. (2022) keep large models
+#   with a hundredth.
 # - **Own text** does nearly as well by the loss without a single old document, and less
 #   well by what the model knows of the town: it wrote about what it found likely.
 # - **EWC** gets as far as one row in eight and reads no old text while it is tuned. It
 #   needs a second copy of the weights, and a third of the same size for the Fisher.
 # - **L2 to the start** comes closer to EWC than Figure 4 promised. What the diagonal
 #   does not see is why; damping makes up for a part of it.
-# - **LoRA learns less and forgets less** than full tuning (Biderman et al. 2024), and the
-#   rank moves it along its line. Where all that is new is facts, as here, springs and
-#   replay do better. What speaks for adapters is memory, and that they can be taken out.
+# - **LoRA learns less and forgets less** than full tuning (Biderman et al. 2024), and
+#   the rank moves it along its line. Where all that is new is facts, as here, springs
+#   and replay do better. What speaks for adapters is memory, and that they can be
+#   taken out.
 
 # %%
 worst = {
