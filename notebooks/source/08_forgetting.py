@@ -188,7 +188,7 @@ print(text_table(header, rows))
 # | 2 | 2.6 | 1 | 1 | no |
 # | 3 | 2.55 | 1 | 2 | yes, keep number 1 |
 #
-# The third row was better than the second and does not help: what counts is the best.
+# Evaluation 3 was better than number 2, which does not help: what counts is the best.
 # Mind three details. An equal loss is no better. With `min_delta` an improvement must
 # be larger than that to count. And NaN, which compares as False with everything, must
 # never become the best. You will write this function:
