@@ -353,8 +353,8 @@ assert town_after < 0.2 < 0.9 < town_before
 # *Figure 3. The line of Figure 2, and above it the loss on held-out documents about the
 # town, which climbs from the first steps on to several times its value.*
 #
-# This is **catastrophic forgetting** (McCloskey and Cohen 1989, who found it in nets of
-# a few dozen units that learned to add). Nothing in the new text contradicts the old.
+# This is **catastrophic forgetting** (McCloskey and Cohen 1989, who found it in small
+# nets that learned additions, one set after the other). Nothing in the new text contradicts the old.
 # The weights that hold the old are moved because nothing in the loss holds them.
 #
 # What we call **general loss** from here on is the loss on held-out text of the kind
@@ -438,7 +438,9 @@ plt.show()
 #    g = \nabla_\theta \log p_\theta(y) $$
 #
 # There is no first-order term, since the divergence is zero at the start and never
-# below. $F$ has a row and a column for each weight; only its diagonal fits into memory,
+# below. (Kirkpatrick et al. say it as statistics: what the old data says about the
+# weights is taken for a normal distribution around $\theta^*$ with the precision $F$.)
+# $F$ has a row and a column for each weight; only its diagonal fits into memory,
 # $F_i = \mathbb{E}[g_i^2]$: each weight by itself. The simplest case has one weight:
 # two tokens, the logit of the first is $w$. With $p = 0.8$ the gradient of $\log p(y)$
 # is $1 - p$ where the first is drawn and $-p$ where it is not:
