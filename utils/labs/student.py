@@ -25,6 +25,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from utils.labs.values import (
+    Lookup,
+    LookupModule,
     NotPlain,
     after_call,
     discard_files,
@@ -103,6 +105,7 @@ class Student:
     def gradients(self, name: str, *args, upstream=None, of: int | None = None) -> list:
         """Return the gradients of sum(f(*args) * upstream) for each float array among `args`.
 
+        Where there is none, for each weight that learns of the `Lookup` among them, in its order.
         With `of`, f's result is a tuple, and the tensor with that number is taken.
 
         Raises:
@@ -111,6 +114,9 @@ class Student:
         more = {} if of is None else {"of": of}
         reply = self._backend.call(name, args, {}, upstream=upstream, with_gradients=True, **more)
         wanted = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+        if not wanted:
+            models = [a for a in args if isinstance(a, Lookup)]
+            wanted = [n for a in models for n in a.weights if n not in a.frozen]
         found = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
         if len(found) != len(wanted) or len(found) != len(reply["gradients"]):
             raise LearnerError(f"`{name}` gave {len(found)} gradients for {len(wanted)} arguments")
@@ -136,7 +142,7 @@ class Student:
 
 
 class Handle:
-    """A module of the learner's, held at the learner's end."""
+    """A module or a function that the learner's code made, held at the learner's end."""
 
     def __init__(self, backend: LocalBackend, number: int):
         self._backend, self._number = backend, number
@@ -145,6 +151,15 @@ class Handle:
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *args, **kwargs: self._backend.use(self._number, name, args, kwargs)["result"]
+
+    def fields(self, names: tuple[str, ...], *args) -> tuple:
+        """Return some fields of what it returns when it is called: a learner's own function.
+
+        Raises:
+            LearnerError: where it can't be called.
+        """
+        reply = self._backend.use(self._number, "__call__", args, {}, fields=names)
+        return reply["result"]
 
     def load(self, weights: dict) -> None:
         """Load weights by name, all of them."""
@@ -220,11 +235,24 @@ class LocalBackend:
         return len(self.made) - 1
 
     def use(
-        self, number, method, args, kwargs, upstream=None, with_gradients=False, keep=True
+        self,
+        number,
+        method,
+        args,
+        kwargs,
+        upstream=None,
+        with_gradients=False,
+        keep=True,
+        fields=None,
     ) -> dict:
-        """Call a method of an object that was made."""
+        """Call a method of an object that was made; with `fields`, keep these of its result."""
         thing = self.made[number]
         function = getattr(thing, method, None)
+        if fields is not None:
+            if not callable(thing):
+                kind = type(thing).__name__
+                raise LearnerError(f"what comes back is of type {kind}: return a function")
+            return self._run(with_fields(thing, fields), method, args, kwargs, None, False)
         if function is None:
             raise Undefined(f"`{type(thing).__name__}` has no method {method}")
         target = function if keep else lambda *a: function(*a) and None
@@ -241,6 +269,9 @@ class LocalBackend:
             module = getattr(function, "__self__", None)  # of a method: what it belongs to
             if not leaves and isinstance(module, torch.nn.Module):
                 leaves = list(module.parameters())
+            models = [a for a in ours if isinstance(a, LookupModule)]
+            if not leaves:
+                leaves = [w for model in models for w in model.parameters() if w.requires_grad]
         self.n_calls += 1
         calls: dict = {}
         with quiet(), time_limit(self.seconds):
@@ -279,6 +310,16 @@ class LocalBackend:
             finally:
                 discard_files(ours)
         return reply
+
+
+def with_fields(function: Callable, names: tuple[str, ...]) -> Callable:
+    """Return a function that returns some fields of what another one returns."""
+
+    def of_result(*args: object, **kwargs: object) -> tuple:
+        result = function(*args, **kwargs)
+        return tuple(getattr(result, name) for name in names)
+
+    return of_result
 
 
 def after_error(argument: object, calls: dict) -> object:

@@ -5,7 +5,7 @@ holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
 that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`,
-`Merges`, `Limit`, `Judge`, `Largest`.
+`Merges`, `Limit`, `Judge`, `Largest`, `Lookup`, `StepBatches`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,92 @@ class SmallModel:
 
         model.forward = noted  # and no hook, past which `model.forward(token_ids)` would go
         return model
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Stands for an `nn.Module` that looks up its logits, and whose weights a check can name.
+
+    The logits after token i are row i of the weight `table` (R, V); other weights take no part.
+    Afterwards its place in `student.arguments_after` holds a dictionary with `weights` and
+    `gradients` (None for none) by name, and `is_training`.
+
+    Args:
+        weights: name -> value.
+        frozen: names of those that do not learn.
+        gradients: name -> what is in `grad` before the call.
+        is_training: the mode.
+    """
+
+    weights: dict
+    frozen: tuple = ()
+    gradients: dict | None = None
+    is_training: bool = False
+
+    def build(self) -> LookupModule:
+        """Return the module."""
+        model = LookupModule()
+        for name, value in self.weights.items():
+            weight = torch.nn.Parameter(torch.from_numpy(np.array(value)), name not in self.frozen)
+            if name in (self.gradients or {}):
+                weight.grad = torch.from_numpy(np.array(self.gradients[name]))
+            model.register_parameter(name, weight)
+        return model.train(self.is_training)
+
+
+class LookupModule(torch.nn.Module):
+    """A module token_ids (B, T) -> logits (B, T, V) that looks up each token's row."""
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the next token at each position.
+
+        Raises:
+            TypeError: for token ids of another shape than (B, T).
+        """
+        if token_ids.dim() != 2:
+            raise TypeError(f"the model reads token_ids (B, T), got {tuple(token_ids.shape)}")
+        return self.table[token_ids]  # (B, T, V)
+
+    def after(self) -> dict:
+        """Return its weights, their gradients and its mode."""
+        weights = dict(self.named_parameters())
+        gradients = {name: weight.grad for name, weight in weights.items()}
+        return {"weights": weights, "gradients": gradients, "is_training": self.training}
+
+
+@dataclass(frozen=True, eq=False)
+class StepBatches:
+    """Stands for a function from the step's number to its `Batch`, for the first S steps.
+
+    It notices at its next call where a batch that it gave has been changed since, and raises.
+
+    Args:
+        token_ids, targets: (S, B, T).
+    """
+
+    token_ids: np.ndarray
+    targets: np.ndarray
+
+    def build(self) -> object:
+        """Return the function."""
+        # By name, since the kits of other labs don't hold this module.
+        batch = importlib.import_module("utils.tokens.batches").Batch
+        steps = [
+            batch(torch.from_numpy(np.array(ids)), torch.from_numpy(np.array(targets)))
+            for ids, targets in zip(self.token_ids, self.targets, strict=True)
+        ]
+        first = [batch(*(tensor.clone() for tensor in step)) for step in steps]
+
+        def batches(step: int) -> object:
+            for number, pair in enumerate(zip(steps, first, strict=True)):
+                if any(not torch.equal(now, before) for now, before in zip(*pair, strict=True)):
+                    raise ValueError(f"{CHANGED}: that of step {number}")
+            return steps[step]
+
+        return batches
+
+
+CHANGED = "a batch that `new` or `old` gave was changed in place"
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,6 +388,8 @@ STAND_INS = (
     Limit,
     Judge,
     Largest,
+    Lookup,
+    StepBatches,
 )
 
 
@@ -366,6 +454,10 @@ def to_learner(value: object) -> object:
 def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> object:
     """Return as plain data what an argument is after a call: of a model, what it has read."""
     if isinstance(argument, torch.Generator | Limit) or hasattr(argument, "merges"):
+        return None
+    if isinstance(argument, LookupModule):
+        return to_plain(argument.after())
+    if callable(argument) and not isinstance(argument, Table | torch.nn.Module):
         return None
     if isinstance(argument, Table | torch.nn.Module):
         return to_plain(list(argument.shapes_read))

@@ -22,7 +22,7 @@ def early_stopping(
     """Return which evaluation was the best so far, and whether to stop now.
 
     An evaluation counts as better where its loss is more than `min_delta` below the best before.
-    Stop once `patience` evaluations in a row were no better.
+    Stop now where the last `patience` evaluations, or more, were all no better than that best.
 
     Args:
         losses: validation losses in order, one at least; NaN is never better.
@@ -71,7 +71,8 @@ def fisher_diagonal(
         generator: source of the draws.
 
     Returns:
-        Name -> tensor of the weight's shape, for every weight that learns.
+        Name -> tensor of the weight's shape and dtype, for every weight that learns; zeros where
+        the predictions do not depend on it.
 
     Raises:
         ValueError: for token ids of another shape, or none.
@@ -113,10 +114,11 @@ def ewc_penalty(
     Args:
         model: the model that learns.
         start: name -> weight before, detached copies.
-        fisher: name -> information, of the same names and shapes.
+        fisher: name -> information, of the same names and shapes. Weights that do not learn may be
+            in either and do not count.
 
     Returns:
-        A scalar with gradients.
+        A scalar with gradients for every weight that learns.
 
     Raises:
         KeyError: where a weight that learns is missing in `start` or `fisher`.
@@ -168,15 +170,20 @@ def mix_replay(
 ) -> Callable[[int], Batch]:
     """Return batches in which a share of the rows comes from old data.
 
-    Of the B rows of a new batch, round(share * B) are replaced, from the last on, by the first rows
-    of the old batch of the same step.
+    Of the B rows of a new batch the first stay, and in place of the last round(share * B) come the
+    first rows of the old batch of the same step, with their targets. The batches that `new` and
+    `old` give are left as they are.
 
     Args:
-        new, old: give the batch of a step, with rows of one length T; old ones with as many rows.
+        new, old: give the batch of a step, with rows of one length T.
         share: from 0 to 1.
 
+    Returns:
+        A function from the step's number to its `Batch`.
+
     Raises:
-        ValueError: for a share out of range; at a step where the batches do not fit.
+        ValueError: for a share out of range; at a step where the old batch has fewer rows than are
+            wanted, or rows of another length.
 
     >>> def rows_of(value):
     ...     return lambda step: Batch(torch.full((4, 2), value), torch.full((4, 2), value))
