@@ -453,10 +453,12 @@ def to_learner(value: object) -> object:
 
 def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> object:
     """Return as plain data what an argument is after a call: of a model, what it has read."""
-    if isinstance(argument, torch.Generator | Limit) or hasattr(argument, "merges"):
-        return None
     if isinstance(argument, LookupModule):
         return to_plain(argument.after())
+    if isinstance(argument, Choices):
+        return to_plain(argument.asked)
+    if isinstance(argument, torch.Generator) or hasattr(argument, "merges"):  # a tokenizer
+        return None
     if callable(argument) and not isinstance(argument, Table | torch.nn.Module):
         return None
     if isinstance(argument, Table | torch.nn.Module):
@@ -465,8 +467,6 @@ def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> ob
         return to_plain((argument, argument.grad, argument.first_gradient))
     if (path := path_of(argument)) is not None:
         return after_writing(path) | {"calls": list((calls or {}).get(path, []))}
-    if isinstance(argument, Choices):
-        return to_plain(argument.asked)
     if isinstance(argument, Walk):
         return after_call(argument.items)
     if isinstance(argument, list):
