@@ -15,6 +15,7 @@
 # %%
 import math
 from copy import deepcopy
+from functools import partial
 
 import matplotlib.pyplot as plt
 import torch
@@ -223,7 +224,7 @@ whole = perplexity_with(lambda weight: weight)
 sizes = [16, 32, 64, 128]
 rises = {
     name: [
-        100 * (perplexity_with(lambda w: way(w, size)) / whole - 1)
+        100 * (perplexity_with(partial(way, block_size=size)) / whole - 1)
         for size in sizes
     ]
     for name, way in (("even", through_even_steps), ("NF4", through_nf4))
@@ -385,9 +386,9 @@ compare(my_length, max(fits), "{:,} tokens")
 # the wards: right answers on new entries in phrasings that were not trained, general
 # questions before and after, and the served model itself, not the one from training.
 #
-# *Rubric.* 1 point: what LoRA is good at (form) and where it learns less (facts), with a
-# remedy that fits. 1 point: forgetting is measured on general questions, and replay or
-# a smaller rate is named. 1 point: what is served is what was trained: no merge into
-# other weights, no second rounding, nothing trained left unsaved; measured on the served
-# model.
+# *Rubric.* 1 point: what LoRA is good at (form) and where it learns less (facts),
+# with a remedy that fits. 1 point: forgetting is measured on general questions, and
+# replay or a smaller rate is named. 1 point: what is served is what was trained: no
+# merge into other weights, no second rounding, nothing trained left unsaved; measured
+# on the served model.
 # <!-- END SOLUTION -->
