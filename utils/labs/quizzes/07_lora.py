@@ -33,13 +33,31 @@ def prove_start() -> str:
 
 
 def prove_alpha() -> str:
-    """Return the option for what alpha = 2 * rank makes of the scale at any rank."""
+    """Return the option for alpha at eight times the rank, by how far one step reaches.
+
+    A step of AdamW moves each weight by about the rate, whatever its gradient: by the sign here.
+    """
+    import torch
     from torch import nn
 
     from utils.model.lora import LoRALinear
 
-    scales = {LoRALinear(nn.Linear(64, 64), rank, 2 * rank).scale for rank in (1, 8, 64)}
-    return "c" if scales == {2.0} else "a"
+    draw = torch.Generator().manual_seed(0)
+    x, wanted = torch.randn(1, 256, generator=draw), torch.randn(1, 256, generator=draw)
+
+    def reach(rank: int, alpha: float) -> float:
+        layer = LoRALinear(nn.Linear(256, 256, bias=False), rank, alpha)
+        with torch.no_grad():
+            layer.down.normal_(generator=draw)
+        before = (layer(x) * wanted).sum()
+        before.backward()
+        with torch.no_grad():
+            layer.up += 1e-3 * layer.up.grad.sign()
+            return ((layer(x) * wanted).sum() - before).item()
+
+    first = reach(8, 16)
+    apart = {key: abs(reach(64, alpha) / first - 1) for key, alpha in (("a", 16), ("c", 128))}
+    return min(apart, key=apart.get)
 
 
 def prove_levels() -> str:
@@ -143,14 +161,25 @@ QUIZ = [
     ),
     Question(
         "alpha",
-        "A team tunes with rank 8 and alpha 16. Now they try rank 64 and want the update to weigh "
-        "the same. Which alpha?",
+        "A team found a good learning rate at rank 8 with alpha 16. They try rank 64 at the same "
+        "rate. Which alpha do they take first?",
         {
-            "a": ("16", "The scale is alpha / rank, so it would fall to an eighth."),
-            "b": ("2", "That divides by the rank a second time: the scale would be 1/32."),
-            "c": ("128", "alpha / rank stays at 2, and the learning rate can stay as well."),
+            "a": (
+                "16",
+                "Eight times as many directions, each counted an eighth: a step reaches as far as "
+                "it did.",
+            ),
+            "b": (
+                "2",
+                "The update is divided by the rank already; that would divide it once more.",
+            ),
+            "c": (
+                "128",
+                "That undoes the division by the rank. Eight times as many directions then move as "
+                "far as each did, and the rate is too high.",
+            ),
         },
-        "c",
+        "a",
         prove_alpha,
     ),
     Question(
