@@ -8,7 +8,8 @@ import torch
 
 from tests.learners import PLACES, defined_in
 from utils.labs import run
-from utils.labs.student import LearnerError
+from utils.labs.api import NotebookBackend
+from utils.labs.student import LearnerError, Student
 from utils.labs.values import Linear, after_call, to_learner
 
 LAB = "07_lora"
@@ -51,9 +52,20 @@ def test_a_module_without_weights_that_learn_is_told_so(tmp_path_factory):
     (student,) = defined_in("notebook", LAB, source, tmp_path_factory)
     layer = student.make("LoRALinear", 3, 2)
     assert set(layer.weight_gradients(np.ones((1, 3), np.float32))) == {"weight", "bias"}
-    frozen = student.make("LoRALinear", 3, 2)
     with pytest.raises(LearnerError, match="no attribute"):
-        frozen.attribute("is_merged")
+        layer.attribute("is_merged")
+    frozen = "from torch import nn\ndef LoRALinear(*sizes):\n    " + (
+        "return nn.Linear(*sizes).requires_grad_(False)"
+    )
+    (student,) = defined_in("notebook", LAB, frozen, tmp_path_factory)
+    with pytest.raises(LearnerError, match="no weight of the module learns"):
+        student.make("LoRALinear", 3, 2).weight_gradients(np.ones((1, 3), np.float32))
+
+
+def test_the_backend_of_notebooks_gives_the_gradients_of_weights_too():
+    student = Student(NotebookBackend({"LoRALinear": torch.nn.Linear}))
+    layer = student.make("LoRALinear", 3, 2)
+    assert set(layer.weight_gradients(np.ones((1, 3), np.float32))) == {"weight", "bias"}
 
 
 def test_the_stand_in_for_a_linear_layer_is_one_and_the_fixed_one_is_none():

@@ -256,11 +256,11 @@ print(f"first 8: updates {of_updates[7]:.1f}, noise {of_noise[7]:.1f}")
 # a mean over sixteen matrices. The line of the updates rises steeply, that of random
 # matrices of the same shapes almost straight.*
 #
-# Half of the length in eight directions is not all. But length is not what a tuning is
-# for. Keep only the first k directions of each update, throw the rest away, put back
-# the old table of tokens and the old gains as well, and measure the loss again. How
-# many directions of 128 does it take until 98 % of what the loss had fallen is there?
-# (Tried are 1, 2, 4 and so on.)
+# More than half of the length in eight directions is not all. But length is not what
+# a tuning is for. Keep only the first k directions of each update, throw the rest
+# away, put back the old table of tokens and the old gains as well, and measure the
+# loss again. How many directions of 128 does it take until 98 % of what the loss had
+# fallen is there? (Tried are 1, 2, 4 and so on.)
 
 # %%
 my_directions = None  # of 128, for each matrix: your number
@@ -410,8 +410,9 @@ assert general_loss["B by randn"]["after 60 steps"] > 2
 # begins at the base model's. A small draw costs a little. Drawn by randn the model is
 # destroyed, and sixty steps of chats do not bring back what it knew.*
 #
-# Nobody who watches the loss of the tuning alone would see it: sixteen random changes
-# were added to a trained model, and the tuning has no examples that would repair them.
+# Sixteen random changes were added to a trained model, and the tuning has no examples
+# that would repair them. With the small draw the tuning's own loss ends as low as ever:
+# who watches that alone does not see it.
 #
 # ## Rank, alpha, and which layers
 #
@@ -450,8 +451,8 @@ assert found["alpha = 16 R"][-1] > 2 * found["alpha = 16"][-1]
 # task rank 1 is nearly as good as 64. More rank is no remedy where the loss has
 # stopped for another reason.
 #
-# Which matrices get an adapter matters more. At about the same number of weights that
-# learn:
+# And which matrices should get an adapter? Three choices at about the same number of
+# weights that learn:
 
 # %%
 from utils.model.lora import ALL_LAYERS, ATTENTION, FEED_FORWARD
@@ -543,8 +544,9 @@ claims.add(
 # Now 48 new drugs, 240 facts that the base model has never read. They are asked in the
 # plain form that it knows, so nothing but the facts is new. Two things are measured:
 # the share of right answers on the new drugs (**gained**), and on the town that it knew
-# before (**kept**). All runs take 200 steps of 16 questions at the same rate. Guess the
-# share of the new facts that LoRA gains where full tuning gains nearly all.
+# before (**kept**). All runs take 200 steps of 16 questions, at the same rate unless
+# the name says otherwise. Guess the share of the new facts that LoRA gains where full
+# tuning gains nearly all.
 
 # %%
 my_gain = None  # share of right answers on new drugs, LoRA: your number
@@ -593,7 +595,7 @@ plt.show()
 # %% [markdown]
 # *Figure 7. Seven ways of tuning, three seeds each, recorded beforehand. To the right:
 # more of the new facts. Up: more of the old. Full tuning stands far right and low, LoRA
-# up and to the left. Squares had a quarter of old questions mixed in.*
+# up and to the left. Squares had one old question for every four new ones mixed in.*
 #
 # Biderman et al. (2024) found this on code and mathematics with a model of 7B: *LoRA
 # learns less and forgets less*. Read the figure with care, though:
@@ -605,7 +607,7 @@ plt.show()
 #   does. The names of new drugs are built of tokens that the base model has met seldom
 #   or never, and LoRA alone can't move their vectors.
 # - **Replay**, some old examples mixed in, takes back most of the forgetting and
-#   costs a little of the gain. Unit 08 is about that.
+#   costs some of the gain, of LoRA's more than of full tuning's. Unit 08 is about it.
 #
 # So for new facts in quantity: tune more of the model, with replay and a low rate, or
 # do not tune facts at all and put them into the prompt (unit 13).
@@ -695,9 +697,9 @@ with torch.inference_mode():
         layer.unmerge()
 claims.add(
     "merged and unmerged logits, float32",
-    measured="below 1e-4, of logits up to 30" if gap < 1e-4 else f"{gap:.1e}",
+    measured="below 1e-5 of the largest" if gap < most else f"{gap:.1e}",
     bar="1e-5 of the largest",
-    holds=gap < 1e-5 * unmerged.abs().max().item(),
+    holds=gap < most,
 )
 
 # %% [markdown]
@@ -943,6 +945,9 @@ import logging
 import tempfile
 import warnings
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it greets
+warnings.simplefilter("ignore", FutureWarning)
+
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as their_logging
@@ -998,7 +1003,6 @@ claims.add(
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-warnings.simplefilter("ignore", FutureWarning)
 rows = chats(world, 16, seed=3)
 with tempfile.TemporaryDirectory() as scratch:
     trainer = SFTTrainer(
@@ -1042,8 +1046,7 @@ claims.add(
 )
 
 # %%
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-import bitsandbytes.functional as bnb  # noqa: E402
+import bitsandbytes.functional as bnb
 
 same = total = 0
 for weight in matrices(base).values():
@@ -1072,9 +1075,10 @@ claims.add(
 #
 # ## The plan for a large model
 #
-# The same cells tune a model of 7 or 8 billion weights; the setting is
-# `COURSE_MODEL`, a hub id or a folder, in tier `full`. What must come first is the
-# sum, and a refusal with numbers where it will not fit:
+# The section below quantises, adapts and takes a step on whatever `COURSE_MODEL` names,
+# a hub id or a folder: SmolLM2 here, a model of 7 or 8 billion weights on a machine of
+# tier `full`. (The course has not measured that step on a card; it has the sum.) What
+# must come first is the plan, and a refusal with numbers where it will not fit:
 
 
 # %%
@@ -1204,8 +1208,8 @@ real_claims.add(
 )
 
 # %% [markdown]
-# *Figure 10. Three bars: int8 costs next to nothing, NF4 some percent, even steps of
-# four bits more than NF4.*
+# *Figure 10. Three bars: int8 costs next to nothing, NF4 about a third, even steps of
+# four bits about half.*
 #
 # So a model this small does feel four bits, and it feels them less where the levels
 # follow the weights. Take the sizes with care: the floats that we round had been
@@ -1218,6 +1222,7 @@ real_claims.add(
 # sum:
 
 # %% tags=["real"]
+plan(real.config, 24, 256, rank=8, batch_size=2, float_bytes=4)  # or refused
 add_lora(real_small, rank=8, alpha=16)
 rows = stream[:514].view(2, 257)
 with LiveBytes() as live:

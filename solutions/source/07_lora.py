@@ -54,6 +54,7 @@ start_lab("07_lora")
 plots.use_style()
 tier = start(seed=0)
 world = build_world(0)
+base, tokenizer = load_base()
 
 # %% [markdown]
 # ## 1. The adapter
@@ -83,15 +84,15 @@ my_form = None  # share of answers that end by themselves: your number
 
 # %% tags=["needs:LoRALinear"]
 def adapted_base(rank, alpha):
-    """Return the base model with your layers, all else frozen, and its tokenizer."""
-    model, tokenizer = load_base()
+    """Return the base model with your layers, all else frozen."""
+    model, _ = load_base()
     model.requires_grad_(False)
     for block in model.blocks:
         for name in ALL_LAYERS:
             parent, _, child = name.rpartition(".")
             layer = LoRALinear(block.get_submodule(name), rank, alpha)
             setattr(block.get_submodule(parent), child, layer)
-    return model, tokenizer
+    return model
 
 
 def my_layers(model):
@@ -100,10 +101,10 @@ def my_layers(model):
 
 
 torch.manual_seed(0)
-model, tokenizer = adapted_base(rank=8, alpha=16)
+model = adapted_base(rank=8, alpha=16)
 examples = [render_chat(chat, tokenizer) for chat in chats(world, 1000)]
 learn = count_trainable(model.parameters())
-all_of_them = sum(weight.numel() for weight in load_base()[0].parameters())
+all_of_them = sum(weight.numel() for weight in base.parameters())
 records = train(
     model,
     supervised_batches(examples, 16, 127, tokenizer.pad_id),
@@ -135,7 +136,7 @@ def right_and_short(model):
     return answers, right, sum(ends) / len(ends)
 
 
-before = right_and_short(load_base()[0])
+before = right_and_short(base)
 unmerged = right_and_short(model)
 compare(my_form, unmerged[2], "{:.2f}", of="answers that end")
 for layer in my_layers(model):
@@ -206,7 +207,6 @@ def through_even_steps(weight, block_size=BLOCK):
     return ((blocks / step).round() * step).view_as(weight)
 
 
-base, tokenizer = load_base()
 documents = tokenizer.encode_batch(world_corpus(400, seed=4))
 stream = pack_documents(documents, tokenizer.end_id)  # (N,)
 
@@ -284,9 +284,9 @@ compare(my_bits, 8 * n_small / n_weights, "{:.3f} bits")
 compare(my_move, 100 * torch.cat(moves).median().item(), "{:.2f} %")
 
 # %% [markdown] tags=["result"]
-# Three eighths of a bit for each weight are won, and a scale moves by less than a
-# percent, where the code of a weight beside it may be a third off. What is lost at
-# the coarse place can't be won at the fine one, and the other way round.
+# Three eighths of a bit for each weight are won, and a typical scale moves by a few
+# tenths of a percent. The code of a weight beside it may be off by a good part of the
+# weight itself: at the scales the second rounding is lost in the noise of the first.
 
 # %% [markdown]
 # ## 5. Will it fit?
@@ -333,9 +333,8 @@ axes = plots.lines(
     totals,
     title="On 24 GB four bits leave room for rows several times as long",
     xlabel="tokens in a row (log scale)",
-    ylabel="GB (log scale)",
+    ylabel="GB",
     log_x=True,
-    log_y=True,
     points=True,
 )
 for card in (24, 80):
@@ -374,9 +373,9 @@ compare(my_length, max(fits), "{:,} tokens")
 # <!-- BEGIN SOLUTION -->
 # *Model answer.* I keep QLoRA: by the sum of exercise 5 nothing else fits on 24 GB, and
 # for style (a) a low-rank update reaches what full tuning does. For (b) rank 8 on the
-# attention matrices alone is where LoRA is weakest: new facts need more rank, the
-# feed-forward matrices and perhaps the table of tokens, and training until the loss is
-# near zero costs what the model knew. Since entries change each month I would rather
+# attention matrices alone is where LoRA is weakest: new facts need more of the model,
+# the feed-forward matrices and perhaps the table of tokens, and training until the loss
+# is near zero costs what the model knew. Since entries change each month I would rather
 # look them up and put them into the prompt, and tune only the form. For (c) I mix in
 # general examples (replay), and measure general questions at each evaluation and not
 # only the drug list. I don't merge into the 16-bit original: the adapter was trained

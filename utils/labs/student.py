@@ -277,7 +277,8 @@ class LocalBackend:
         learn = {name: weight for name, weight in weights if weight.requires_grad}
         if not learn:
             raise LearnerError("no weight of the module learns (requires_grad)")
-        found = self._run(target, method, args, kwargs, upstream, True, leaves=[*learn.values()])
+        leaves = list(learn.values())
+        found = self._run(target, method, args, kwargs, upstream, True, None, leaves)
         return found | {"gradients": dict(zip(learn, found["gradients"], strict=True))}
 
     def _run(
