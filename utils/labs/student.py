@@ -146,11 +146,23 @@ class Handle:
 
     def __init__(self, backend: LocalBackend, number: int):
         self._backend, self._number = backend, number
+        self.arguments_after: list = []
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith("__"):
             raise AttributeError(name)
-        return lambda *args, **kwargs: self._backend.use(self._number, name, args, kwargs)["result"]
+
+        def call(*args, **kwargs):
+            reply = self._backend.use(self._number, name, args, kwargs)
+            self.arguments_after = reply["arguments"]
+            CALLS.append((reply["result"], describe_call(name, args, kwargs)))
+            return reply["result"]
+
+        return call
+
+    def attribute(self, name: str) -> object:
+        """Return the value of an attribute that is no method."""
+        return self._backend.use(self._number, "__getattribute__", (name,), {})["result"]
 
     def fields(self, names: tuple[str, ...], *args) -> tuple:
         """Return some fields of what it returns when it is called: a learner's own function.
@@ -173,6 +185,25 @@ class Handle:
         reply = self._backend.use(
             self._number, "__call__", args, {}, upstream=upstream, with_gradients=True
         )
+        return reply["gradients"]
+
+    def weight_gradients(self, *args, upstream=None) -> dict:
+        """Return the gradients of the module's output for each weight that learns, by its name.
+
+        Raises:
+            LearnerError: where no weight learns, or the other end gives no dictionary.
+        """
+        reply = self._backend.use(
+            self._number,
+            "__call__",
+            args,
+            {},
+            upstream=upstream,
+            with_gradients=True,
+            of_weights=True,
+        )
+        if not isinstance(reply["gradients"], dict):
+            raise LearnerError("your code wrote something of its own in place of gradients")
         return reply["gradients"]
 
 
@@ -244,8 +275,13 @@ class LocalBackend:
         with_gradients=False,
         keep=True,
         fields=None,
+        of_weights=False,
     ) -> dict:
-        """Call a method of an object that was made; with `fields`, keep these of its result."""
+        """Call a method of an object that was made.
+
+        With `fields`, these of its result are kept. With `of_weights` gradients are those of the
+        module's weights that learn, by name, whatever the arguments are.
+        """
         thing = self.made[number]
         function = getattr(thing, method, None)
         if fields is not None:
@@ -256,13 +292,22 @@ class LocalBackend:
         if function is None:
             raise Undefined(f"`{type(thing).__name__}` has no method {method}")
         target = function if keep else lambda *a: function(*a) and None
-        return self._run(target, method, args, kwargs, upstream, with_gradients)
+        if not of_weights:
+            return self._run(target, method, args, kwargs, upstream, with_gradients)
+        weights = thing.named_parameters() if isinstance(thing, torch.nn.Module) else ()
+        learn = {name: weight for name, weight in weights if weight.requires_grad}
+        if not learn:
+            raise LearnerError("no weight of the module learns (requires_grad)")
+        leaves = list(learn.values())
+        found = self._run(target, method, args, kwargs, upstream, True, None, leaves)
+        return found | {"gradients": dict(zip(learn, found["gradients"], strict=True))}
 
-    def _run(self, function, name, args, kwargs, upstream, with_gradients, of=None) -> dict:
+    def _run(
+        self, function, name, args, kwargs, upstream, with_gradients, of=None, leaves=()
+    ) -> dict:
         ours = to_learner(list(args))
         named = to_learner(dict(kwargs))
-        leaves = []
-        if with_gradients:
+        if with_gradients and not leaves:
             leaves = [a for a in ours if isinstance(a, torch.Tensor) and a.is_floating_point()]
             for leaf in leaves:
                 leaf.requires_grad_()

@@ -5,7 +5,7 @@ holds an object of the learner's, whose methods could answer anything.
 Plain: None, bool, int, float, str, bytes, list, tuple, dict, NumPy arrays. At the learner's end
 arrays are torch tensors. Towards the learner more values may travel, each in place of an object
 that is made there: `Seed`, `TableModel`, `SmallModel`, `Weight`, `Once`, `File`, `BFloat16`,
-`Merges`, `Limit`, `Judge`, `Largest`, `Lookup`, `StepBatches`.
+`Merges`, `Limit`, `Judge`, `Largest`, `Lookup`, `StepBatches`, `Linear`.
 """
 
 from __future__ import annotations
@@ -249,6 +249,53 @@ class BFloat16:
         return torch.from_numpy(np.array(self.value)).to(torch.bfloat16)
 
 
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Stands for an `nn.Linear`, or for a layer that holds its weight in another way.
+
+    Args:
+        weight: (O, I).
+        bias: (O,), or None.
+        is_fixed: no nn.Linear: its weight is made afresh whenever it is read, as that of a layer in
+            four bits, and can't be written.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    is_fixed: bool = False
+
+    def build(self) -> torch.nn.Module:
+        """Return the layer."""
+        weight = torch.from_numpy(np.array(self.weight))
+        if self.is_fixed:
+            return FixedLinear(weight)
+        n_outputs, n_inputs = weight.shape
+        layer = torch.nn.Linear(n_inputs, n_outputs, self.bias is not None, dtype=weight.dtype)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            if self.bias is not None:
+                layer.bias.copy_(torch.from_numpy(np.array(self.bias)))
+        return layer
+
+
+class FixedLinear(torch.nn.Module):
+    """A linear layer whose weight is read-only."""
+
+    def __init__(self, weight: torch.Tensor):
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.register_buffer("kept", weight)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight (O, I), made afresh."""
+        return self.kept.clone()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the layer's answer (..., O) to `x` (..., I)."""
+        return x @ self.weight.T
+
+
 @dataclass(frozen=True)
 class Merges:
     """Stands for the course's `Tokenizer` with these merges, none for one of bytes."""
@@ -390,6 +437,7 @@ STAND_INS = (
     Largest,
     Lookup,
     StepBatches,
+    Linear,
 )
 
 
@@ -461,6 +509,8 @@ def after_call(argument: object, calls: Mapping[Path, list] | None = None) -> ob
         return None
     if callable(argument) and not isinstance(argument, Table | torch.nn.Module):
         return None
+    if isinstance(argument, torch.nn.Linear | FixedLinear):
+        return to_plain(argument.state_dict())
     if isinstance(argument, Table | torch.nn.Module):
         return to_plain(list(argument.shapes_read))
     if isinstance(argument, torch.nn.Parameter):

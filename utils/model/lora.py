@@ -25,13 +25,20 @@ ALL_LAYERS = ATTENTION + FEED_FORWARD
 class LoRALinear(nn.Module):
     """A linear layer that is frozen, with a low-rank update that learns.
 
-    The layer's own weight does not learn any more. `down` (R, I), the paper's A, starts as
-    nn.Linear does; `up` (O, R), the paper's B, starts at zero.
-
     Args:
-        linear: the layer to adapt, with weight (O, I); its bias, if any, stays as it is.
+        linear: the layer to adapt, with weight (O, I); its bias, if any, stays as it is. Usually an
+            nn.Linear; a layer in four bits has the same `weight`, `in_features`, `out_features`.
         rank: R, at least 1 and at most the smaller of I and O.
         alpha: the update is scaled by alpha / rank.
+
+    Attributes:
+        linear: the layer that was given; its own parameters don't learn any more.
+        down: nn.Parameter (R, I), the paper's A; it starts as the weight of an nn.Linear(I, R).
+        up: nn.Parameter (O, R), the paper's B; it starts at zero.
+        scale: the float alpha / rank.
+        is_merged: whether the update is in the weight of `linear` at present; False at the start.
+
+    `down` and `up` have the dtype and the device of the layer's weight.
 
     Raises:
         ValueError: where the rank does not fit the matrix, or alpha is not above 0.
@@ -64,21 +71,28 @@ class LoRALinear(nn.Module):
         self.is_merged = False
 
     def update(self) -> Tensor:
-        """Return what the adapter adds to the weight: (O, I)."""
+        """Return what the adapter adds to the weight: scale * up @ down, (O, I)."""
         return self.scale * (self.up @ self.down)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's answer (..., O) to `x` (..., I), the update included."""
+        """Return the layer's answer (..., O) to `x` (..., I), the update included once.
+
+        That is linear(x), bias included, plus scale times (x through `down`, then through `up`);
+        where the update is merged, linear(x) alone.
+        """
         if self.is_merged:
             return self.linear(x)
         return self.linear(x) + self.scale * F.linear(F.linear(x, self.down), self.up)
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the update to the weight in place, so that the layer costs what it did before.
+        """Add the update to the weight of `linear` in place: the layer then costs what it did.
+
+        `down` and `up` stay as they are.
 
         Raises:
-            ValueError: where it is merged already, or the weight is held in four bits.
+            ValueError: where it is merged already, or `linear` is no nn.Linear, such as a layer in
+                four bits, whose weight can't be written.
         """
         if self.is_merged:
             raise ValueError("the update is merged already: adding it twice would double it")

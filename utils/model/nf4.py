@@ -48,10 +48,11 @@ def quantize_nf4(weight: Tensor, block_size: int = BLOCK) -> tuple[Tensor, Tenso
     """Return weights as four-bit codes, two in a byte, and a scale for each block.
 
     The weights are read row by row. A block's scale is its largest absolute value; each weight
-    becomes the level nearest to weight / scale. A block of zeros has scale 0.
+    becomes the number, 0 to 15, of the level of `nf4_levels` nearest to weight / scale. A block of
+    zeros has scale 0 and codes 7, whose level is 0.
 
     Args:
-        weight: any shape, N floats in all; N is even.
+        weight: any shape and float dtype, N numbers in all; N is even.
         block_size: b, weights that share a scale; the last block may be shorter.
 
     Returns:
@@ -59,7 +60,7 @@ def quantize_nf4(weight: Tensor, block_size: int = BLOCK) -> tuple[Tensor, Tenso
         rounded up.
 
     Raises:
-        ValueError: for NaN or infinity, an odd number of weights, or a block below 1.
+        ValueError: for NaN or infinity, no weights or an odd number, or a block below 1.
 
     >>> codes, scales = quantize_nf4(torch.tensor([1.0, -0.5, 0.0, 0.25]), block_size=2)
     >>> [f"{code:08b}" for code in codes.tolist()], scales
@@ -92,7 +93,7 @@ def dequantize_nf4(
 
     Args:
         codes: (N/2,) uint8, two codes in each.
-        scales: (N/b,) of the blocks.
+        scales: (N/b,) floats, one for each block; the last block may be shorter.
         shape: of the weights, N in all.
         block_size: b, as it was quantised with.
 
@@ -139,14 +140,18 @@ def double_quantize(scales: Tensor, block_size: int = SCALES_BLOCK) -> Quantized
 
     Scales are all positive, so their mean is taken off first. Each block of `block_size` has a
     step, its largest distance from the mean over 127; each scale becomes the nearest whole number
-    of steps. A block of equal scales has step 1.
+    of steps from the mean. The mean is that of all scales. A block in which all scales are the mean
+    has step 1.
 
     Args:
         scales: (n,) floats, of `quantize_nf4`.
         block_size: scales that share a step; the last block may be shorter.
 
+    Returns:
+        codes (n,) int8, steps, one float32 for each block, and the mean, a float32 scalar.
+
     Raises:
-        ValueError: for an empty row of scales, NaN or infinity, or a block below 1.
+        ValueError: for scales that are no row, an empty row, NaN or infinity, or a block below 1.
 
     >>> double_quantize(torch.tensor([1.0, 3.0, 2.0]))
     QuantizedScales(codes=tensor([-127,  127,    0], dtype=torch.int8), steps=tensor([0.0079]),
