@@ -70,7 +70,7 @@ base, tokenizer = load_base()
 # The attributes have the names of the docstring: a saved adapter is found by them.
 
 # %%
-# exercise: utils.model.lora.LoRALinear points=10 minutes=35 difficulty=2
+# exercise: utils.model.lora.LoRALinear points=10 minutes=30 difficulty=2
 
 # %% [markdown]
 # **Experiment.** Sixty steps on chats, with your layer in the place of all sixteen
@@ -171,7 +171,7 @@ print(f"merged and unmerged give the same answer to {same} of {len(asked)}")
 # `nf4_levels()` is given: the sixteen levels in order, (16,), from -1 to 1.
 
 # %%
-# exercise: utils.model.nf4.quantize_nf4 points=6 minutes=25 difficulty=2
+# exercise: utils.model.nf4.quantize_nf4 points=6 minutes=22 difficulty=2
 
 # %% [markdown]
 # ## 3. And back
@@ -182,7 +182,7 @@ print(f"merged and unmerged give the same answer to {same} of {len(asked)}")
 # a layer's weights back into floats first, and drops them afterwards.
 
 # %%
-# exercise: utils.model.nf4.dequantize_nf4 points=4 minutes=12 difficulty=1
+# exercise: utils.model.nf4.dequantize_nf4 points=4 minutes=10 difficulty=1
 
 # %% [markdown]
 # **Experiment.** The matrices of the base model through your two functions, and beside
@@ -260,7 +260,7 @@ plt.show()
 # `QuantizedScales(codes, steps, mean)` is given, and `restore_scales`, its way back.
 
 # %%
-# exercise: utils.model.nf4.double_quantize points=4 minutes=15 difficulty=2
+# exercise: utils.model.nf4.double_quantize points=4 minutes=13 difficulty=2
 
 # %% [markdown]
 # **Experiment.** All scales of the base model's matrices. How many bits does a weight
@@ -301,7 +301,7 @@ compare(my_move, 100 * torch.cat(moves).median().item(), "{:.2f} %")
 # most common way to learn this sum. With it you choose rank, batch and bits at a desk.
 
 # %%
-# exercise: utils.model.finetune_memory.finetune_memory points=6 minutes=25 difficulty=2
+# exercise: utils.model.finetune_memory.finetune_memory points=6 minutes=22 difficulty=2
 
 # %% [markdown]
 # **Experiment.** A model of Llama-3.1's 8B shape, rows of 1,024 tokens, one row at a
