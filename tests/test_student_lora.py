@@ -77,7 +77,7 @@ def test_the_stand_in_for_a_linear_layer_is_one_and_the_fixed_one_is_none():
     assert isinstance(plain, torch.nn.Linear) and not isinstance(fixed, torch.nn.Linear)
     assert plain(x).tolist() == fixed(x).tolist() == [[3, 3]] and with_bias(x).tolist() == [[4, 4]]
     assert (fixed.in_features, fixed.out_features) == (3, 2)
-    with torch.no_grad():
+    with torch.no_grad(), pytest.raises(AttributeError, match="no setter"):
         fixed.weight += 1
     assert torch.equal(fixed.weight, torch.ones(2, 3)), "what is read is a copy"
     assert np.array_equal(after_call(plain)["weight"], weight)
