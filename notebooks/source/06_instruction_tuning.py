@@ -775,10 +775,10 @@ for name, before, after, scores in (
 # %% [markdown]
 # As it is, the model does as badly as with copies: it does not care how many pages
 # a mistake stands on. The filter does. Three of four *pages* are wrong now, and of
-# the rows that it keeps almost as large a share as before is wrong: a vote can't be
-# better than its voters. Up to half of the pages it still wins back most of the
-# loss, since mistakes that differ seldom agree and the truth does. (The curves over
-# three seeds: claims `06_mistakes` and `06_lone_mistakes` in `tests/claims/`.)
+# the rows that it keeps nearly half still are: a vote can't be better than its
+# voters. Up to half of the pages it still wins back most of the loss, since
+# mistakes that differ seldom agree and the truth does. (The curves over three
+# seeds: claims `06_mistakes` and `06_lone_mistakes` in `tests/claims/`.)
 #
 # Where several sources are *meant* to differ, as when two clinics explain a disease
 # in their own words, `conflicts="keep"` keeps them all and reports them. Which of
