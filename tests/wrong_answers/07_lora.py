@@ -287,13 +287,13 @@ WRONG = [
             "merged twice",
             '        if self.is_merged:\n            raise ValueError("merged")\n',
             "",
-            "a second merge: ValueError is to be raised",
+            "a second merge: raise a ValueError",
         ),
         (
             "merged twice in silence",
             '            raise ValueError("merged")\n',
             "            return\n",
-            "a second merge: ValueError is to be raised",
+            "a second merge: raise a ValueError",
         ),
         (
             "unmerge at any time",

@@ -242,13 +242,13 @@ WRONG = [
         "early_stopping",
         "an empty list is answered",
         changed(STOP, '        raise ValueError("losses")\n', "        return 0, False\n"),
-        "an empty list of losses is refused",
+        "an empty list of losses: raise a",
     ),
     Wrong(
         "early_stopping",
         "a patience of 0 is taken",
         changed(STOP, "patience < 1", "patience < 0"),
-        "a patience of 0 is refused",
+        "a patience of 0: raise a",
     ),
     # fisher_diagonal
     Wrong(
@@ -408,13 +408,13 @@ WRONG = [
             "    if token_ids",
             "    token_ids = torch.atleast_2d(token_ids)\n    if token_ids",
         ),
-        "token_ids of shape (3,) is refused",
+        "token_ids of shape (3,): raise a",
     ),
     Wrong(
         "fisher_diagonal",
         "nothing gives zeros",
         changed(FISHER, " or token_ids.numel() == 0", ""),
-        "token_ids of shape (0, 3) is refused",
+        "token_ids of shape (0, 3): raise a",
     ),
     # ewc_penalty
     Wrong(
@@ -680,7 +680,7 @@ WRONG = [
         "mix_replay",
         "any share is taken",
         changed(MIX, "if not 0 <= share <= 1:", "if share < 0:"),
-        "a share of 1.1 is refused",
+        "a share of 1.1: raise a",
     ),
     Wrong(
         "mix_replay",
@@ -796,7 +796,7 @@ WRONG = [
         "forgetting",
         "one stage loses nothing",
         changed(LOST, '        raise ValueError("one stage")\n', "        return {}\n"),
-        "one stage is refused",
+        "one stage: raise a",
     ),
     Wrong(
         "forgetting",

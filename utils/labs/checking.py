@@ -33,10 +33,6 @@ class Rejected(AssertionError):
     """A requirement that does not hold; its text is the hint that the learner reads."""
 
 
-class Recognised(Rejected):
-    """A result that equals what a known mistake gives; its text names the mistake."""
-
-
 @dataclass(frozen=True)
 class Check:
     """One part of what an exercise is checked for."""
@@ -85,10 +81,31 @@ def not_the_mistake(holds: object, hint: str) -> None:
     >>> not_the_mistake(False, "the pairs are counted once")
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Recognised: the pairs are counted once
+    utils.labs.checking.Rejected: the pairs are counted once
     """
     if not bool(holds):
-        raise Recognised(hint)
+        raise Rejected(hint)
+
+
+def refused(call: Callable[[], object], hint: str, kind: str = "ValueError") -> None:
+    """Reject unless a call of the learner's code raises an error of a kind.
+
+    Args:
+        call: without arguments.
+        hint: what was tried that can't be.
+        kind: name of the error that the docstring asks for.
+
+    >>> refused(lambda: 0, "a step of 0")
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Rejected: a step of 0: raise a ValueError that says so
+    """
+    try:
+        call()
+    except LearnerError as error:
+        require(kind in str(error), f"{hint}: raise a {kind} that says so, got {error}")
+    else:
+        require(False, f"{hint}: raise a {kind} that says so")
 
 
 @contextmanager
@@ -248,7 +265,7 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
     >>> recognise([3.0], [2.0], [([3.0], "one is added")])
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Recognised: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
+    utils.labs.checking.Rejected: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
     >>> recognise([4.0], [2.0], [([3.0], "one is added")])
     """
     if resembles(got, want, atol):
@@ -259,10 +276,7 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
         if resembles(got, wrong, atol) and not resembles(wrong, want, 10 * atol)
     }
     if len(found) == 1:  # what two mistakes would give names neither
-        try:
-            close(got, want, found.pop(), atol)
-        except Rejected as error:
-            raise Recognised(str(error)) from None
+        close(got, want, found.pop(), atol)
 
 
 def left_alone(student: Student, **given: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from utils.labs.checking import (
     left_alone,
     not_the_mistake,
     recognise,
+    refused,
     require,
     resembles,
     same,
@@ -120,16 +121,6 @@ def by_torch(*arrays: np.ndarray, is_causal: bool = False) -> np.ndarray:
         torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(a).double() for a in arrays
     ]
     return torch_attention(*wide, is_causal=is_causal).numpy()
-
-
-def refused(call, hint: str) -> None:
-    """Reject unless a call of the learner's raises a ValueError."""
-    try:
-        call()
-    except LearnerError as error:
-        require(str(error).startswith("ValueError"), f"{hint}: raise a ValueError, got {error}")
-        return
-    require(False, f"{hint}: raise a ValueError, as documented; nothing was raised")
 
 
 @exercise_check("causal_mask", points=1, title="shape and dtype")

@@ -6,13 +6,22 @@ against exact shares, a real decoder read row by row without padding or cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from utils.labs.checking import Check, brief, close, collector, in_case, require, resembles, same
-from utils.labs.student import LearnerError
+from utils.labs.checking import (
+    Check,
+    brief,
+    close,
+    collector,
+    in_case,
+    refused,
+    require,
+    resembles,
+    same,
+)
 from utils.labs.values import Seed, SmallModel, TableModel
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
@@ -191,16 +200,6 @@ def mixed(rng: np.random.Generator, *shares: float) -> np.ndarray:
     first, *others = sorted(shares)
     p = np.array([first, *rng.permutation(others)])
     return p / p.sum()
-
-
-def refused(call: Callable, hint: str) -> None:
-    """Reject unless the call raises a ValueError."""
-    try:
-        call()
-    except LearnerError as error:
-        require("ValueError" in str(error), f"{hint}: raise a ValueError that says so, got {error}")
-    else:
-        require(False, f"{hint}: raise a ValueError that says so")
 
 
 @exercise_check("sample_next_token", points=1, title="temperature")

@@ -7,7 +7,7 @@ again and compared as multisets, first rows worked out by hand, packing by plain
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from utils.labs.checking import (
     left_alone,
     not_the_mistake,
     recognise,
+    refused,
     require,
     same,
     same_gradients,
     where_they_differ,
 )
-from utils.labs.student import LearnerError
 from utils.labs.values import Limit, Merges
 from utils.tokens.tokenizer import Tokenizer
 
@@ -106,16 +106,6 @@ HINTS = {
         "shortened, tuple of contradicting rows that stay).",
     ),
 }
-
-
-def refused(call: Callable, hint: str) -> None:
-    """Reject unless the call raises a ValueError."""
-    try:
-        call()
-    except LearnerError as error:
-        require("ValueError" in str(error), f"{hint}: raise a ValueError that says so, got {error}")
-    else:
-        require(False, f"{hint}: raise a ValueError that says so")
 
 
 def letters(rng: np.random.Generator, n: int) -> str:

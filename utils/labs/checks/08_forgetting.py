@@ -6,8 +6,6 @@ sum over all tokens that can be drawn, and on a decoder the same sum through tor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -19,6 +17,7 @@ from utils.labs.checking import (
     in_case,
     not_the_mistake,
     recognise,
+    refused,
     require,
     resembles,
 )
@@ -95,16 +94,6 @@ HINTS = {
         "that the last stage does not have. Return best - last for each of these tasks.",
     ),
 }
-
-
-def refused(call: Callable, what: str, kind: str = "ValueError") -> None:
-    """Reject unless the call raises an error of a kind; `what` says what was tried."""
-    try:
-        call()
-    except LearnerError as error:
-        require(kind in str(error), f"{what} is refused: raise a {kind} that says so, got {error}")
-    else:
-        require(False, f"{what} is refused: raise a {kind} that says so")
 
 
 # early_stopping

@@ -7,7 +7,6 @@ patterns in whole numbers), tables by hand, the normal quantiles of Python's `st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from itertools import combinations
 from statistics import NormalDist
@@ -23,10 +22,10 @@ from utils.labs.checking import (
     in_case,
     left_alone,
     recognise,
+    refused,
     require,
     same,
 )
-from utils.labs.student import LearnerError
 from utils.labs.values import Judge, Largest, Seed
 
 CHECKS: list[Check] = []
@@ -131,18 +130,6 @@ HINTS = {
         "p.cummin(0).values.",
     ),
 }
-
-
-def refused(call: Callable, hint: str) -> None:
-    """Reject unless the call raises a ValueError."""
-    try:
-        call()
-    except LearnerError as error:
-        require(
-            "ValueError" in str(error), f"{hint}: raise a ValueError that says so. Got: {error}"
-        )
-    else:
-        require(False, f"{hint}: raise a ValueError that says so; nothing was raised")
 
 
 def number(got: object, what: str) -> float:
