@@ -354,8 +354,9 @@ assert town_after < 0.2 < 0.9 < town_before
 # town, which climbs from the first steps on to several times its value.*
 #
 # This is **catastrophic forgetting** (McCloskey and Cohen 1989, who found it in small
-# nets that learned additions, one set after the other). Nothing in the new text contradicts the old.
-# The weights that hold the old are moved because nothing in the loss holds them.
+# nets that learned additions, one set after the other). Nothing in the new text
+# contradicts the old. The weights that hold the old are moved because nothing in the
+# loss holds them.
 #
 # What we call **general loss** from here on is the loss on held-out text of the kind
 # that the base was trained on. It was there to be measured all the time. The mistake
