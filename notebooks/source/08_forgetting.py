@@ -169,10 +169,10 @@ print(text_table(header, rows))
 
 # %% [markdown]
 # It is wrong hardly more often than before. But where it is wrong, it has given the
-# right token almost no chance, and the loss there has about doubled. A training loss
-# near zero is had by pushing every probability to one, and the model does so where it
-# has no ground, too. A user meets that as a confident mistake. Accuracy alone would not
-# have told you.
+# right token even less of a chance: the loss there has risen by half and more. A
+# training loss near zero is had by pushing every probability to one, and the model does
+# so where it has no ground, too. A user meets that as a confident mistake. Accuracy
+# alone would not have told you.
 #
 # ## Early stopping
 #
@@ -311,7 +311,7 @@ plt.show()
 # *Figure 2. The loss on held-out documents about the new drugs falls steeply and
 # flattens. There is no overfitting to be seen.*
 #
-# A clean curve on held-out data, every question right, half a minute of work. Many
+# A clean curve on held-out data, every question right, two hundred steps. Many
 # teams would release it. But this model was made for a town, and used to answer every
 # question about its people. Two hundred such questions: how many does it get right now?
 
@@ -494,16 +494,21 @@ assert held[len(flat) // 100] > 0.4
 # %% [markdown]
 # One weight in a hundred holds about half of the information. Does the number mean
 # anything? Push a tenth of the weights, each at random by about 0.05: once the tenth
-# with the most information, once that with the least. How many times as large is the
-# rise of the general loss in the first case?
+# with the most information, once that with the least. How many times as far do the
+# predictions move in the first case, by the divergence from the old ones?
 
 # %%
 my_guess_push = None  # times: your number
 
 
 # %% tags=["reveals", "nbval-ignore-output"]
+rows = old_unseen[: 30 * 128].view(30, 128)
+with torch.inference_mode():
+    calm = base(rows).log_softmax(-1)  # (30, 128, V)
+
+
 def pushed(places, size):
-    """Return the rise of the general loss after a push, and the prediction."""
+    """Return the divergence per token after a push, and what is predicted."""
     move = torch.zeros(len(flat))
     move[places] = size * torch.randn(len(places), generator=generator(0))
     model, k = deepcopy(base), 0
@@ -511,10 +516,9 @@ def pushed(places, size):
         for weight in model.parameters():
             weight += move[k : k + weight.numel()].view_as(weight)
             k += weight.numel()
-    rise = stream_loss(model, old_unseen, 128) - stream_loss(
-        base, old_unseen, 128
-    )
-    return rise, 0.5 * (flat * move**2).sum().item()
+        after = model(rows).log_softmax(-1)
+        moved = (calm.exp() * (calm - after)).sum(-1).mean().item()
+    return moved, 0.5 * (flat * move**2).sum().item()
 
 
 n = len(flat) // 10
@@ -523,49 +527,49 @@ tenths = {
     "drawn at random": torch.randperm(len(flat), generator=generator(1))[:n],
     "least information": order[-n:],
 }
-sizes = (0.02, 0.05, 0.1)
-rises = {
+sizes = (0.01, 0.02, 0.05, 0.1)
+moves = {
     name: [pushed(places, size) for size in sizes]
     for name, places in tenths.items()
 }
 most, least = (
-    rises[k][1][0] for k in ("most information", "least information")
+    moves[k][2][0] for k in ("most information", "least information")
 )
-compare(my_guess_push, most / least, "{:.0e} times")
+compare(my_guess_push, most / least, "{:,.0f} times")
 assert most > 100 * least
 
 # %%
 plots.lines(
     {
-        f"{name}, {kind}": (sizes, [max(r[k], 1e-7) for r in found])
-        for name, found in rises.items()
+        f"{name}, {kind}": (sizes, [move[k] for move in found])
+        for name, found in moves.items()
         for k, kind in enumerate(("measured", "predicted"))
     },
     title="The same push does hundreds of times the harm where the Fisher is large",
-    xlabel="size of the push on each weight",
-    ylabel="rise of general loss, nats (log scale)",
+    xlabel="size of the push on each weight (log scale)",
+    ylabel="divergence, nats per token (log scale)",
+    log_x=True,
     log_y=True,
     points=True,
 )
 plt.show()
-rise, predicted = pushed(torch.arange(len(flat)), 0.02)
+moved, predicted = pushed(torch.arange(len(flat)), 0.02)
 claims.add(
-    "all weights pushed by 0.02: rise over what the Fisher predicts",
-    measured=f"{rise / predicted:.1f}",
-    bar="0.8 to 1.2",
-    holds=0.8 <= rise / predicted <= 1.2,
+    "all weights pushed by 0.02: divergence over what the Fisher predicts",
+    measured=f"{moved / predicted:.1f}",
+    bar="0.7 to 1.3",
+    holds=0.7 <= moved / predicted <= 1.3,
 )
-rise, predicted = pushed(order[len(flat) // 2 :], 0.1)
+moved, predicted = pushed(order[len(flat) // 2 :], 0.1)
 print(
-    f"the lower half, pushed by 0.1: {rise / predicted:.0f} times the prediction"
+    f"the lower half, pushed by 0.1: {moved / predicted:.0f} times the prediction"
 )
 
 # %% [markdown]
-# *Figure 5. Rise of the general loss over the size of the push, on a log scale, for the
-# tenth of the weights with the most information, a random tenth, and the tenth with the
-# least; measured and predicted. The first two pairs of lines lie close together. The
-# last measured line lies hundreds of times below the first, and well above its
-# prediction.*
+# *Figure 5. Divergence over the size of the push, both on log scales, for the tenth of
+# the weights with the most information, a random tenth, and the tenth with the least;
+# measured and predicted. The first two pairs of lines lie close together. The last
+# measured line lies hundreds of times below the first, and well above its prediction.*
 #
 # Small pushes do what the Fisher says. The last line printed says where it fails: many
 # weights with little information, all pushed at once and far, do several times the
@@ -730,7 +734,13 @@ for k, (family, members) in enumerate(families.items()):
     )
 axes.axhline(floor, color="grey", linewidth=0.8)
 axes.annotate("base", (0.02, floor + 0.03), color="grey")
-axes.set(xlabel="share of drug questions right", ylabel="general loss (nats)")
+axes.set_yscale("log")
+axes.set_yticks([0.6, 0.8, 1, 1.5, 2.5], ["0.6", "0.8", "1", "1.5", "2.5"])
+axes.minorticks_off()
+axes.set(
+    xlabel="share of drug questions right",
+    ylabel="general loss (nats, log scale)",
+)
 axes.set_title("Much of the old can be kept at little cost to the new")
 axes.legend(frameon=False, loc="upper left")
 plt.show()
@@ -903,9 +913,14 @@ print(f"chance moves a share of 0.9 in 100 by up to {chance:.2f}")
 assert refused["full"]
 
 # %% [markdown]
-# The gate lets nothing through that broke a limit, and says which task to look at. A
-# limit has to be larger than what chance moves, and the line printed last says that
-# five points on a hundred questions are not: this gate refuses good models now and
+# The gate refuses all three, and with reason. By the general loss, springs and replay
+# had taken back nine tenths of the harm. The suite shows what is in the last tenth:
+# after replay with one row in eight, half of the sums are gone. Few tokens of the old
+# text are digits of sums, so a mean over all tokens hardly notices. Replay with half of
+# the rows, or damped springs, may pass: run `tune` with them, and put them through.
+#
+# A limit has to be larger than what chance moves, and the line printed last says that
+# five points on a hundred questions are not: this gate also refuses good models now and
 # then. More questions make a sharper gate, and unit 09 says how many.
 #
 # > **Governance box.** A tuned model is a new model. *Record* for each release the
