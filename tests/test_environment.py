@@ -27,14 +27,15 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared() -> list[Requirement]:
+def declared(*others: str) -> list[Requirement]:
+    """Return what the environment of the tests holds, and what other extras add."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    return [Requirement(text) for text in project["dependencies"] + extras["test"] + extras["ops"]]
+    extras = [project["optional-dependencies"][name] for name in ("test", "ops", *others)]
+    return [Requirement(text) for text in sum(extras, project["dependencies"])]
 
 
 def test_every_declared_range_admits_its_pin():
-    for requirement in declared():
+    for requirement in declared("cluster", "evaluate", "grading"):
         pin = pins().get(canonical(requirement.name))
         assert pin is not None, f"{requirement.name} is declared and not pinned"
         assert requirement.specifier.contains(pin), f"{requirement} refuses the pin {pin}"
@@ -128,3 +129,25 @@ def test_bootstrap_needs_nothing_but_the_standard_library():
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("extra", ["cluster", "evaluate"])
+def test_an_extra_is_added_once_and_a_failure_is_no_end(extra, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    commands = []
+
+    def fail(command):
+        raise SystemExit("The step above failed")
+
+    add = getattr(bootstrap, f"add_{extra}")
+    monkeypatch.setattr(bootstrap, "run", fail)
+    add()
+    assert "The course works without" in capsys.readouterr().out
+    monkeypatch.setattr(bootstrap, "run", commands.append)
+    add()
+    add()
+    assert [command[-1] for command in commands] == [f".[{extra}]"]
+    assert commands[0][-4:-2] == ["--constraint", "constraints.txt"]

@@ -107,17 +107,27 @@ def add_grading() -> None:
 
 def add_cluster() -> None:
     """Add Ray to `.venv`, for the tests that grade on it; without it they skip."""
+    add_extra("cluster", "Ray")
+
+
+def add_evaluate() -> None:
+    """Add lm-evaluation-harness to `.venv`, for the tests that run it; without it they skip."""
+    add_extra("evaluate", "lm-evaluation-harness")
+
+
+def add_extra(extra: str, what: str) -> None:
+    """Add an extra of pyproject.toml to `.venv`, once; go on where that fails."""
     venv = ROOT / ".venv"
-    stamp, wanted = venv / "cluster-stamp.txt", wanted_stamp(find_interpreter())
+    stamp, wanted = venv / f"{extra}-stamp.txt", wanted_stamp(find_interpreter())
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    print("Adding Ray for the tests (once; about ten seconds) ...", flush=True)
+    print(f"Adding {what} for the tests (once; less than a minute) ...", flush=True)
     pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet"]
     pip += ["--disable-pip-version-check", "--constraint", "constraints.txt"]
     try:
-        run([*pip, "--editable", ".[cluster]"])
+        run([*pip, "--editable", f".[{extra}]"])
     except SystemExit as error:
-        print(f"{error}\nThe course works without: the tests that need Ray are skipped.")
+        print(f"{error}\nThe course works without: the tests that need {what} are skipped.")
     else:
         stamp.write_text(wanted)
 
@@ -133,5 +143,7 @@ if __name__ == "__main__":
     main()
     if "cluster" in sys.argv[1:]:
         add_cluster()
+    if "evaluate" in sys.argv[1:]:
+        add_evaluate()
     if "grading" in sys.argv[1:]:
         add_grading()

@@ -1392,13 +1392,85 @@ if items:
 # ## At work
 #
 # What you have seen by hand has tools, and their numbers are what you will be
-# shown. **lm-evaluation-harness** runs tasks by likelihood or generation (`acc` and
-# `acc_norm` are above); **HELM** fills the table of scenarios and metrics;
-# **Ragas** computes the three scores of retrieval with a model in place of our
-# exact claims; `rouge_score`, scikit-learn, SciPy and statsmodels compute the rest.
-# This course's functions are held to the latter four by its tests. This unit runs
-# none of the first three. Whatever the tool, the questions to ask of its number are
-# the same: which rule, which prompt, which interval, whose judge.
+# shown. **lm-evaluation-harness** is at work here. To it, a **task** is a file that
+# says where the rows are, how a row becomes a prompt, and what is counted;
+# likelihood or generation is its `output_type`. Sixty questions in phrasings that
+# the base model never read and forty about facts that nobody told it, with four
+# sentences each to choose from, in wordings of unlike length:
+
+# %%
+from utils.evaluate.harness import harness_model, run_task, write_task
+
+task_folder = tempfile.TemporaryDirectory()
+mixed = asked[:60] + never_told[:40]
+task, task_rows = write_task(task_folder.name, mixed)
+print(task_rows[0])
+print(task.read_text().partition("test_split")[2])
+
+# %% [markdown]
+# That is all the harness has to know about the world. Of a model it wants two
+# answers: the log-probability of a text after a prompt, and a greedy continuation.
+# `harness_model` wraps the base model so, with the end token before each prompt,
+# since that is how its documents begin. (The harness is in the extra `evaluate`;
+# where it is missing, the cell says how to get it and goes on.)
+
+# %% tags=["nbval-ignore-output"]
+outcomes = []
+try:
+    wrapped = harness_model(model, tokenizer, starts_with=[tokenizer.end_id])
+    outcomes = run_task(task, wrapped)
+    for rule in ("acc", "acc_norm"):
+        n_right = sum(getattr(one, rule) for one in outcomes)
+        print(f"{rule}: {n_right} of {len(outcomes)} right")
+except ModuleNotFoundError as error:
+    print(error)
+
+# %% [markdown]
+# The same with what this unit has used all along, by sums and by characters. Equal
+# shares would prove little, since two wrongs may cancel; the verdicts have to be
+# equal question by question.
+
+# %%
+options = [text for row in task_rows for text in row.choices]
+ends = tokenizer.encode_batch([" " + text for text in options])
+heads = [plain_prompt(tokenizer, q) for q in mixed for _ in range(4)]
+logprobs = continuation_logprobs(model, heads, ends).tolist()
+own = [
+    Scored(logprob, len(ids), len(text))
+    for logprob, ids, text in zip(logprobs, ends, options, strict=True)
+]
+verdicts = [
+    tuple(
+        choose(own[4 * k : 4 * k + 4], per) == row.label
+        for per in ("answer", "character")
+    )
+    for k, row in enumerate(task_rows)
+]
+by_sum, by_character = (sum(column) for column in zip(*verdicts, strict=True))
+print(f"our loop: {by_sum} right by sums, {by_character} by characters")
+
+# %% tags=["nbval-ignore-output"]
+if outcomes:
+    n_equal = sum(
+        (one.acc, one.acc_norm) == verdict
+        for one, verdict in zip(outcomes, verdicts, strict=True)
+    )
+    harness_claims = Claims()
+    harness_claims.add(
+        "lm-evaluation-harness and our loop, question by question",
+        measured=f"{n_equal} of {len(verdicts)} equal",
+        bar="all",
+        holds=n_equal == len(verdicts),
+    )
+    harness_claims.table()
+
+# %% [markdown]
+# Other tools, which this unit does not run: **HELM** fills the table of scenarios
+# and metrics, and **Ragas** computes the three scores of retrieval with a model in
+# place of our exact claims. `rouge_score`, scikit-learn, SciPy and statsmodels
+# compute the rest, and the course's tests hold its functions to them. Whatever the
+# tool, the questions to ask of its number are the same: which rule, which prompt,
+# which interval, whose judge.
 #
 # ## Claims
 

@@ -33,8 +33,6 @@ def continuation_logprobs(
 ) -> Tensor:
     """Return the log-probability of each continuation after its prompt.
 
-    Rows of unlike lengths are filled up on the right, where a causal model does not look.
-
     Args:
         model: `model(token_ids) -> logits`; its mode is restored.
         prompts: N rows of token ids, none empty.
@@ -51,13 +49,34 @@ def continuation_logprobs(
     >>> continuation_logprobs(guess, [[0], [1, 2]], [[1, 2], [3]]).exp()  # 1/16 and 1/4
     tensor([0.0625, 0.2500])
     """
+    return score_continuations(model, prompts, continuations, batch_size)[0]
+
+
+def score_continuations(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    batch_size: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of each continuation, and which of them a greedy model writes.
+
+    Rows of unlike lengths are filled up on the right, where a causal model does not look. Arguments
+    and errors are those of `continuation_logprobs`.
+
+    Returns:
+        (N,) sums over tokens in nats, and (N,) bool: no other token is likelier at any place.
+
+    >>> guess = nn.Embedding.from_pretrained(torch.eye(3))  # each token is likeliest after itself
+    >>> score_continuations(guess, [[0], [0]], [[0, 0], [0, 1]])[1]
+    tensor([ True, False])
+    """
     if len(prompts) != len(continuations):
         raise ValueError(f"got {len(prompts)} prompts and {len(continuations)} continuations")
     if not all(len(prompt) for prompt in prompts):
         raise ValueError("a prompt is empty: begin it with the end token, as documents do")
     rows = [[*p, *c] for p, c in zip(prompts, continuations, strict=True)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # the less padding, the less work
-    found = torch.zeros(len(rows))
+    found, greedy = torch.zeros(len(rows)), torch.ones(len(rows), dtype=torch.bool)
     device = next(model.parameters()).device
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
@@ -67,15 +86,17 @@ def continuation_logprobs(
             ids = ids.to(device)  # (B, T)
             logprobs = model(ids[:, :-1]).log_softmax(-1)  # (B, T - 1, V)
             own = logprobs.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T - 1)
-            for row, i in zip(own, chosen, strict=True):
-                found[i] = row[len(prompts[i]) - 1 : len(rows[i]) - 1].sum()
-    return found
+            likeliest = own == logprobs.amax(-1)  # (B, T - 1)
+            for k, i in enumerate(chosen):
+                answer = slice(len(prompts[i]) - 1, len(rows[i]) - 1)
+                found[i], greedy[i] = own[k, answer].sum(), likeliest[k, answer].all()
+    return found, greedy
 
 
 def choose(scored: Sequence[Scored], per: str = "answer") -> int:
     """Return the place of the best answer: by log-probability per answer, token or character.
 
-    lm-evaluation-harness calls the first `acc` and the last `acc_norm` (by bytes of the answer).
+    lm-evaluation-harness calls the first `acc` and the last `acc_norm`.
 
     Raises:
         ValueError: for no answers, or another `per`.
