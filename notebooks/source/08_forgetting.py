@@ -10,7 +10,6 @@
 # measures both, and four ways to hold on to the old.
 
 # %%
-import json
 from copy import deepcopy
 
 import matplotlib.pyplot as plt
@@ -24,30 +23,13 @@ from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import generator, start
-from utils.settings import project_root
-from utils.text.corpora import world_corpus
-from utils.tokens.batches import (
-    block_batches,
-    pack_documents,
-    supervised_batches,
-)
+from utils.tokens.batches import supervised_batches
 from utils.tokens.chat import render_chat
-from utils.train.forgetting import (
-    early_stopping,
-    ewc_penalty,
-    fisher_diagonal,
-    forgetting,
-    mix_replay,
-    weights_of,
-    with_penalty,
-)
 from utils.train.loop import train
 from utils.train.losses import cross_entropy
 from utils.train.optimizers import adamw
-from utils.train.schedules import cosine
 from utils.train.sft import sft_loss
 from utils.world.chats import chats
-from utils.world.documents import domain_documents
 from utils.world.facts import build_world
 from utils.world.questions import questions
 from utils.zoo.load import load_base
@@ -194,6 +176,8 @@ print(text_table(header, rows))
 # never become the best. You will write this function:
 
 # %%
+from utils.train.forgetting import early_stopping, weights_of
+
 show(early_stopping)
 
 # %% [markdown]
@@ -251,6 +235,12 @@ assert near < far
 
 
 # %%
+from utils.text.corpora import world_corpus
+from utils.tokens.batches import block_batches, pack_documents
+from utils.train.schedules import cosine
+from utils.world.documents import domain_documents
+
+
 def stream_of(texts):
     """Return texts as one row of token ids, each after an end token."""
     rows = tokenizer.encode_batch(texts)
@@ -264,6 +254,7 @@ new_unseen = stream_of(domain_documents(world, 150, seed=1))
 old_unseen = stream_of(world_corpus(150, seed=1_000_001))
 
 
+# %%
 def right(model, split, n=200):
     """Return the share of right answers to questions of a split."""
     asked = questions(world, split, n, seed=5)
@@ -292,6 +283,7 @@ def tune(batches, loss_of=lambda model: cross_entropy, watch=()):
     return model, curves
 
 
+# %%
 full, (on_drugs, on_town) = tune(new, watch=(new_unseen, old_unseen))
 print(f"questions about new drugs: {right(full, 'new_drug'):.0%} right")
 print(f"before: {right(base, 'new_drug'):.0%}")
@@ -473,6 +465,8 @@ print(f"Fisher information {by_draws:.2f}, which is p (1 - p)")
 # a model that is trained out add up to nearly zero. You will write:
 
 # %%
+from utils.train.forgetting import fisher_diagonal
+
 show(fisher_diagonal)
 
 # %% [markdown]
@@ -493,15 +487,11 @@ assert held[len(flat) // 100] > 0.4
 
 # %% [markdown]
 # One weight in a hundred holds about half of the information. Does the number mean
-# anything? Push a tenth of the weights, each at random by about 0.05: once the tenth
-# with the most information, once that with the least. How many times as far do the
-# predictions move in the first case, by the divergence from the old ones?
+# anything? Push some weights at random and see how far the predictions move, by the
+# divergence from the old ones:
+
 
 # %%
-my_guess_push = None  # times: your number
-
-
-# %% tags=["reveals", "nbval-ignore-output"]
 rows = old_unseen[: 30 * 128].view(30, 128)
 with torch.inference_mode():
     calm = base(rows).log_softmax(-1)  # (30, 128, V)
@@ -521,6 +511,15 @@ def pushed(places, size):
     return moved, 0.5 * (flat * move**2).sum().item()
 
 
+# %% [markdown]
+# Push a tenth of the weights, each by about 0.05: once the tenth with the most
+# information, once that with the least. How many times as far do the predictions move
+# in the first case?
+
+# %%
+my_guess_push = None  # times: your number
+
+# %% tags=["reveals", "nbval-ignore-output"]
 n = len(flat) // 10
 tenths = {
     "most information": order[:n],
@@ -587,7 +586,10 @@ print(
 # where no one ever was.
 
 # %%
+from utils.train.forgetting import ewc_penalty, with_penalty
+
 show(ewc_penalty)
+
 # %%
 show(with_penalty)
 
@@ -611,6 +613,7 @@ def taken_back(model):
     return (after - stream_loss(model, old_unseen, 128)) / (after - before)
 
 
+# %%
 drugs_full, drugs_sprung = right(full, "new_drug"), right(sprung, "new_drug")
 print(f"questions about drugs right: {drugs_sprung:.0%}")
 claims.add(
@@ -633,6 +636,8 @@ claims.add(
 # rehearsal, a share of each batch's rows comes from the old data (Robins 1995).
 
 # %%
+from utils.train.forgetting import mix_replay
+
 show(mix_replay)
 
 # %% [markdown]
@@ -678,6 +683,10 @@ claims.add(
 #   free weights do together.
 
 # %%
+import json
+
+from utils.settings import project_root
+
 path = project_root() / "tests" / "claims" / "records" / "08_methods.json"
 runs = list(json.loads(path.read_text())["runs"].values())
 names = list(dict.fromkeys(key.partition(":")[0] for key in runs[0]))
@@ -715,6 +724,8 @@ families = {
     "own text": [n for n in names if n.startswith("own")],
     "LoRA": [n for n in names if n.startswith("LoRA")],
 }
+
+# %%
 axes = plots.new_axes((7.2, 4.4))
 floor = mean(over_seeds("base", "general loss"))
 for k, (family, members) in enumerate(families.items()):
@@ -733,7 +744,7 @@ for k, (family, members) in enumerate(families.items()):
         label=family,
     )
 axes.axhline(floor, color="grey", linewidth=0.8)
-axes.annotate("base", (0.02, floor + 0.03), color="grey")
+axes.text(0.69, floor * 1.02, "base", color="grey")
 axes.set_yscale("log")
 axes.set_yticks([0.6, 0.8, 1, 1.5, 2.5], ["0.6", "0.8", "1", "1.5", "2.5"])
 axes.minorticks_off()
@@ -843,6 +854,7 @@ for name, part in worst.items():
         bar="0.5, 0.1",
         holds=part >= 0.5 and cost <= 0.1,
     )
+# %%
 gain = min(
     run["damped EWC 100: drugs right"] - run["L2 0.01: drugs right"]
     for run in runs
@@ -878,6 +890,8 @@ claims.add(
 # that it ever had (Chaudhry et al. 2018):
 
 # %%
+from utils.train.forgetting import forgetting
+
 show(forgetting)
 
 # %% tags=["nbval-ignore-output"]
@@ -898,6 +912,7 @@ def suite(model, n=100):
     return found
 
 
+# %% tags=["nbval-ignore-output"]
 before, rows, refused = suite(base), [], {}
 for name, one in (("full", full), ("EWC", sprung), ("replay", replayed)):
     lost = forgetting([before, suite(one)])
