@@ -150,6 +150,22 @@ def answer(w: dict, x: np.ndarray, scale: float) -> np.ndarray:
     )
 
 
+def starts_as_linear(down: np.ndarray) -> None:
+    """Reject unless a matrix (R, I) starts as the weight of an nn.Linear does."""
+    require(
+        down.any(),
+        "down starts at zero, as up does: then no gradient reaches either, and nothing is learned",
+    )
+    rank, n_inputs = down.shape
+    bound = 1 / n_inputs**0.5
+    require(
+        0.98 < np.abs(down).max() / bound < 1.0001 and abs(down.std() * 3**0.5 / bound - 1) < 0.15,
+        f"down starts as the weight of nn.Linear({n_inputs}, {rank}) does, even between "
+        f"-{bound:.3f} and {bound:.3f}; yours has a standard deviation of {down.std():.3f} "
+        f"(expected {bound / 3**0.5:.3f}) and reaches {np.abs(down).max():.3f}",
+    )
+
+
 @exercise_check("LoRALinear", points=2, title="the start")
 def _(student, rng):
     O, I, rank, alpha = 40, 64, 16, 6.0  # noqa: E741, N806
@@ -163,17 +179,12 @@ def _(student, rng):
         "up starts at zero, so that a fresh adapter changes nothing, and yours does not",
     )
     down = state["down"]
-    require(
-        down.any(),
-        "down starts at zero, as up does: then no gradient reaches either, and nothing is learned",
-    )
-    bound = 1 / I**0.5
-    require(
-        0.98 < np.abs(down).max() / bound < 1.0001 and abs(down.std() * 3**0.5 / bound - 1) < 0.15,
-        f"down starts as the weight of nn.Linear({I}, {rank}) does, even between -{bound:.3f} and "
-        f"{bound:.3f}; yours has a standard deviation of {down.std():.3f} (expected "
-        f"{bound / 3**0.5:.3f}) and reaches {np.abs(down).max():.3f}",
-    )
+    starts_as_linear(down)
+    # As many numbers in other shapes, so that memory which was used before has another spread.
+    for n_inputs in rng.permutation([64, 128, 256]).tolist():
+        other = normal(rng, O, n_inputs)
+        made = student.make("LoRALinear", Linear(other), 1024 // n_inputs, alpha)
+        starts_as_linear(made.state_dict()["down"])
     require(
         not np.array_equal(down, layers[1].state_dict()["down"]),
         "two layers start with the same down: draw it anew for each",
