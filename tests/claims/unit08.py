@@ -215,7 +215,12 @@ def other_base():
 
 def start_of_another(seed):
     short = replace(
-        OTHER_WORLD, n_tokenizer_documents=1000, n_documents=2000, n_steps=20, n_questions=2
+        OTHER_WORLD,
+        n_tokenizer_documents=1000,
+        n_documents=2000,
+        n_steps=20,
+        warmup_steps=5,
+        n_questions=2,
     )
     return {"loss after 20 steps": train_base(short)[2]["metrics"]["validation_loss_nats"]}
 
