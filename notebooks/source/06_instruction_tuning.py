@@ -961,6 +961,87 @@ plt.show()
 # conclude nothing from it but this: each part of a template changes every
 # probability that comes after.
 #
+# And with real text? **MedQuAD** holds 16,407 questions about diseases with answers
+# from institutes of health. `course tune --model smollm2 --data medquad` filters
+# them, keeps one topic in twenty aside, and tunes with the adapters of the next
+# unit on about 200,000 tokens. That takes too long for a notebook, so it was run
+# once and recorded. What became of the rows, and of the loss on answers about
+# topics that were kept aside?
+
+# %%
+from utils.experiments.records import recorded, told
+
+run = recorded("06_medquad")
+print(told(run))
+result = run["results"]["0"]
+for what, n in result["rows"].items():
+    print(f"{n:7,} {what}")
+fall = 1 - result["after"] / result["before"]
+print(f"loss {result['before']:.2f} before, {result['after']:.2f} after")
+claims.add(
+    "recorded: SmolLM2 on MedQuAD, loss of held-out answers falls by",
+    measured=f"{fall:.0%}",
+    bar="10%",
+    holds=fall >= 0.1,
+)
+
+# %% [markdown]
+# The loss fell by a third. Do the answers get better? Forty questions from the
+# topics that were kept aside, answered before and after, and compared with the
+# answers of the data set by **ROUGE-L**, a score of common words in common order
+# (unit 09 takes it apart).
+
+# %%
+before, after = result["rouge_before"], result["rouge_after"]
+order = sorted(range(len(before)), key=lambda k: before[k])
+plots.lines(
+    {
+        name: (range(len(order)), [scores[k] for k in order])
+        for name, scores in (("before", before), ("after", after))
+    },
+    title="Most answers come nearer to the reference, some move away",
+    xlabel="answer, in the order of its score before",
+    ylabel="ROUGE-L",
+    points=True,
+)
+plt.show()
+means = [sum(scores) / len(scores) for scores in (before, after)]
+n_up = sum(a > b for a, b in zip(after, before, strict=True))
+print(f"mean {means[0]:.2f} before, {means[1]:.2f} after; {n_up} of 40 rise")
+claims.add(
+    "recorded: ROUGE-L of forty answers rises, paired test",
+    measured=f"p = {result['p']:.4f}",
+    bar="p < .05",
+    holds=means[1] > means[0] and result["p"] < 0.05,
+)
+
+# %% [markdown]
+# *Figure 9. Forty answers by their score before, and their scores after: most
+# points lie above the first line, some of them at more than twice its height, and
+# ten below.*
+#
+# The mean has nearly doubled, and chance is no excuse. Before you release the
+# model, read what it says. Four questions of our own, not from the data set:
+
+# %%
+for question, was, now in result["own"]:
+    print(f"{question}\n   before: {' '.join(was.split())[:150]}")
+    print(f"   after:  {' '.join(now.split())[:150]}")
+
+# %% [markdown]
+# Asked for symptoms, the untuned model named some. The tuned one names the source
+# of a list, and announces a table. It has learned the form of its data, and part of
+# that data are pages that say just this, over and over, before a table that did not
+# survive the collection. Those pages are in the held-out topics as well, so a score
+# against them rises. It still makes up a mayor for a city that does not exist, in
+# the tone of a reference work now. And the poem has been lost, which unit 08 is
+# about.
+#
+# Nothing here is a failure of the training: the loss fell, the test is sound. It is
+# the data. Rows that differ in a name alone are no duplicates to our filter, and
+# `conflicts="keep"` was right for sources that speak in their own words. What a
+# filter for such pages would look for is a good exercise.
+#
 # ## Claims
 
 # %%
