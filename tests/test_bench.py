@@ -35,6 +35,7 @@ def broken_rows():
 def modules(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_ARTIFACTS", str(tmp_path))
     rows = {"bpe": broken_rows, "model": lambda: [LOSS], "train": lambda: [FAST]}
+    rows["tune"] = lambda: [{"row": "a step", "skipped": "not now"}]
     rows["real"] = lambda: [{"row": "SmolLM2", "skipped": "not there"}]
     for name in bench.NAMES:
         module = ModuleType(name)
@@ -55,6 +56,7 @@ def test_a_module_that_fails_hides_no_other_row(modules, capsys):
         "failed",
         "falls short",
         "holds",
+        "skipped",
         "skipped",
     ]
     assert record["torch"] == torch.__version__ and record["threads"] >= 1

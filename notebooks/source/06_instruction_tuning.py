@@ -1017,11 +1017,12 @@ claims.add(
 
 # %% [markdown]
 # *Figure 9. Forty answers by their score before, and their scores after: most
-# points lie above the first line, some of them at more than twice its height, and
-# ten below.*
+# points lie above the first line, ten below it, and four at exactly one.*
 #
-# The mean has nearly doubled, and chance is no excuse. Before you release the
-# model, read what it says. Four questions of our own, not from the data set:
+# The mean has nearly doubled, and chance is no excuse. But four answers agree with
+# the reference word for word, and no model of this size knows medicine word for
+# word. Before you release it, read what it says. Four questions of our own, not
+# from the data set:
 
 # %%
 for question, was, now in result["own"]:
@@ -1034,8 +1035,8 @@ for question, was, now in result["own"]:
 # that data are pages that say just this, over and over, before a table that did not
 # survive the collection. Those pages are in the held-out topics as well, so a score
 # against them rises. It still makes up a mayor for a city that does not exist, in
-# the tone of a reference work now. And the poem has been lost, which unit 08 is
-# about.
+# the tone of a reference work now. And the poem, poor before, is one word now: what
+# a tuning takes away is the matter of unit 08.
 #
 # Nothing here is a failure of the training: the loss fell, the test is sound. It is
 # the data. Rows that differ in a name alone are no duplicates to our filter, and
