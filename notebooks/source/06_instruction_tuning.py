@@ -80,6 +80,7 @@ def right(asked, answers):
     return share(judge_answers(world, asked, texts), "correct")
 
 
+# %%
 def in_form(answers, n_new=40):
     """Return the share of answers that are one whole sentence and end by themselves."""
     sentence = re.compile(r"[A-Z][^.?!]*\.")
@@ -89,6 +90,7 @@ def in_form(answers, n_new=40):
     ) / len(answers)
 
 
+# %%
 plain = answers_of(base, asked, lambda q: plain_prompt(tokenizer, q))
 as_chat = answers_of(base, asked)
 for name, answers in (("plain form", plain), ("as a chat", as_chat)):
@@ -106,7 +108,7 @@ for name, answers in (("plain form", plain), ("as a chat", as_chat)):
 # %%
 my_guess = None  # batches of 16 chats: your number
 
-# %% tags=["reveals", "nbval-ignore-output"]
+# %%
 talks = chats(world, 2000, seed=1)
 examples = [render_chat(talk, tokenizer) for talk in talks]
 marks = [0, 4, 8, 16, 32, 125]
@@ -130,6 +132,7 @@ def tuned(examples, n_steps=125):
     return model
 
 
+# %% tags=["reveals", "nbval-ignore-output"]
 form, truth = [], []
 for n_steps in marks:
     model = tuned(examples, n_steps) if n_steps else base
@@ -451,6 +454,7 @@ from trl import SFTConfig, SFTTrainer
 
 from utils.model.pretrained import save_hugging_face
 
+# %% tags=["nbval-ignore-output"]
 their_logging.disable_progress_bar()
 scratch = tempfile.TemporaryDirectory()
 ids = {"end_id": tokenizer.end_id, "pad_id": tokenizer.pad_id}
@@ -554,6 +558,7 @@ for number in (0, 1):
     for name, logits in zip(far, (leaking, apart), strict=True):
         gap = (logits[inside] - alone).abs().amax(-1)
         far[name] += gap.tolist()
+# %%
 places = list(range(len(far["positions restarted"])))
 plots.lines(
     {
@@ -607,7 +612,7 @@ plt.show()
 # %%
 my_leak = None  # share of right answers after training with the leak
 
-# %% tags=["reveals", "nbval-ignore-output"]
+# %%
 from utils.tokens.packing import packed_batches
 
 
@@ -627,6 +632,7 @@ def tuned_packed(is_isolated):
     return model
 
 
+# %% tags=["reveals", "nbval-ignore-output"]
 packed_scores = {
     name: right(reworded, answers_of(tuned_packed(is_isolated), reworded))
     for name, is_isolated in (("kept apart", True), ("leaking", False))
@@ -819,6 +825,7 @@ STAGES = {
 }
 
 
+# %% tags=["nbval-ignore-output"]
 def write_rows(rows):
     """Write the raw data, a row a line."""
     text = "".join(json.dumps(row) + "\n" for row in rows)

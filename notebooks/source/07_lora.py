@@ -868,7 +868,7 @@ for name, model in four_bits.items():
 # %%
 my_left = None  # share of the gain that is left: your number
 
-# %% tags=["reveals"]
+# %% tags=["nbval-ignore-output"]
 from utils.model.nf4 import floats_of
 
 torch.manual_seed(0)
@@ -894,6 +894,7 @@ places = {
     "merged, 16-bit original": merged_into(lambda _, weight: weight),
     "merged, four bits again": quantize_model_nf4(floats),
 }
+# %% tags=["reveals"]
 losses = {name: loss_of(model, drugs) for name, model in places.items()}
 gain = before - losses["adapter beside the codes"]
 left = {name: (before - loss) / gain for name, loss in losses.items()}
@@ -1161,6 +1162,7 @@ told = finetune_memory(
     **real_sizes, batch_size=1, n_tokens=1, rank=8, is_quantized=True
 )
 by_sum = told["weights"] + told["codes"] + told["scales"]
+# %% tags=["real"]
 real_claims.add(
     "memory of NF4 weights, of that in float32",
     measured=f"{part:.2f}",
@@ -1200,6 +1202,7 @@ plots.bars(
     text="{:.1f}",
 )
 plt.show()
+# %% tags=["real"]
 real_claims.add(
     "rise of perplexity: NF4 below int4 in even steps",
     measured="below" if rises["NF4"] < rises["int4, blocks of 64"] else "above",
