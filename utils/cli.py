@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 
@@ -28,23 +29,30 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("--temperature", type=float, default=0.0, help="0 (default) is greedy")
     chat.add_argument("--top-p", type=float, help="draw from the likeliest that make this share")
     chat.add_argument("--seed", type=int, default=0, help="of the draws (0)")
-    tune = commands.add_parser("tune", help="tune a model on questions and answers")
-    tune.add_argument("--model", default="smollm2", help="smollm2 (default), base or a folder")
+    tune = commands.add_parser(
+        "tune",
+        help="tune a model on questions and answers",
+        argument_default=argparse.SUPPRESS,  # what is not said is as in `utils.zoo.tuning.Tuning`
+    )
+    tune.add_argument("--model", help="smollm2 (default), base or a folder")
     tune.add_argument(
         "--data",
-        default="medquad",
         help="medquad (default), legal_plain_english, qiaojin/PubMedQA, world, or a file: on each "
         "line a JSON object with question and answer",
     )
-    tune.add_argument("--method", choices=("full", "lora", "qlora"), default="lora")
-    tune.add_argument("--tokens", type=int, default=200_000, help="tokens to read (200,000)")
-    tune.add_argument("--context", type=int, default=256, help="most tokens of an example (256)")
-    tune.add_argument("--batch-size", type=int, default=4, help="examples in an update (4)")
+    tune.add_argument("--method", choices=("full", "lora", "qlora"), help="lora (default)")
+    tune.add_argument("--tokens", dest="n_tokens", type=int, help="tokens to read (200,000)")
+    tune.add_argument(
+        "--context", dest="context_length", type=int, help="most tokens of an example (256)"
+    )
+    tune.add_argument("--batch-size", type=int, help="examples in an update (4)")
     tune.add_argument("--learning-rate", type=float, help="the peak; by method otherwise")
-    tune.add_argument("--rank", type=int, default=16, help="of the adapters (16)")
-    tune.add_argument("--alpha", type=float, default=32.0, help="their scale times the rank (32)")
-    tune.add_argument("--seed", type=int, default=0, help="of order and adapters (0)")
-    tune.add_argument("--out", type=Path, help="a new folder, or that of a run to go on with")
+    tune.add_argument("--rank", type=int, help="of the adapters (16)")
+    tune.add_argument("--alpha", type=float, help="their scale times the rank (32)")
+    tune.add_argument("--seed", type=int, help="of order and adapters (0)")
+    tune.add_argument(
+        "--out", type=Path, default=None, help="a new folder, or that of a run to go on with"
+    )
     commands.add_parser("progress", help="show which exercises are done")
     unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
     unit.add_argument("number", help="number of the unit, for example 05")
@@ -144,18 +152,8 @@ def tune_from(chosen: argparse.Namespace) -> int:
     from utils.zoo.tuning import Tuning
 
     try:
-        settings = Tuning(
-            model=chosen.model,
-            data=chosen.data,
-            method=chosen.method,
-            n_tokens=chosen.tokens,
-            context_length=chosen.context,
-            batch_size=chosen.batch_size,
-            learning_rate=chosen.learning_rate,
-            rank=chosen.rank,
-            alpha=chosen.alpha,
-            seed=chosen.seed,
-        )
+        said = {f.name: getattr(chosen, f.name) for f in fields(Tuning) if f.name in chosen}
+        settings = Tuning(**said)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -57,6 +57,7 @@ def tune_into(settings: Tuning, folder: Path, say=print) -> dict:
     from utils.runtime import describe, start
     from utils.text.qa_rows import question_answer_rows
 
+    tuning.was_begun(folder, settings)  # refused before the model and the data are read
     rows, columns = question_answer_rows(settings.data)
     if not rows:
         raise ValueError(f"{settings.data} holds no rows: is it the right file?")

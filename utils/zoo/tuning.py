@@ -275,17 +275,17 @@ def steps_of(examples: Sequence[ChatTokens], settings: Tuning) -> int:
     return max(1, math.ceil(settings.n_tokens / each))
 
 
-def claim_folder(folder: Path, settings: Tuning) -> bool:
-    """Note the settings in a folder; return whether a run with the very same was begun there.
+def was_begun(folder: Path, settings: Tuning) -> bool:
+    """Return whether a run with the very same settings was begun in a folder.
 
     Raises:
         OtherRun: where the folder holds another run, a finished one, or files of something else.
     """
-    path, wanted = folder / SETTINGS, asdict(settings)
+    path = folder / SETTINGS
     if (folder / RECORD).is_file():
         raise OtherRun(f"{folder} holds a finished tuning: give another folder, or remove it")
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found, wanted = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
         other = [f"{k} {found.get(k)!r}, now {v!r}" for k, v in wanted.items() if found.get(k) != v]
         if other:
             raise OtherRun(
@@ -295,9 +295,17 @@ def claim_folder(folder: Path, settings: Tuning) -> bool:
         return True
     if folder.is_dir() and any(folder.iterdir()):
         raise OtherRun(f"{folder} holds other files: give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     return False
+
+
+def claim_folder(folder: Path, settings: Tuning) -> bool:
+    """Note the settings in a folder; return as `was_begun`, and refuse what it refuses."""
+    begun = was_begun(folder, settings)
+    if not begun:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(settings), indent=1) + "\n"
+        (folder / SETTINGS).write_text(text, encoding="utf-8")
+    return begun
 
 
 def tune(
