@@ -326,7 +326,7 @@ def compare_error(got: object, confidence: np.ndarray, correct: np.ndarray, n_bi
         (float(np.mean(gaps**2)), "that is the Brier score, the mean squared gap, without bins"),
         (want * len(confidence), "the sum over bins is not divided by the number of answers"),
     ]  # fmt: skip
-    recognise(got, want, [(wrong, asked(words, got)) for wrong, words in slips], atol=1e-6)
+    recognise(got, want, slips, atol=1e-6)
     hint = f"{n_bins} bins: mean distance of confidence and accuracy, weighted by answers"
     close(got, want, hint, atol=1e-6, rtol=0)
 
@@ -573,7 +573,6 @@ def compare_exact(student, numbers: list[int], scale: float, rng: np.random.Gene
          "was seen is among them: add none"),
         (1 - want, "the share is that of patterns at least as far, not of those nearer"),
     ]  # fmt: skip
-    slips = [(wrong, asked(words, got)) for wrong, words in slips]
     recognise(got, want, slips, atol=1e-7)
     hint = f"differences {brief([round(x * scale, 3) for x in numbers])}: the share of all {len(sums)} patterns of signs that are at least as far from zero"  # noqa: E501
     close(got, want, hint, atol=1e-7, rtol=0)
@@ -688,7 +687,7 @@ def compare_kappa(student, first: list, second: list) -> None:
          "(Scott's pi): multiply the share of the first with that of the second"),
         ((seen - expected) / (1 + expected), "the room above chance is 1 - expected"),
     ]  # fmt: skip
-    recognise(got, want, [(wrong, asked(words, got)) for wrong, words in slips], atol=1e-9)
+    recognise(got, want, slips, atol=1e-9)
     hint = f"seen {seen:.4g}, expected {expected:.4g}: (seen - expected) / (1 - expected)"
     close(got, want, hint, atol=1e-9, rtol=0)
 
@@ -895,7 +894,7 @@ def compare_size(student, p_a: float, p_b: float, **settings: float) -> None:
         for slip, words in SIZE_SLIPS.items()
     ]
     slips.append((math.floor(exact), "rounded up, so that the power is reached"))
-    recognise(got, want, [(wrong, asked(words, got)) for wrong, words in slips], atol=1e-3)
+    recognise(got, want, slips, atol=1e-3)
     same(got, want, "the docstring's formula, rounded up")
 
 
@@ -961,10 +960,7 @@ def compare_p(student, y: np.ndarray, tau: float, variance: float | None) -> Non
     got = student.sequential_test(y, tau, variance)
     left_alone(student, differences=y)
     want = p_by_hand(y, tau, variance)
-    slips = [
-        (p_by_hand(y, tau, variance, slip), asked(words, got))
-        for slip, words in SEQUENTIAL_SLIPS.items()
-    ]
+    slips = [(p_by_hand(y, tau, variance, slip), words) for slip, words in SEQUENTIAL_SLIPS.items()]
     recognise(got, want, slips, atol=1e-7)
     close(got, want, "the smallest 1 / L_n so far, at most 1", atol=1e-7, rtol=1e-5)
 
