@@ -1,0 +1,1 @@
+"""Learning from preferences: rewards, advantages, losses, and the loops that use them."""
