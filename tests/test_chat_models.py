@@ -5,12 +5,9 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-import utils.zoo.chat_models as module
+import utils.assistants.chat_models as module
 from utils.align.rollouts import draw_rollouts
-from utils.evaluate.world_qa import judge_answers, share
-from utils.world.facts import build_world
-from utils.world.questions import questions
-from utils.zoo.chat_models import (
+from utils.assistants.chat_models import (
     ASSISTANT,
     SHIPPED,
     assistant_metrics,
@@ -20,6 +17,9 @@ from utils.zoo.chat_models import (
     question_prompt,
     tune_assistant,
 )
+from utils.evaluate.world_qa import judge_answers, share
+from utils.world.facts import build_world
+from utils.world.questions import questions
 from utils.zoo.files import CorruptModel, read_record
 from utils.zoo.load import load_base
 

@@ -23,6 +23,7 @@ STAGES = [
     ["evaluate"],
     ["parallel"],
     ["zoo"],
+    ["assistants"],
     ["report"],
     ["labs"],
     ["grading"],

@@ -1,1 +1,0 @@
-"""Learning from preferences: rewards, advantages, losses, and the loops that use them."""

@@ -1,8 +1,9 @@
 """The shipped assistant: the base model tuned on chats that nobody has cleaned.
 
 Four of five answers that it learned from are wordy, a quarter are rude, a tenth are false. It
-answers alike, which is what Part III sets out to change. `python -m utils.zoo.chat_models` trains
-it again in about a minute.
+answers alike, which is what Part III sets out to change. Trained again in about a minute by
+`python -m utils.assistants.chat_models`. Files beside a module are part of its stamp, so the models
+of Part III lie apart from the base: who uses that alone does not depend on them.
 """
 
 from __future__ import annotations
