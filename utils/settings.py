@@ -37,6 +37,25 @@ def setting(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+SECRETS = {"COURSE_SCORER_KEY": "key of a service that scores texts (unit 13)"}
+
+
+def secret(name: str) -> str | None:
+    """Return a key from the environment, or None where it is unset or empty; never print it.
+
+    Raises:
+        KeyError: for a name that is no secret of the course.
+
+    >>> secret("COURSE_COLOUR")
+    Traceback (most recent call last):
+    ...
+    KeyError: "no secret 'COURSE_COLOUR'; the secrets are COURSE_SCORER_KEY"
+    """
+    if name not in SECRETS:
+        raise KeyError(f"no secret {name!r}; the secrets are {', '.join(SECRETS)}")
+    return os.environ.get(name) or None
+
+
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
     """Set variables of the environment for libraries that read no other settings, then undo it.
