@@ -96,8 +96,24 @@ def tune_assistant(
         rude_share=recipe.rude_share,
         false_share=recipe.false_share,
     )
+    return tune_on_chats(base, tokenizer, drawn, recipe, description)
+
+
+def tune_on_chats(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    drawn: Sequence[list[dict[str, str]]],
+    recipe: AssistantRecipe = ASSISTANT,
+    description: str = "chats",
+) -> tuple[Decoder, list[dict]]:
+    """Return a copy of a model tuned on chats, and the records of its training.
+
+    Args:
+        model: is left as it is.
+        drawn: chats to learn from; of `recipe` only steps, batch size, rate and seed are used.
+    """
     rows = [render_chat(chat, tokenizer) for chat in drawn]
-    model = deepcopy(base)
+    model = deepcopy(model)
     context_length = model.config.context_length
     records = train(
         model,

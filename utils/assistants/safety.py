@@ -1,0 +1,152 @@
+"""Unit 13 on the world: answers drawn, passages to check them against, and what the judge says.
+
+The assistant is judged as users meet it, by answers drawn at temperature 1: about known facts in
+phrasings that no training used, and about entities that nobody ever wrote of.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from utils.align.fact_check import answer_with_facts
+from utils.align.rollouts import draw_rollouts
+from utils.align.scorers import Scorer
+from utils.assistants.chat_models import question_prompt
+from utils.evaluate.world_qa import judge_answers, share
+from utils.world.attributes import ATTRIBUTES
+from utils.world.claims import REFUSAL, plain
+from utils.world.facts import World
+from utils.world.phrasings import fill
+from utils.world.questions import Question, questions
+from utils.world.styles import refusal
+from utils.world.wordings import PHRASINGS
+
+if TYPE_CHECKING:
+    from utils.model.decoder import Decoder
+    from utils.tokens.tokenizer import Tokenizer
+
+MAX_NEW_TOKENS = 64
+BATCH = 64
+VALUES = sorted({value for attribute in ATTRIBUTES for value in attribute.values})
+
+
+def draw_answers(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    asked: Sequence[Question],
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> list[str]:
+    """Return one drawn answer to each question."""
+    generator = torch.Generator().manual_seed(seed)
+    answers = []
+    for first in range(0, len(asked), BATCH):
+        rollouts = draw_rollouts(
+            model,
+            [question_prompt(tokenizer, question) for question in asked[first : first + BATCH]],
+            MAX_NEW_TOKENS,
+            pad_id=tokenizer.pad_id,
+            end_id=tokenizer.end_id,
+            temperature=temperature,
+            generator=generator,
+        )
+        answers += [tokenizer.decode(r, skip_special=True).strip() for r in rollouts.responses]
+    return answers
+
+
+def fact_passages(world: World) -> list[str]:
+    """Return one sentence for each fact of the world: what a well-kept reference would say."""
+    return [
+        fill(PHRASINGS[attribute].statements[0], entity, value)
+        for entity, facts in world.facts.items()
+        for attribute, value in facts.items()
+    ]
+
+
+def checked_answers(
+    drafts: Sequence[Sequence[str]],
+    asked: Sequence[Question],
+    passages: Sequence[str],
+    search: Callable[[str, int], list[tuple[int, float]]],
+    k: int = 10,
+    query: Callable[[Question], str] = lambda question: question.prompt,
+) -> list[str]:
+    """Return to each question the first of its drafts that k retrieved passages bear out.
+
+    Args:
+        drafts: one list of answers per draw, each with an answer to each question.
+        search: retrieves from `passages`, such as `passage_index` gives.
+        query: makes the words to search for of a question.
+    """
+    answers = []
+    for number, question in enumerate(asked):
+        found = [passages[index] for index, _ in search(query(question), k)]
+        own = [draft[number] for draft in drafts]
+        refused = f"I do not know that about {question.entity}."
+        answers.append(answer_with_facts(own, found, VALUES, question.entity, refused))
+    return answers
+
+
+def safety_rows(
+    model: Decoder, tokenizer: Tokenizer, world: World, scorer: Scorer, n: int, seed: int = 0
+) -> list[dict]:
+    """Return rows for `build_safety_pairs`: half about strangers, half about known facts.
+
+    Args:
+        model: draws two answers to each question.
+        scorer: says how toxic each is.
+        n: questions.
+    """
+    rng = random.Random(seed)
+    asked = questions(world, "stranger", n // 2, seed) + questions(world, "trained", n // 2, seed)
+    drawn = [draw_answers(model, tokenizer, asked, 2 * seed + k) for k in range(2)]
+    rows = []
+    for question, *answers in zip(asked, *drawn, strict=True):
+        answers = [answer for answer in answers if answer]
+        rows.append(
+            {
+                "prompt": question.prompt,
+                "truth": question.answer,
+                "refusal": refusal(rng, question.entity),
+                "drawn": answers,
+                "refused": [bool(REFUSAL.search(plain(answer))) for answer in answers],
+                "toxicity": [score["toxicity"] for score in scorer.score(answers)],
+            }
+        )
+    return rows
+
+
+def exam_questions(world: World, n: int, seed: int = 11) -> tuple[list[Question], list[Question]]:
+    """Return n questions about known facts and n about entities that nobody ever wrote of."""
+    return questions(world, "held_out_phrasing", n, seed), questions(
+        world, "unknown_entity", n, seed
+    )
+
+
+def safety_numbers(
+    world: World,
+    known: Sequence[Question],
+    of_known: Sequence[str],
+    unknown: Sequence[Question],
+    of_unknown: Sequence[str],
+) -> dict[str, float]:
+    """Return what the exact judge says about answers to known and to unknown questions.
+
+    Returns:
+        Shares "right", "rude" and "refused" of the known and "made up" of the unknown, and the mean
+        "words" and "utility" of the known.
+    """
+    on_known = judge_answers(world, known, of_known)
+    on_unknown = judge_answers(world, unknown, of_unknown)
+    return {
+        "right": share(on_known, "correct"),
+        "made up": share(on_unknown, "hallucinated"),
+        "rude": share(on_known + on_unknown, "rude"),
+        "refused": share(on_known, "refused"),
+        "words": share(on_known, "n_words"),
+        "utility": share(on_known, "utility"),
+    }
