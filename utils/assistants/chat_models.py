@@ -72,6 +72,21 @@ def question_prompt(tokenizer: Tokenizer, question: Question) -> list[int]:
     return chat_prompt(tokenizer, question.prompt)
 
 
+def assistant_chats(
+    world: World, recipe: AssistantRecipe = ASSISTANT
+) -> list[list[dict[str, str]]]:
+    """Return the chats that the assistant learns from: wordy, at times rude, at times false."""
+    return chats(
+        world,
+        recipe.n_chats,
+        recipe.seed,
+        skill_share=recipe.skill_share,
+        verbose_share=recipe.verbose_share,
+        rude_share=recipe.rude_share,
+        false_share=recipe.false_share,
+    )
+
+
 def tune_assistant(
     base: Decoder,
     tokenizer: Tokenizer,
@@ -87,15 +102,7 @@ def tune_assistant(
         recipe: what they are like, and how they are learned.
         description: text before the progress bar.
     """
-    drawn = chats(
-        world,
-        recipe.n_chats,
-        recipe.seed,
-        skill_share=recipe.skill_share,
-        verbose_share=recipe.verbose_share,
-        rude_share=recipe.rude_share,
-        false_share=recipe.false_share,
-    )
+    drawn = assistant_chats(world, recipe)
     return tune_on_chats(base, tokenizer, drawn, recipe, description)
 
 

@@ -7,19 +7,27 @@ phrasings that no training used, and about entities that nobody ever wrote of.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
 
 from utils.align.fact_check import answer_with_facts
+from utils.align.preference import dpo, token_pairs, train_preferences
 from utils.align.rollouts import draw_rollouts
-from utils.align.scorers import Scorer
-from utils.assistants.chat_models import question_prompt
+from utils.align.scorers import Scorer, WordScorer, train_word_scorer
+from utils.assistants.chat_models import ASSISTANT, assistant_chats, question_prompt
 from utils.evaluate.world_qa import judge_answers, share
+from utils.train.optimizers import adamw
+from utils.train.schedules import cosine
 from utils.world.attributes import ATTRIBUTES
+from utils.world.chats import chats
 from utils.world.claims import REFUSAL, plain
 from utils.world.facts import World
+from utils.world.judge import is_rude
 from utils.world.phrasings import fill
 from utils.world.questions import Question, questions
 from utils.world.styles import refusal
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 64
 BATCH = 64
+DPO_RATE, DPO_STEPS = 1e-3, 60
 VALUES = sorted({value for attribute in ATTRIBUTES for value in attribute.values})
 
 
@@ -56,6 +65,57 @@ def draw_answers(
         )
         answers += [tokenizer.decode(r, skip_special=True).strip() for r in rollouts.responses]
     return answers
+
+
+def labelled_scorer(world: World, n: int, seed: int = 77) -> WordScorer:
+    """Return a scorer trained on n answers that people have read and labelled as rude or not."""
+    answers = answers_in(assistant_chats(world, replace(ASSISTANT, n_chats=n, seed=seed)))
+    return train_word_scorer(answers, [is_rude(answer) for answer in answers])
+
+
+def answers_in(drawn: Sequence[list[dict[str, str]]]) -> list[str]:
+    """Return what the assistant says in chats of one question each."""
+    return [chat[-1]["content"] for chat in drawn]
+
+
+def toxicity_of(scorer: Scorer, drawn: Sequence[list[dict[str, str]]]) -> list[list[float]]:
+    """Return for each chat the toxicity of each of its messages."""
+    return [
+        [score["toxicity"] for score in scorer.score([message["content"] for message in chat])]
+        for chat in drawn
+    ]
+
+
+def honest_chats(world: World, n: int, seed: int = 50) -> list[list[dict[str, str]]]:
+    """Return short chats of which half admit that nothing is known about a stranger."""
+    return chats(world, n, seed, skill_share=0.0, refusal_share=0.5)
+
+
+def align_with_pairs(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    pairs: Sequence[Mapping[str, str]],
+    likelihood_coef: float = 1.0,
+    seed: int = 0,
+) -> tuple[Decoder, list[dict]]:
+    """Return a copy of a model aligned by DPO on safety pairs, and the records of its training."""
+    aligned = deepcopy(model)
+    records = train_preferences(
+        aligned,
+        model,
+        token_pairs(
+            [SimpleNamespace(**pair) for pair in pairs], tokenizer, model.config.context_length
+        ),
+        dpo,
+        adamw(aligned, DPO_RATE, weight_decay=0.0),
+        DPO_STEPS,
+        pad_id=tokenizer.pad_id,
+        seed=seed,
+        likelihood_coef=likelihood_coef,
+        schedule=cosine(DPO_STEPS, warmup_steps=10),
+        description="DPO",
+    )
+    return aligned.eval(), records
 
 
 def fact_passages(world: World) -> list[str]:
