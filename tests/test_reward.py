@@ -252,7 +252,7 @@ def test_habits_and_noise_change_what_they_say_and_nothing_else():
         a.chosen in b.chosen and a.rejected in b.rejected for a, b in zip(pairs, wordy, strict=True)
     )
     longer = [len(b.chosen) > len(b.rejected) + 60 for b in wordy]
-    assert 0.7 < sum(longer) / len(longer) < 0.92
+    assert 0.5 < sum(longer) / len(longer) < 0.72  # .81 of the three quarters that were short
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="share"):
             with_label_noise(pairs, share)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from utils.world.styles import verbose
+from utils.world.styles import VERBOSE_OPENINGS, verbose
 
 Pair = TypeVar("Pair")
 
@@ -44,7 +44,7 @@ def with_length_habit(pairs: Sequence[Pair], share: float, seed: int = 0) -> lis
 
     The chosen answer gets a wordy opening and closing with probability `share`, the rejected one
     with probability 1 - share. What the pair was labelled for stays true; at 0.5 length says
-    nothing.
+    nothing. Pairs whose two answers are wordy already stay as they are.
 
     Raises:
         ValueError: for a share outside 0 to 1.
@@ -57,14 +57,13 @@ def with_length_habit(pairs: Sequence[Pair], share: float, seed: int = 0) -> lis
     """
     check_share(share)
     rng = random.Random(seed)
-    return [
-        replace(
-            pair,
-            chosen=verbose(rng, pair.chosen) if rng.random() < share else pair.chosen,
-            rejected=verbose(rng, pair.rejected) if rng.random() < 1 - share else pair.rejected,
-        )
-        for pair in pairs
-    ]
+    found = []
+    for pair in pairs:
+        chosen = verbose(rng, pair.chosen) if rng.random() < share else pair.chosen
+        rejected = verbose(rng, pair.rejected) if rng.random() < 1 - share else pair.rejected
+        is_wordy = any(opening in pair.chosen for opening in VERBOSE_OPENINGS)
+        found.append(pair if is_wordy else replace(pair, chosen=chosen, rejected=rejected))
+    return found
 
 
 def check_share(share: float) -> None:

@@ -5,6 +5,7 @@ Shapes: P pairs, N answers.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from utils.evaluate.intervals import wilson_interval
@@ -41,7 +42,7 @@ def preference_accuracy(
             f"give one score for each answer of each pair, at least one pair; got "
             f"{tuple(chosen.shape)} and {tuple(rejected.shape)}"
         )
-    if not bool((chosen.isfinite() & rejected.isfinite()).all()):
+    if not bool((torch.isfinite(chosen) & torch.isfinite(rejected)).all()):
         raise ValueError("a score is NaN or infinite: such a pair is neither right nor wrong")
     n_right = ((chosen > rejected).double() + 0.5 * (chosen == rejected).double()).sum().item()
     low, high = wilson_interval(n_right, len(chosen), level)
@@ -99,6 +100,5 @@ def length_bias(scores: Tensor, lengths: Tensor, groups: Tensor) -> tuple[float,
     wins = (gaps > 0).double() + 0.5 * (gaps == 0).double()
     sizes = same.sum(dim=1)
     own_length = lengths - (same * lengths).sum(dim=1) / sizes
-    own_score = scores - (same * scores).sum(dim=1) / sizes
-    slope = (own_length * own_score).sum() / own_length.square().sum()
+    slope = (own_length * scores).sum() / own_length.square().sum()  # own_length sums to 0
     return wins[longer].sum().item() / n_pairs, slope.item()
