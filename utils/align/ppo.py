@@ -47,6 +47,7 @@ class PPOSettings:
         max_new_tokens: most tokens of a response.
         temperature: of the draws and of all log-probabilities.
         policy_lr, value_lr: learning rates; the head starts at zero and needs the larger one.
+        decays: both fall in a straight line, to nothing at the end of the run.
         n_epochs: how often each response is used.
         minibatch_size: responses in one step of the optimizer.
         clip_eps, clip_range: how far ratios and values may move in one update.
@@ -59,6 +60,7 @@ class PPOSettings:
     temperature: float = 1.0
     policy_lr: float = 3e-4
     value_lr: float = 3e-3
+    decays: bool = True
     n_epochs: int = 2
     minibatch_size: int = 16
     clip_eps: float = 0.2
@@ -111,7 +113,7 @@ class Experience:
     values: Tensor
 
 
-def score_rollouts(reward_fn: Callable[[Rollouts], Tensor], rollouts: Rollouts) -> Tensor:
+def checked_rewards(reward_fn: Callable[[Rollouts], Tensor], rollouts: Rollouts) -> Tensor:
     """Return the rewards (B,) of rollouts, in the rollouts' float type, without a gradient.
 
     Raises:
@@ -255,6 +257,7 @@ def ppo(
     optimizer = agent.optimizer(settings.policy_lr, settings.value_lr)
     generator = torch.Generator().manual_seed(seed)
     run = {"seed": seed, "controller": type(controller).__name__} | asdict(settings)
+    run |= {"n_iterations": n_iterations} if settings.decays else {}
     first, records = 0, []
     if checkpoint is not None and checkpoints_in(checkpoint):
         first, records = _resume(checkpoint, agent, optimizer, generator, controller, run)
@@ -262,6 +265,7 @@ def ppo(
         bar.update(first)
         for iteration in range(first, n_iterations):
             start = time.perf_counter()
+            _set_rates(optimizer, settings, iteration / n_iterations)
             rollouts = draw_rollouts(
                 agent.policy,
                 prompts(iteration),
@@ -273,7 +277,7 @@ def ppo(
             )
             extra = measure(agent.policy) if measure and iteration % measure_every == 0 else {}
             try:
-                rewards = score_rollouts(reward_fn, rollouts)
+                rewards = checked_rewards(reward_fn, rollouts)
                 experience, record = compute_advantages(
                     agent, ref_policy, rollouts, rewards, controller.kl_coef, settings
                 )
@@ -289,10 +293,20 @@ def ppo(
             bar.update(1)
             done = iteration + 1
             if checkpoint is not None and (done % checkpoint_every == 0 or done == n_iterations):
+                _set_rates(optimizer, settings, 0.0)
                 state = {"kl_coef": controller.kl_coef, "generator": _to_text(generator)}
                 kept = {"run": run, "state": state}
                 save_run(checkpoint, agent, optimizer, done, records, kept)
     return records
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, settings: PPOSettings, done: float) -> None:
+    """Set both learning rates for the share of the run that is done; checkpoints hold the first."""
+    left = 1.0 - done if settings.decays else 1.0
+    for group, rate in zip(
+        optimizer.param_groups, (settings.policy_lr, settings.value_lr), strict=True
+    ):
+        group["lr"] = rate * left
 
 
 def _resume(
