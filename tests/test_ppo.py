@@ -19,9 +19,9 @@ from utils.align.ppo import (
     ActorCritic,
     PPOSettings,
     RewardError,
+    checked_rewards,
     compute_advantages,
     ppo,
-    checked_rewards,
     update,
 )
 from utils.align.rollouts import Rollouts, draw_rollouts, response_batch
