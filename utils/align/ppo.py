@@ -58,7 +58,7 @@ class PPOSettings:
 
     max_new_tokens: int = 64
     temperature: float = 1.0
-    policy_lr: float = 3e-4
+    policy_lr: float = 5e-4
     value_lr: float = 3e-3
     decays: bool = True
     n_epochs: int = 2
@@ -226,6 +226,7 @@ def ppo(
     settings: PPOSettings = PPOSettings(),
     seed: int = 0,
     policy_loss: Callable[..., Tensor] = ppo_clip_loss,
+    collect: Callable[..., Rollouts] = draw_rollouts,
     measure: Callable[[Decoder], dict] | None = None,
     measure_every: int = 5,
     checkpoint: Path | str | None = None,
@@ -245,6 +246,7 @@ def ppo(
         settings: see `PPOSettings`.
         seed: of draws and of minibatches.
         policy_loss: takes what `ppo_clip_loss` takes.
+        collect: takes what `draw_rollouts` takes.
         measure: what else to record of the policy, before the first iteration's update and every
             `measure_every` iterations; training never sees it.
         checkpoint: folder of the run; written every `checkpoint_every` iterations and at the end.
@@ -266,7 +268,7 @@ def ppo(
         for iteration in range(first, n_iterations):
             start = time.perf_counter()
             _set_rates(optimizer, settings, iteration / n_iterations)
-            rollouts = draw_rollouts(
+            rollouts = collect(
                 agent.policy,
                 prompts(iteration),
                 settings.max_new_tokens,
