@@ -203,3 +203,58 @@ def heat_map(
     if value_label is not None:
         axes.figure.colorbar(image, ax=axes, label=value_label)
     return axes
+
+
+DASHBOARD = {  # key of a record -> title of its panel
+    "reward": "proxy reward",
+    "gold": "gold utility (never trained on)",
+    "kl": "KL to the reference (nats)",
+    "entropy": "entropy (nats per token)",
+    "length": "tokens per response",
+    "clip_fraction": "clip fraction",
+    "approx_kl": "approximate KL of an update",
+    "explained_variance": "explained variance",
+    "truncated": "share cut at the limit",
+}
+
+
+def rlhf_dashboard(runs: Mapping[str, Sequence[Mapping]], *, title: str) -> np.ndarray:
+    """Draw the diagnostics of runs that learn from rewards, a panel for each, runs as lines.
+
+    Args:
+        runs: name -> records with "iteration" and keys of DASHBOARD; a record that lacks a key
+            (gold is not measured at each) is passed over, a panel that no record has is left out.
+        title: the finding, in a sentence.
+
+    Returns:
+        The axes of the panels, in the order of DASHBOARD.
+    """
+    records = [record for run in runs.values() for record in run]
+    keys = [key for key in DASHBOARD if any(key in record for record in records)]
+    n_rows = -(-len(keys) // 3)
+    with plt.rc_context(STYLE | {"font.size": 8, "axes.titlesize": 9}):
+        figure, panels = plt.subplots(
+            n_rows, 3, figsize=(FULL[0] + 1.4, 1.75 * n_rows + 0.5), layout="constrained"
+        )
+    panels = np.atleast_1d(panels).flatten()
+    for panel in panels[len(keys) :]:
+        panel.set_axis_off()
+    for panel, key in zip(panels, keys, strict=False):
+        for k, (name, run) in enumerate(runs.items()):
+            known = [record for record in run if key in record]
+            panel.plot(
+                [record["iteration"] for record in known],
+                [record[key] for record in known],
+                color=PALETTE[k % len(PALETTE)],
+                linestyle=DASHES[k % len(DASHES)],
+                marker="o" if 0 < len(known) < 12 else "",
+                markersize=3,
+                label=name,
+            )
+        panel.set_title(DASHBOARD[key], loc="left")
+    for panel in panels[max(0, len(keys) - 3) : len(keys)]:
+        panel.set_xlabel("iteration")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(runs), frameon=False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return panels[: len(keys)]
