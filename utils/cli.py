@@ -53,6 +53,27 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument(
         "--out", type=Path, default=None, help="a new folder, or that of a run to go on with"
     )
+    align = commands.add_parser(
+        "align",
+        help="align the assistant with a preference: fewer words, no insults",
+        argument_default=argparse.SUPPRESS,  # as in `utils.assistants.alignment.Alignment`
+    )
+    align.add_argument("--model", help="base (default): the course's assistant")
+    align.add_argument("--method", choices=("dpo", "ppo", "grpo"), help="dpo (default)")
+    align.add_argument(
+        "--prefer", choices=("brevity", "politeness", "all"), help="brevity (default)"
+    )
+    align.add_argument(
+        "--steps", dest="n_steps", type=int, help="updates (dpo: 100) or iterations (40, 30)"
+    )
+    align.add_argument("--kl", dest="kl_coef", type=float, help="price of a nat in ppo (0.3)")
+    align.add_argument(
+        "--likelihood", dest="likelihood_coef", type=float, help="beside dpo's loss (1)"
+    )
+    align.add_argument("--seed", type=int, help="of pairs, draws and order (0)")
+    align.add_argument(
+        "--out", type=Path, default=None, help="a new folder, or that of a run to go on with"
+    )
     commands.add_parser("progress", help="show which exercises are done")
     unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
     unit.add_argument("number", help="number of the unit, for example 05")
@@ -109,6 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
         return chat(chosen.model, chosen.system, chosen.temperature, chosen.top_p, chosen.seed)
     if chosen.command == "tune":
         return tune_from(chosen)
+    if chosen.command == "align":
+        return align_from(chosen)
     if chosen.command == "progress":
         from utils.labs.board import progress_text
 
@@ -151,13 +174,27 @@ def tune_from(chosen: argparse.Namespace) -> int:
     from utils.commands.tune import main as tune
     from utils.zoo.tuning import Tuning
 
+    return run_with(Tuning, tune, chosen)
+
+
+def align_from(chosen: argparse.Namespace) -> int:
+    """Align as the arguments say; return the exit status."""
+    from utils.assistants.alignment import Alignment
+    from utils.commands.align import main as align
+
+    return run_with(Alignment, align, chosen)
+
+
+def run_with(kind: type, run, chosen: argparse.Namespace) -> int:
+    """Run a command with settings of a kind, made of what was said; return the exit status."""
     try:
-        said = {f.name: getattr(chosen, f.name) for f in fields(Tuning) if f.name in chosen}
-        settings = Tuning(**said)
+        settings = kind(
+            **{f.name: getattr(chosen, f.name) for f in fields(kind) if f.name in chosen}
+        )
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    return tune(settings, chosen.out)
+    return run(settings, chosen.out)
 
 
 def print_or_say(page, number: str) -> int:

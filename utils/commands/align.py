@@ -1,0 +1,177 @@
+"""`course align`: align the assistant with a preference, into a folder that others can load.
+
+Checkpoints are written on the way: the same command after a kill goes on where the last one was.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict, fields
+from itertools import zip_longest
+from pathlib import Path
+
+from utils.assistants.alignment import CHECKPOINTS, MEASURES, REWARD_FOLDER, Alignment
+from utils.commands.tune import sha256
+from utils.settings import artifacts_dir
+from utils.zoo import tuning
+from utils.zoo.tuning import RECORD
+
+N_SHOWN = 5  # questions answered before and after
+DASHBOARD = "dashboard.png"
+
+
+def main(settings: Alignment, out: Path | None) -> int:
+    """Align; return 0, 2 where it can't begin or go on, 130 where it was stopped."""
+    from utils.align.ppo import RewardError
+    from utils.train.loop import NonFiniteLoss
+
+    folder = out or artifacts_dir() / "aligned" / f"{settings.method}-{settings.prefer}"
+    try:
+        record = align_into(settings, folder)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (FileNotFoundError, ValueError, NonFiniteLoss, RewardError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(side_by_side(record["examples"]), end="\n\n")
+    for name in MEASURES:
+        print(f"{name:6} {record['before'][name]:.2f} before, {record['after'][name]:.2f} after")
+    print(f"{folder} holds the model, its card (README.md), {RECORD} and {DASHBOARD}.")
+    print(f"Talk to it: course chat --model {folder}")
+    return 0
+
+
+def side_by_side(examples: list[list[str]], width: int = 34) -> str:
+    """Return questions with the answers before and after as a table of three columns.
+
+    >>> print(side_by_side([["Who?", "One of many.", "Ann."]], width=8))
+    question before   after
+    <BLANKLINE>
+    Who?     One of   Ann.
+             many.
+    """
+    rows = [["question", "before", "after"], *examples]
+    lines: list[str] = []
+    for row in rows:
+        columns = [textwrap.wrap(cell, width) or ["(nothing)"] for cell in row]
+        for cells in zip_longest(*columns, fillvalue=""):
+            lines.append(" ".join(cell.ljust(width) for cell in cells).rstrip())
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def align_into(settings: Alignment, folder: Path, say=print) -> dict:
+    """Align the assistant into a folder and return the record, which is written last."""
+    import torch
+
+    from utils.assistants.alignment import DRAW_SEED, align, exam, gold_of
+    from utils.assistants.chat_models import load_assistant
+    from utils.assistants.safety import draw_answers
+    from utils.runtime import describe, start
+    from utils.world.facts import build_world
+
+    if tuning.claim_folder(folder, settings):
+        say(f"going on with the run in {folder}")
+    tier = start(settings.seed)
+    say(f"the assistant, {settings.method} for {settings.prefer} | {describe(tier)}")
+    assistant, tokenizer = load_assistant()
+    world = build_world()
+    measure, asked = gold_of(world, tokenizer), exam(world)[:N_SHOWN]
+    before, answers = measure(assistant), draw_answers(assistant, tokenizer, asked, DRAW_SEED)
+    model, records = align(settings, assistant, tokenizer, world, folder)
+    after = measure(model)
+    others = draw_answers(model, tokenizer, asked, DRAW_SEED)
+    prompts = [question.prompt for question in asked]
+    tuning.write_model(model, tokenizer, tuning.BASE, folder)
+    draw_dashboard(settings, records, folder / DASHBOARD)
+    record = {
+        "settings": asdict(settings),
+        "steps": settings.steps,
+        "before": before,
+        "after": after,
+        "records": records,
+        "examples": [list(one) for one in zip(prompts, answers, others, strict=True)],
+        "weights_sha256": sha256(folder / "model.safetensors"),
+        "command": command_of(settings),
+        "versions": {"torch": torch.__version__.partition("+")[0]},
+    }
+    (folder / "README.md").write_text(card_of(record), encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name in (CHECKPOINTS, REWARD_FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return record
+
+
+def draw_dashboard(settings: Alignment, records: list[dict], path: Path) -> None:
+    """Draw what was recorded on the way into a PNG file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from utils.report import plots
+
+    title = f"{settings.method} for {settings.prefer}, {settings.steps} steps"
+    if settings.method == "dpo":
+        steps = [record["step"] for record in records]
+        plots.lines(
+            {
+                side: (steps, [record[f"{side}_ratio"] for record in records])
+                for side in ("chosen", "rejected")
+            },
+            title=title,
+            xlabel="step",
+            ylabel="log-probability, less the reference's (nats)",
+        )
+    else:
+        plots.rlhf_dashboard({settings.method: records}, title=title)
+    plt.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close("all")
+
+
+def card_of(record: dict) -> str:
+    """Return the card of a record."""
+    from utils.report.model_card import model_card
+
+    settings = record["settings"]
+    sides = [
+        (f"{name}, {when}", record[when][name]) for name in MEASURES for when in ("before", "after")
+    ]
+    return model_card(
+        f"The course's assistant, aligned for {settings['prefer']} by {settings['method']}",
+        base={"name": "the course's assistant", "licence": "Apache-2.0"},
+        data={
+            "name": "preference pairs of the course's invented world",
+            "licence": "CC BY 4.0",
+            "made_by": "the course",
+        },
+        counts={},
+        settings={name: settings[name] for name in ("method", "prefer", "seed")}
+        | {"updates or iterations": record["steps"]},
+        measured=[
+            (f"{name} (exact judge, answers drawn)", f"{value:.3f}") for name, value in sides
+        ],
+        examples=record["examples"],
+        weights_sha256=record["weights_sha256"],
+        command=record["command"],
+    )
+
+
+def command_of(settings: Alignment) -> str:
+    """Return the command that makes this alignment.
+
+    >>> command_of(Alignment(method="ppo", n_steps=3))
+    'course align --method ppo --steps 3'
+    """
+    words = ["course", "align"]
+    options = {"n_steps": "steps", "kl_coef": "kl", "likelihood_coef": "likelihood"}
+    for field in fields(Alignment):
+        value = getattr(settings, field.name)
+        if value != field.default and field.name != "checkpoint_every":
+            words += [f"--{options.get(field.name, field.name)}", str(value)]
+    return shlex.join(words)
