@@ -2,7 +2,7 @@
 # # 13 Safety: toxicity and hallucination
 #
 # **100 minutes** · before this: unit 12 · after this: `work/13_safety.ipynb`, a lab
-# of 90 minutes · the machine needs about three minutes
+# of 105 minutes · the machine needs about three minutes
 #
 # *A deployed model is toxic and makes things up. What do you change, and how do you
 # prove it?* People are asked this in interviews, and at work it arrives as a
@@ -336,14 +336,13 @@ plt.show()
 # fall and the rejected ones fall further; with the likelihood term the chosen ones
 # rise.*
 #
-# By the count of made-up answers DPO alone is the winner by far. Look at what it
-# says, at `right` and at `words`: it has nearly stopped talking. DPO asks for a
-# distance between two answers and gets it the easy way. A refusal that the model
-# would never have said starts so far down that pushing the other one below it is
-# simpler than lifting it. What rises in the place of both is neither. The loss sees
-# nothing of it, and a report that counts made-up answers alone sees a triumph. The
-# likelihood term says in addition that the good answer has to be *said*; but it costs
-# right answers all the same.
+# By the count of made-up answers DPO alone is a success. Look at `right`, at `words`,
+# and at the answer that is printed. DPO asks for a distance between two answers and
+# gets it the easy way. A refusal that the model would never have said starts so far
+# down that pushing the other one below it is simpler than lifting it. What rises in
+# the place of both is neither. The loss sees nothing of it, and a report that counts
+# made-up answers alone sees nothing either. The likelihood term says in addition that
+# the good answer has to be *said*; that helps, and still costs right answers.
 #
 # The model from the first part can refuse already. Start there, with pairs from *its*
 # answers:
@@ -405,9 +404,8 @@ show(retrieve)
 search = passage_index(passages)
 for index, score in search(question.prompt, 3):
     print(f"{score:.1f}  {passages[index]}")
-assert search(question.prompt, 5) == [
-    (i, score) for i, score in search(question.prompt, 5)
-]
+by_hand = retrieve(question.prompt, passages, 5)
+assert [i for i, _ in by_hand] == [i for i, _ in search(question.prompt, 5)]
 
 # %% [markdown]
 # Then the check. A claim, here, is a value from the world's closed lists; it is
@@ -421,8 +419,9 @@ show(check_facts)
 show(answer_with_facts)
 
 # %% [markdown]
-# Put it behind the aligned model. What happens to the made-up answers? And how much
-# does it cost in right ones?
+# Put it behind the old assistant, and behind the aligned model. The latter may draw
+# up to three drafts: where the first is stopped, the second may hold. What happens to
+# the made-up answers? And how much does it cost in right ones?
 
 # %%
 my_guess_checked = None  # made-up answers with the check, from 0 to 1
@@ -431,25 +430,33 @@ my_guess_checked = None  # made-up answers with the check, from 0 to 1
 from utils.assistants.safety import checked_answers
 
 
-def with_check(answers, **settings):
-    """Return the exam's numbers of answers that passed the check."""
+def with_check(drafts, **settings):
+    """Return the exam's numbers of drafts that passed the check, and the answers."""
     passed = [
-        checked_answers([drawn], asked, passages, search, **settings)
-        for asked, drawn in zip((known, unknown), answers, strict=True)
+        checked_answers(some, asked, passages, search, **settings)
+        for asked, some in zip((known, unknown), drafts, strict=True)
     ]
-    return safety_numbers(world, known, passed[0], unknown, passed[1])
+    return safety_numbers(world, known, passed[0], unknown, passed[1]), passed
 
 
-numbers["fact check alone"] = with_check([said_known, said_unknown])
-numbers["all three"] = with_check(said)
+drafts = [
+    [first, *(draw_answers(aligned, tokenizer, asked, seed) for seed in more)]
+    for first, asked, more in zip(
+        said, (known, unknown), ((10, 20), (11, 21)), strict=True
+    )
+]
+numbers["fact check alone"], _ = with_check([[said_known], [said_unknown]])
+numbers["one draft"], _ = with_check([some[:1] for some in drafts])
+numbers["all three"], given = with_check(drafts)
 compare(my_guess_checked, numbers["all three"]["made up"], "{:.0%}")
-table("assistant", "fact check alone", "data, DPO", "all three")
+table("assistant", "fact check alone", "data, DPO", "one draft", "all three")
 
 # %% [markdown]
 # Alone, the check stops nearly every invention at once, without any training. Insults
 # around a true claim it lets through: it decides whether a sentence goes out, and not
 # what the model would like to say. Its refusals of known questions are mostly answers
-# that were false, which nobody would miss.
+# that were false, which nobody would miss; with more drafts some of them become
+# answers.
 #
 # It is only as good as what it finds. Search without the entity's name, as a pipeline
 # does that rewrites questions carelessly, or that embeds them in a way in which all
@@ -464,8 +471,8 @@ def without_name(question):
 
 rows = []
 for k in (1, 10, 100):
-    whole = with_check(said, k=k)
-    blind = with_check(said, k=k, query=without_name)
+    whole, _ = with_check(drafts, k=k)
+    blind, _ = with_check(drafts, k=k, query=without_name)
     rows.append(
         (
             k,
@@ -482,7 +489,6 @@ print(
         rows,
     )
 )
-blind = with_check(said, query=without_name)
 
 # %% [markdown]
 # Without the name it finds sentences about the same *kind* of fact and somebody else.
@@ -522,7 +528,7 @@ plt.show()
 # %% [markdown]
 # *Figure 3. Four bars for each way. "DPO alone" is low in everything, right answers
 # included. The fact check alone leaves insults, the data alone leave inventions; all
-# three together keep the right answers and pay with refusals.*
+# three together are right more often than the assistant was.*
 
 # %%
 before, after = numbers["assistant"], numbers["all three"]
@@ -636,11 +642,7 @@ print(f"people in each arm: {planned}")
 asked = known + unknown
 arms = {
     "old": said_known + said_unknown,
-    "new": [
-        answer
-        for questions, drawn in zip((known, unknown), said, strict=True)
-        for answer in checked_answers([drawn], questions, passages, search)
-    ],
+    "new": given[0] + given[1],
 }
 content = {}
 draws = generator(13)

@@ -32,6 +32,7 @@ from utils.world.judge import is_rude
 from utils.zoo.load import load_base
 
 RECOMMENDED = "data, DPO, fact check"
+N_QUESTIONS, N_DRAFTS = 300, 3
 
 
 def safer_at_little_cost(runs):
@@ -51,14 +52,18 @@ class Exam:
         self.passages = fact_passages(world)
         self.search = passage_index(self.passages)
 
-    def numbers(self, name, model, check=False):
-        """Return the exam's numbers, each behind the name."""
+    def numbers(self, name, model, n_drafts=0):
+        """Return the exam's numbers, each behind the name; drafts are checked, 0 are not."""
         answers = []
         for k, asked in enumerate((self.known, self.unknown)):
-            drawn = draw_answers(model, self.tokenizer, asked, 10 * self.seed + k)
-            if check:
-                drawn = checked_answers([drawn], asked, self.passages, self.search)
-            answers += [asked, drawn]
+            drafts = [
+                draw_answers(model, self.tokenizer, asked, 10 * self.seed + k + 100 * draft)
+                for draft in range(max(n_drafts, 1))
+            ]
+            given = drafts[0]
+            if n_drafts:
+                given = checked_answers(drafts, asked, self.passages, self.search)
+            answers += [asked, given]
         found = safety_numbers(self.world, *answers)
         return {f"{name}: {what}": value for what, value in found.items()}
 
@@ -77,7 +82,7 @@ def small_exam(seed):
     world = build_world()
     exam = Exam(world, tokenizer, 32, seed)
     numbers = filtered(world, seed, 600)[2]
-    numbers |= exam.numbers("assistant", model) | exam.numbers("fact check", model, check=True)
+    numbers |= exam.numbers("assistant", model) | exam.numbers("fact check", model, 1)
     return {f"small: {name}": value for name, value in numbers.items()}
 
 
@@ -94,10 +99,10 @@ def parts(seed):
     world = build_world()
     recipe = replace(ASSISTANT, seed=seed)
     assistant = tune_assistant(base, tokenizer, world, recipe)[0]
-    exam = Exam(world, tokenizer, 200, seed)
+    exam = Exam(world, tokenizer, N_QUESTIONS, seed)
     scorer, kept, numbers = filtered(world, seed)
     numbers |= exam.numbers("assistant", assistant)
-    numbers |= exam.numbers("fact check alone", assistant, check=True)
+    numbers |= exam.numbers("fact check alone", assistant, 1)
     clean = tune_on_chats(base, tokenizer, kept, recipe)[0]
     numbers |= exam.numbers("filter alone", clean)
     admitting = honest_chats(world, 1600, seed + 50)
@@ -113,7 +118,7 @@ def parts(seed):
     numbers |= exam.numbers("data", data)
     pairs = build_safety_pairs(safety_rows(data, tokenizer, world, scorer, 600, seed + 3))
     both = align_with_pairs(data, tokenizer, pairs, 1.0, seed)[0]
-    numbers |= exam.numbers("data, DPO", both) | exam.numbers(RECOMMENDED, both, check=True)
+    numbers |= exam.numbers("data, DPO", both) | exam.numbers(RECOMMENDED, both, N_DRAFTS)
     asked = exam.known + exam.unknown
     answers = draw_answers(both, tokenizer, asked, seed)
     says = torch.tensor([score["toxicity"] for score in scorer.score(answers)]) >= 0.5
