@@ -65,7 +65,7 @@ for kind in ("tone", "length", "fact"):
 # %%
 my_guess_fact = None  # share of pairs in the right order: your number
 
-# %% tags=["reveals"]
+# %% tags=["reveals", "nbval-ignore-output"]
 from utils.evaluate.rewards import preference_accuracy
 
 
@@ -81,7 +81,7 @@ unseen = {
 }
 compare(my_guess_fact, unseen["fact"][0], "{:.2f}")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 seen_fact = accuracy_on(reward_model, "fact", held_out=False)
 rows = [(f"{kind}, held out", *numbers) for kind, numbers in unseen.items()]
 rows.append(("fact, seen in training", *seen_fact))
@@ -199,7 +199,7 @@ show(RewardModel)
 # %% [markdown]
 # ## Style before truth
 #
-# Train it. One epoch over 2,400 pairs, sixteen at a time, so that each pair is scored
+# Train it. One epoch over 2,000 pairs, sixteen at a time, so that each pair is scored
 # *before* it is learned from: each is a test first and a lesson afterwards. The loss is
 # an argument of the loop, so a wrapper can write down who was right.
 
@@ -208,7 +208,7 @@ show(RewardModel)
 from utils.align.reward import encode_pairs
 from utils.tokens.batches import epoch_order
 
-N_STEPS = 150
+N_STEPS = 125
 drawn = preference_pairs(world, 16 * N_STEPS, seed=1)
 kinds = [drawn[i].differs_in for i in epoch_order(len(drawn), 0, 0).tolist()]
 was_right = []
@@ -254,7 +254,7 @@ last = {kind: shares[-1] for kind, (_, shares) in curves.items()}
 assert min(last["tone"], last["length"]) > 0.9 > 0.7 > last["fact"]
 
 # %% [markdown]
-# *Figure 1. Share of new pairs in the right order over 150 steps. Tone and length rise
+# *Figure 1. Share of new pairs in the right order over 125 steps. Tone and length rise
 # to one within fifty steps. Facts stay near one half.*
 #
 # The reason is not that facts are unknown: the assistant this model is copied from
@@ -269,7 +269,7 @@ assert min(last["tone"], last["length"]) > 0.9 > 0.7 > last["fact"]
 # unit 09: of the pairs where it is 80 % sure, are 80 % in the right order? On 600
 # held-out pairs of all kinds, in bins:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from utils.evaluate.calibration import expected_calibration_error, reliability
 
 mixed = world_pairs(world, tokenizer, 600, 9, held_out=True)
@@ -296,8 +296,8 @@ claims.add(
 # ## When people are wrong
 #
 # Labels are made by people who are paid by the piece. Take pairs that differ in tone or
-# length, and swap chosen and rejected in three of ten, at random. Train on these for a
-# hundred steps. Of held-out pairs, in what share does the model order the two as the
+# length, and swap chosen and rejected in three of ten, at random. Train on these for
+# eighty steps. Of held-out pairs, in what share does the model order the two as the
 # *truth* has it?
 
 # %%
@@ -325,7 +325,7 @@ def measured(model, texts):
 
 
 lessons = preference_pairs(world, 1600, 30, style_kinds)
-noisy = learned(with_label_noise(lessons, 0.3, 1), 100, batch_size=16)
+noisy = learned(with_label_noise(lessons, 0.3, 1), 80, batch_size=16)
 tests = preference_pairs(world, 400, 9, style_kinds, held_out=True)
 by_truth, sure = measured(noisy, tests)
 by_labels, _ = measured(noisy, with_label_noise(tests, 0.3, 5))
@@ -468,7 +468,7 @@ texts = [
 verdicts = [judge(world, about[i // S], t) for i, t in enumerate(texts)]
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def table_of(name):
     """Return one field of the verdicts, (Q, S)."""
     return torch.tensor([float(getattr(v, name)) for v in verdicts]).view(Q, S)
@@ -634,7 +634,7 @@ plots.lines(
 )
 plt.show()
 
-# %%
+# %% tags=["nbval-ignore-output"]
 claims.add(
     "best of 64: better data ends above the other three",
     measured="yes"
@@ -657,7 +657,7 @@ print(f"lines that end below their peak: {turned} of {len(results)}")
 # must guess, and opens the way to the next: empty short answers. And even with better
 # data the share of right answers falls, since no reward here knows truth:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 right_then = curve(all_three, table_of("correct"))
 print(f"right, single answer: {right_then[0]:.2f}")
 print(f"right, best of 64 by the shipped reward: {right_then[-1]:.2f}")
@@ -729,13 +729,15 @@ import warnings
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning)
 
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from transformers.utils import logging as their_logging
 from trl import RewardConfig, RewardTrainer
 
 from utils.align.reward_export import reward_model_in_transformers
 
 their_logging.disable_progress_bar()
+their_logging.set_verbosity_error()
+disable_progress_bars()
 
 # %% tags=["nbval-ignore-output"]
 eight = mixed[:8]
