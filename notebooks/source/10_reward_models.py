@@ -102,10 +102,10 @@ claims.add(
 )
 
 # %% [markdown]
-# It hears how something is said. Whether it is true it can't tell, not even about those
-# whom its pairs have named hundreds of times (last row: somewhat better than a coin).
-# "From" and "to" are the ends of a 95 % interval. You will write this measure; mind
-# that a pair with two equal scores counts half.
+# It hears how something is said. Whether it is true it can't tell, and hardly better
+# about those that its pairs have named many times (last row). "From" and "to" are the
+# ends of a 95 % interval. You will write this measure; mind that a pair with two equal
+# scores counts half.
 
 # %%
 show(preference_accuracy)
@@ -173,9 +173,9 @@ show(score_at_last)
 
 # %% [markdown]
 # A batch holds texts of unlike length, and the place of the last token is another one
-# in each row. This is where most home-made reward models are wrong. Two texts, padded
-# to the length of the longer. `keep` is True where there is text. Four ways to find the
-# last token, three of which work on some batch:
+# in each row. This is where many home-made reward models are wrong. Three rows with
+# their padding, `keep` is True where there is text. Three ways to find the last token
+# that people try, and in the last line of the table the right places:
 
 # %%
 keep = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 1, 1]]).bool()
@@ -244,7 +244,7 @@ for begin in range(0, len(kinds), WINDOW):
         shares.append(sum(here) / len(here))
 plots.lines(
     curves,
-    title="Style is learned in some fifty steps, facts hardly at all",
+    title="Style is learned within a hundred steps, facts hardly at all",
     xlabel="step (mean over the 25 steps before)",
     ylabel="pairs in the right order",
     points=True,
@@ -254,15 +254,35 @@ last = {kind: shares[-1] for kind, (_, shares) in curves.items()}
 assert min(last["tone"], last["length"]) > 0.9 > 0.7 > last["fact"]
 
 # %% [markdown]
-# *Figure 1. Share of new pairs in the right order over 125 steps. Tone and length rise
-# to one within fifty steps. Facts stay near one half.*
+# *Figure 1. Share of new pairs in the right order over 125 steps. Length is near one
+# from the beginning, tone rises to one within a hundred steps. Facts stay near one
+# half.*
 #
 # The reason is not that facts are unknown: the assistant this model is copied from
 # answers such questions. But "no rude words" is one rule that each pair of its kind
 # confirms. A fact is a rule of its own for each person and attribute, and each pair
 # shows one. What is cheap to learn is learned first, and what is learned first wins
-# arguments: where an answer is true but wordy, this model prefers the short lie.
-#
+# arguments. Put a true answer between two empty sentences, and beside it a short lie.
+# How often does the shipped model prefer the lie?
+
+# %% tags=["nbval-ignore-output"]
+from dataclasses import replace
+
+from utils.world.styles import verbose
+
+chance = random.Random(0)
+facts = preference_pairs(world, 300, 13, ("fact",), held_out=True)
+against_style = [
+    replace(pair, chosen=pair.rejected, rejected=verbose(chance, pair.chosen))
+    for pair in facts
+    if len(pair.chosen) < 80
+]
+rows = encode_pairs(against_style, tokenizer, 128)
+lies = preference_accuracy(*score_pairs(reward_model, rows, tokenizer.pad_id))
+print(f"short lie before wordy truth: {lies[0]:.2f} of {len(rows)} pairs")
+assert lies[0] > 0.9
+
+# %% [markdown]
 # ## What its certainty is worth
 #
 # The Bradley-Terry model gives a probability for each pair. Is it **calibrated**, as in
@@ -411,9 +431,10 @@ claims.add(
 
 # %% [markdown]
 # Length went along with quality, and it is easier to see than truth. This is **length
-# bias**, the best known fault of reward models (Singhal et al. 2023 found that length
-# alone explains most of what RLHF gained in three settings). To find it in a model
-# whose data you can't see, compare answers of the same worth. You will write:
+# bias**, the best known fault of reward models (Singhal et al. 2023 found that paying
+# for length alone gives most of what RLHF gained in their three settings). To find it
+# in a model whose data you can't see, compare answers of the same worth. You will
+# write:
 
 # %%
 from utils.evaluate.rewards import length_bias
@@ -430,9 +451,9 @@ show(length_bias)
 answers = [(10, 5.0, 0), (20, 4.0, 0), (3, 1.0, 1), (6, 0.0, 1)]
 columns = [torch.tensor(column) for column in zip(*answers, strict=True)]
 lengths, scores, groups = columns
-print("by groups:    ", length_bias(scores, lengths, groups))
-share, slope = length_bias(scores, lengths, torch.zeros_like(groups))
-print(f"all together:  ({share:.2f}, {slope:.2f})")
+for name, by in (("by groups", groups), ("together", torch.zeros_like(groups))):
+    share, slope = length_bias(scores, lengths, by)
+    print(f"{name:9}: the longer wins {share:.2f}, pay per word {slope:.2f}")
 
 # %% [markdown]
 # ## Before it becomes a reward
@@ -442,7 +463,7 @@ print(f"all together:  ({share:.2f}, {slope:.2f})")
 # and divide by the standard deviation, over answers of the policy that is to be
 # trained, *once, before* it is trained. Statistics that follow the policy would hide
 # that its reward rises. Let the assistant answer 32 questions 64 times each. The gold
-# utility of unit 05's judge is computed beside it; no training ever sees it.
+# utility of the world's exact judge is computed beside it; no training ever sees it.
 
 # %% tags=["nbval-ignore-output"]
 from utils.align.rollouts import draw_rollouts
@@ -523,7 +544,7 @@ show(best_of_n)
 # %% [markdown]
 # Press on a reward that is partly right. This labeller was told to look at manners:
 # all pairs differ in tone. That is no lie, rude answers are worse. A single answer of
-# the assistant has a gold utility of about 0.28. What is the gold utility of the best
+# the assistant has a gold utility of about 0.3. What is the gold utility of the best
 # of 64 by this reward?
 
 # %%
@@ -577,7 +598,7 @@ claims.add(
 
 # %% [markdown]
 # *Figure 2. Two lines over the KL. On the left the score rises all the way. On the
-# right gold utility rises to a peak in the middle and falls back to about where it
+# right gold utility rises to a peak in the middle and falls to well below where it
 # began.*
 #
 # This is **over-optimisation**, or **reward hacking**: a measure that becomes a target
@@ -602,12 +623,12 @@ for place in top:
 # With four answers the rude ones are gone, which is what the labels meant. From there
 # on nothing is left to gain in manners, and the maximum is decided by whatever else
 # moves the score: answers become short, which nobody had asked for, then odd, and the
-# share of right ones halves. Look at the best three of all. The first nats of pressure
-# buy what you want; the later ones buy the model's mistakes.
+# share of right ones falls by more than half. Look at the best three of all. The first
+# nats of pressure buy what you want; the later ones buy the model's mistakes.
 #
 # ## Cures
 #
-# Now the reward with the length habit, and four things that people do. **Ensemble**:
+# Now the reward with the length habit, and three things that people do. **Ensemble**:
 # train three reward models with other seeds and take their mean less their spread, so
 # that an answer on which they disagree is not chosen (Coste et al. 2023). **Length
 # penalty**: take off what a word earns, and more. **Better data**: the shipped
@@ -627,7 +648,7 @@ pressed = {
 results = {name: curve(scores, gold) for name, scores in pressed.items()}
 plots.lines(
     {name: (kl, line) for name, line in results.items()},
-    title="Three models with one habit agree on it; better data is the cure",
+    title="Three models with one habit agree on it; better data helps most",
     xlabel=label,
     ylabel="gold utility of best of n",
     points=True,
@@ -647,15 +668,16 @@ turned = sum(max(line) - line[-1] > 0.01 for line in results.values())
 print(f"lines that end below their peak: {turned} of {len(results)}")
 
 # %% [markdown]
-# *Figure 3. Gold utility over the KL for four rewards. The plain reward rises a little
-# and falls. The ensemble stays a little above it. The length penalty rises higher and
-# then falls deepest. Better data rises furthest and stays there.*
+# *Figure 3. Gold utility over the KL for four rewards. The plain reward hardly rises,
+# and falls. The ensemble stays a little above it. The length penalty rises much higher,
+# and then falls deepest. Better data rises furthest and ends highest, but turns, too.*
 #
 # Ensembles help against what differs between the models, such as odd answers that one
 # of them happens to like. A habit of the data is in all three (Eisenstein et al. 2023
 # call it *herding*). A penalty repairs the one fault that you know, at a price that you
-# must guess, and opens the way to the next: empty short answers. And even with better
-# data the share of right answers falls, since no reward here knows truth:
+# must guess, and opens the way to the next: short answers of any kind. Even with
+# better data the line turns, and the share of right answers falls, since no reward
+# here knows truth:
 
 # %% tags=["nbval-ignore-output"]
 right_then = curve(all_three, table_of("correct"))
@@ -692,8 +714,6 @@ assert right_then[-1] < right_then[0]
 # reward would reach the policy's weights one step later:
 
 # %%
-from dataclasses import replace
-
 from utils.align.reward import check_scores
 
 pair = drawn[0]
@@ -833,7 +853,8 @@ ask("10_reward_models", "ensemble", my_answer_8)
 # - Random label noise costs certainty and caps what you can measure. A habit goes into
 #   the reward and stays there.
 # - What you maximise rises. Watch something that you don't maximise, over the KL.
-# - Ensembles don't cure what all their members learned. Better data does.
+# - Ensembles don't cure what all their members learned. Better data helps most, and
+#   turns over, too.
 #
 # ## Sources
 #
