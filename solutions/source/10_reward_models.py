@@ -54,10 +54,10 @@ world = build_world(0)
 
 # %% [markdown]
 # **Experiment.** Ten answers have true worths from 0 to 1.8, and people compare
-# random pairs of them, 4,000 times, by the Bradley-Terry model. Your loss fits ten
+# random pairs of them, 20,000 times, by the Bradley-Terry model. Your loss fits ten
 # scores to these choices, beginning at 0. The largest true gap between two
 # answers is 1.8. What will be the gap between the same two fitted scores? And if
-# people are asked 4,000 times but toss a coin in every second comparison?
+# people toss a coin in every second comparison?
 
 # %%
 my_gap = None  # fitted gap, honest people: your number
@@ -68,12 +68,12 @@ my_noisy_gap = None  # fitted gap, half of the choices by coin: your number
 def fitted_gap(share_of_coins, seed=0):
     """Return the gap of the outermost scores, fitted to simulated choices."""
     draws, worth = generator(seed), torch.arange(10) * 0.2
-    first, second = torch.randint(10, (2, 4000), generator=draws)
+    first, second = torch.randint(10, (2, 20000), generator=draws)
     honest = torch.sigmoid(worth[first] - worth[second])
     chance = torch.where(
-        torch.rand(4000, generator=draws) < share_of_coins, 0.5, honest
+        torch.rand(20000, generator=draws) < share_of_coins, 0.5, honest
     )
-    wins = torch.rand(4000, generator=draws) < chance
+    wins = torch.rand(20000, generator=draws) < chance
     chosen = torch.where(wins, first, second)
     rejected = torch.where(wins, second, first)
     scores = torch.zeros(10, requires_grad=True)
@@ -102,7 +102,7 @@ compare(my_noisy_gap, noisy_gap, "{:.1f}", of="every second choice by coin")
 # padding depends on who shares the batch, and nothing raises an error.
 
 # %%
-# exercise: utils.align.reward.score_at_last points=5 minutes=15 difficulty=2
+# exercise: utils.align.reward.score_at_last points=5 minutes=12 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The shipped reward model scores 60 pairs that differ in length or
@@ -156,7 +156,7 @@ compare(my_share, share_in_order(wrong), "{:.0%}")
 # Given: `wilson_interval(n_right, n, level)`; the count may hold a half.
 
 # %%
-# exercise: utils.evaluate.rewards.preference_accuracy points=4 minutes=12 difficulty=1
+# exercise: utils.evaluate.rewards.preference_accuracy points=4 minutes=10 difficulty=1
 
 # %% [markdown]
 # **Experiment.** The shipped reward model on 200 pairs of each kind, about entities
@@ -194,7 +194,7 @@ for kind, (accuracy, low, high) in accuracies.items():
 # a model that rightly prefers thorough ones would look biased.
 
 # %%
-# exercise: utils.evaluate.rewards.length_bias points=4 minutes=20 difficulty=2
+# exercise: utils.evaluate.rewards.length_bias points=4 minutes=18 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The assistant answers 30 questions eight times each. All answers
@@ -240,8 +240,8 @@ compare(my_longer, longer, "{:.2f}")
 print(f"a word more changes the score by {slope:.3f}")
 
 # %% [markdown] tags=["result"]
-# It was taught to prefer the short one, and does, in nearly all pairs. Ten words
-# cost it more than a third of a standard deviation. Whether that is a bias or a
+# It was taught to prefer the short one, and does, in about three of four pairs. Ten
+# words cost it about half a standard deviation. Whether that is a bias or a
 # virtue, no formula knows: that depends on what the labellers were told to prefer.
 
 # %% [markdown]
@@ -259,7 +259,7 @@ print(f"a word more changes the score by {slope:.3f}")
 
 # %% [markdown]
 # **Experiment.** From the same answers: the best of n by the reward model, n from 1
-# to 32. The mean gold utility of a single answer is about 0.28. What is it for the
+# to 32. The mean gold utility of a single answer is about a third. What is it for the
 # best of 32?
 
 # %%
@@ -277,7 +277,7 @@ plots.lines(
         "gold utility": (sizes, by_gold),
         "share of right answers": (sizes, by_right),
     },
-    title="Shorter and politer, so worth more; and less often right",
+    title="Shorter and politer, so worth more, but hardly more often right",
     xlabel="n (log scale)",
     ylabel="mean over 30 questions",
     log_x=True,
@@ -287,12 +287,12 @@ plt.show()
 print("score:", ", ".join(f"{score:.1f}" for score in by_proxy))
 
 # %% [markdown] tags=["result"]
-# *Figure 1. Two lines over n. Gold utility rises from about 0.3 to about 0.5 and
-# flattens; the share of right answers falls.*
+# *Figure 1. Two lines over n. Gold utility doubles; the share of right answers stays
+# about where it was.*
 #
-# The reward buys manners and brevity, for which it was taught, and pays with truth,
-# of which it knows nothing. On the whole a gain: but look at both lines before you
-# call it one.
+# The reward buys manners and brevity, for which it was taught, and no truth, of which
+# it knows next to nothing. With 64 answers to other questions, in the lecture, the
+# share of right ones fell. Look at both lines before you call the first a gain.
 
 # %% [markdown]
 # ## 6. Written answer (3 points)
