@@ -551,15 +551,14 @@ claims.add(
 # %%
 plots.rlhf_dashboard(
     {"price 0.3": records, "price 0": free_records},
-    title="Everything but the reward says that the second run has gone wrong",
+    title="The reward alone does not say which run has gone wrong",
 )
 plt.show()
 
 # %% [markdown]
 # *Figure 3. Nine panels with two lines each. Proxy reward: both rise, the run without a
 # price to the higher value. Gold: one rises and stays, the other one rises and falls.
-# KL: one levels off at a few nats, the other climbs far above it. Length: both fall.
-# Explained variance: steady for the first, near or below zero for the second.*
+# KL: one levels off at a few nats, the other climbs far above it. Length: both fall.*
 #
 # Cover the second panel and read the rest:
 #
@@ -568,7 +567,7 @@ plt.show()
 # | reward rises | nothing: it is what was optimised |
 # | KL levels off at a few nats | the price has found its balance |
 # | KL climbs on where the reward is flat | it walks off with nothing to gain |
-# | KL per token near 1 nat and more | hardly a sentence of the reference is left |
+# | KL per token of 1 nat and more | hardly a sentence of the reference is left |
 # | all responses of one length | one pattern for all prompts |
 # | explained variance near 0 or below | rewards do not depend on the prompt |
 # | clip fraction or approximate KL jump | steps too large: lower the rate |
@@ -665,19 +664,35 @@ for k, name in enumerate(("moderate", "KL 0")):
             label=name if run is runs[0] else None,
         )
 axes.set(xlabel="KL to the reference (nats)", ylabel="gold utility (greedy)")
-axes.set_title("Both runs pass the same good place; one has a reason to stay")
+axes.set_title(
+    "With a price the walk ends where answers are good; without, it goes on"
+)
 axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *Figure 4. Gold utility over the divergence, six paths. All rise from the same start
-# within the first two or three nats. Those with a price stay there. Those without go on
-# to the right and fall.*
+# *Figure 4. Gold utility over the divergence, six paths from one start. Those with a
+# price rise, and stay within a few nats. Those without go on to the right, and fall.*
+
+# %%
+best = [
+    max(v for key, v in run.items() if key.startswith("KL 0: gold at"))
+    for run in runs
+]
+ends = [run["moderate: gold"] for run in runs]
+print(f"best place without a price: {np.mean(best):.2f}")
+print(f"end with a price: {np.mean(ends):.2f}")
+
+# %% [markdown]
+# So there are several cures, and they all end the walk. A **price** is the one that
+# needs no judge. **Early stopping** on a held-out judgement keeps the best checkpoint
+# of the path, if you can afford to judge every few iterations; without a price the path
+# has no very good place to stop at, as the two numbers say. Better data for the reward
+# model, fragments among them, would change the path itself.
 #
-# So there are several cures, and they do the same: they end the walk. A **price** is
-# the one that needs no judge. **Early stopping** on a held-out judgement keeps the
-# checkpoint at the top of the path, if you can afford to judge every few iterations.
-# Better data for the reward model, fragments among them, moves the top to the right.
+# The column of drawn answers is a warning of another kind. PPO draws at temperature 1,
+# where each token may be a poor one, and there the gain is far smaller than in the
+# greedy answers. Say with each number how the answers were made.
 #
 # What price? It depends on the reward's scale, and a fixed one suits the beginning of a
 # run and not its end. The **adaptive controller** of Ziegler et al. takes a target in
@@ -711,7 +726,7 @@ for place in range(12):
     by_place.append(choice[torch.arange(64), columns].mean().item())
 axes = plots.lines(
     {"assistant": (range(1, 13), by_place)},
-    title="Most of what there is to choose is chosen by the first token",
+    title="No place holds as much choice as the first",
     xlabel="place in the response",
     ylabel="entropy (nats)",
     points=True,
@@ -734,12 +749,13 @@ print(
 # *Figure 5. Entropy over the first twelve places. It is far higher at the first place
 # than at any other.*
 #
-# Wordy or short is decided where the answer begins; the rest follows. A
-# mask that is off by one leaves out the very token that has to change. What it counts
-# instead is a padding token that the policy would never write, and whatever the two
-# models happen to say of it goes into the divergence. The loss is as smooth as ever. So
-# test a mask by what it keeps: decode `targets[response_mask]` of one row, and read
-# that it is the response with its end token.
+# Nearly a third of all choice lies in one token of forty: wordy or short is decided
+# where the answer begins. A mask that is off by one leaves out the very token that has
+# to change. What it counts instead is a padding token that the policy would never
+# write, and whatever the two models happen to say of it goes into the divergence. The
+# loss is as smooth as ever. So test a mask by what it keeps: decode
+# `targets[response_mask]` of one row, and read that it is the response with its end
+# token.
 #
 # ## What else goes wrong
 #
