@@ -172,6 +172,8 @@ def test_a_cut_response_is_not_rewarded_as_if_it_had_ended():
 
 def test_explained_variance_of_a_head_that_knows_nothing_is_zero():
     returns, mask = torch.tensor([[1.0, 2.0, 4.0, NAN]]), torch.tensor([[True, True, True, False]])
-    assert explained_variance(torch.full((1, 4), 7.0), returns, mask) == pytest.approx(0.0, abs=1e-6)
+    assert explained_variance(torch.full((1, 4), 7.0), returns, mask) == pytest.approx(
+        0.0, abs=1e-6
+    )
     assert explained_variance(torch.zeros(1, 4), torch.ones(1, 4), mask) == 0.0
     assert explained_variance(0.5 * returns, returns, mask) == pytest.approx(0.75)
