@@ -155,3 +155,16 @@ def test_sampling_figure_names_the_draw_and_refuses_what_does_not_fit():
     plt.close(figure)
     with pytest.raises(ValueError, match="one a name"):
         widgets.sampling_explorer(torch.zeros(3), ["a"])
+
+
+def test_the_dashboard_draws_what_was_recorded_and_leaves_out_the_rest():
+    run = [{"iteration": k, "reward": 2.0 * k, "kl": 0.5} for k in range(3)]
+    run[1]["gold"] = 0.25
+    panels = plots.rlhf_dashboard({"a": run, "b": run[:2]}, title="Both rise")
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        plots.DASHBOARD[key] for key in ("reward", "gold", "kl")
+    ]
+    first, gold = panels[0].get_lines(), panels[1].get_lines()
+    assert list(first[0].get_ydata()) == [0.0, 2.0, 4.0] and len(first) == 2
+    assert list(gold[0].get_xdata()) == [1] and list(gold[0].get_ydata()) == [0.25]
+    assert {line.get_linestyle() for line in first} == {"-", "--"}

@@ -234,7 +234,7 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 2. Two lines over twelve steps. They part after the first few. Without the clip
-# the distance goes on growing; with it the line stays far lower.*
+# the distance shoots up; with it the line rises slowly and stays far lower.*
 
 # %% [markdown]
 # ## 5. The value head's loss

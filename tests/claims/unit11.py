@@ -1,4 +1,4 @@
-"""Claims of unit 11: PPO with a moderate price of the divergence, without one, with a wrong mask.
+"""Claims of unit 11: PPO with a moderate price of the divergence, and without one.
 
 Gold utility is measured on entities that neither the reward model nor PPO was asked about, on
 greedy answers, as the assistant gives them, and at temperature 1, as PPO draws them. No run sees
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
-from dataclasses import replace
 from functools import lru_cache, partial
 
 import torch
@@ -18,7 +17,7 @@ from tests.claims.registry import claim
 from utils.align.kl import FixedKLController
 from utils.align.ppo import ActorCritic, PPOSettings, ppo
 from utils.align.reward import score_rollouts
-from utils.align.rollouts import draw_rollouts, response_logprobs
+from utils.align.rollouts import draw_rollouts
 from utils.assistants.chat_models import load_assistant, question_prompt
 from utils.assistants.reward_models import load_reward_model
 from utils.evaluate.world_qa import answer_questions, judge_answers, share
@@ -164,36 +163,4 @@ def moderate_and_free(seed):
                 found[f"{name}: gold at {record['iteration']}"] = record["gold"]
                 found[f"{name}: KL at {record['iteration']}"] = record["kl"]
         found[f"{name}: CPU seconds"] = seconds
-    return found
-
-
-def shifted(policy, prompts, max_new_tokens, *, temperature=1.0, **more):
-    """Draw rollouts whose mask stands one place too far right: off by one, as it happens."""
-    drawn = draw_rollouts(policy, prompts, max_new_tokens, temperature=temperature, **more)
-    mask = drawn.response_mask.roll(1, dims=1)
-    mask[:, 0] = False
-    with torch.inference_mode():
-        scored = response_logprobs(policy, drawn.token_ids, drawn.targets, mask, temperature)
-    return replace(drawn, response_mask=mask, logprobs=scored.clone())
-
-
-def the_mask_decides(runs):
-    for run in runs:
-        before, right, wrong = (run[f"{k}: words"] for k in ("before", "right", "off by one"))
-        assert before - right > 2 * (before - wrong), run
-
-
-@claim(
-    "11_mask",
-    "with a mask that is off by one the answers get shorter by less than half as much",
-    holds=the_mask_decides,
-    probe=first_two,
-)
-def mask_off_by_one(seed):
-    found = {f"before: {k}": v for k, v in gold(parts()[1], n=100).items()}
-    for name, collect in (("right", draw_rollouts), ("off by one", shifted)):
-        agent, records, _ = run(MODERATE, seed, n_iterations=12, n_prompts=32, collect=collect)
-        found |= {f"{name}: {k}": v for k, v in gold(agent.policy, n=100).items()}
-        found[f"{name}: last reward"] = mean_of_last(records, "reward", 3)
-        found[f"{name}: KL"] = mean_of_last(records, "kl", 3)
     return found
