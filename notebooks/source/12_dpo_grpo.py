@@ -149,19 +149,18 @@ my_guess_gold = None  # from 0 to 1: your number
 
 
 # %% tags=["nbval-ignore-output"]
-def tuned(pairs, n_steps=100, seed=0, loss_fn=dpo, **settings):
+def tuned(pairs, n_steps=100, lr=3e-4, **settings):
     """Return a copy of the assistant after steps on pairs, and the records."""
     policy = deepcopy(assistant)
     records = train_preferences(
         policy,
         assistant,
         pairs,
-        loss_fn,
-        adamw(policy, lr=3e-4, weight_decay=0.0),
+        dpo,
+        adamw(policy, lr=lr, weight_decay=0.0),
         n_steps,
         pad_id=tokenizer.pad_id,
         batch_size=8,
-        seed=seed,
         schedule=cosine(n_steps, warmup_steps=5),
         **settings,
     )
@@ -264,8 +263,9 @@ claims.add(
 #
 # ## Few pairs
 #
-# How few pairs does it take to reach a loss of nearly nothing? Thirty-two, gone through
-# again and again, and two hundred others to look at:
+# How few pairs does it take to reach a loss of nearly nothing? Thirty-two, a true and a
+# false answer each, gone through again and again at a brisk rate. Two hundred others,
+# about other entities, to look at:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -291,13 +291,11 @@ def held_out(policy):
 
 
 facts = preference_pairs(world, 32, differ=("fact",))
-few, few_records = tuned(token_pairs(facts, tokenizer, 128), 80)
+few, few_records = tuned(token_pairs(facts, tokenizer, 128), 80, lr=1e-3)
 loss, told_apart = held_out(few)
-print(
-    f"32 pairs of true and false answers: loss {last(few_records, 'loss'):.3f}"
-)
+print(f"32 pairs: loss {last(few_records, 'loss'):.3f}")
 print(f"200 others: loss {loss:.2f}, {told_apart:.0%} told apart")
-assert last(few_records, "loss") < 0.2 < 0.69 < loss
+assert last(few_records, "loss") < 0.1 and loss > 0.69
 
 # %% [markdown]
 # A margin can always grow further, so nothing stops this loss at a sensible place. On
@@ -458,7 +456,7 @@ print(
 )
 
 # %% [markdown]
-# Fourteen iterations: 16 sums, eight answers to each, two passes over the 128 answers.
+# Twenty iterations: 32 sums, eight answers to each, two passes over the 256 answers.
 # A tenth of all sums is in no training text, and is not used here either. What share of
 # these **held-out** sums is right afterwards?
 
@@ -485,8 +483,10 @@ right_values = {}  # prompt -> right answer
 
 
 def sums(iteration):
-    """Return 16 sums as prompts and note their values."""
-    asked = questions(world, "trained", 16, seed=iteration + 1, kinds=("sum",))
+    """Return 32 sums as prompts and note their values."""
+    asked = questions(
+        world, "trained", 32, seed=1000 + iteration, kinds=("sum",)
+    )
     prompts = [chat_prompt(tokenizer, q.prompt) for q in asked]
     for prompt, question in zip(prompts, asked, strict=True):
         right_values[tuple(prompt)] = question.value
@@ -509,9 +509,9 @@ sum_records = train_grpo(
     sums,
     is_right,
     adamw(calculator, lr=3e-4, weight_decay=0.0),
-    14,
+    20,
     max_new_tokens=16,
-    minibatch_size=64,
+    minibatch_size=128,
     **IDS,
 )
 
@@ -537,7 +537,7 @@ axes.set_ylim(bottom=0)
 plt.show()
 
 # %% [markdown]
-# *Figure 3. Three lines over fourteen iterations. The reward rises with a good deal of
+# *Figure 3. Three lines over twenty iterations. The reward rises with a good deal of
 # noise. The entropy per token falls. The share of groups without spread goes up and
 # down: groups in which all answers are wrong become fewer, and those in which all are
 # right become more.*
