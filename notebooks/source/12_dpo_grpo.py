@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 DPO and GRPO
 #
-# **90 minutes** · before this: unit 11 · after this: `work/12_dpo_grpo.ipynb`,
+# **110 minutes** · before this: unit 11 · after this: `work/12_dpo_grpo.ipynb`,
 # a lab of 100 minutes · the machine needs about two minutes
 #
 # PPO keeps four networks in memory and a dozen settings in the air. Two shorter ways

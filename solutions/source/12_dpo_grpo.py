@@ -50,12 +50,17 @@ pairs = token_pairs(preference_pairs(world, 480), tokenizer, 128)
 
 def answers_of(model, asked, max_new_tokens=64):
     """Return one drawn answer to each question, as text."""
-    prompts = [chat_prompt(tokenizer, question.prompt) for question in asked]
     drawn = draw_rollouts(
-        model, prompts, max_new_tokens, **IDS, generator=generator(0)
+        model,
+        [chat_prompt(tokenizer, question.prompt) for question in asked],
+        max_new_tokens,
+        generator=generator(0),
+        **IDS,
     )
-    texts = [tokenizer.decode(r, skip_special=True) for r in drawn.responses]
-    return [text.strip() for text in texts]
+    return [
+        tokenizer.decode(response, skip_special=True).strip()
+        for response in drawn.responses
+    ]
 
 
 def judged(model, n=128):
