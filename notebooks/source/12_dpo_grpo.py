@@ -615,7 +615,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning)
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging as their_logging
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
@@ -725,10 +725,9 @@ trainer = GRPOTrainer(
     ),
     processing_class=tokenizer.to_hugging_face(),
 )
+trainer.remove_callback(PrinterCallback)
 trainer.train()
-print(
-    f"{sum(seen):.0f} of {len(seen)} right; loss {trainer.state.log_history[0]['loss']}"
-)
+print(f"{sum(seen):.0f} of {len(seen)} answers are right")
 scratch.cleanup()
 
 # %% [markdown]
