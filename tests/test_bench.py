@@ -36,6 +36,7 @@ def modules(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_ARTIFACTS", str(tmp_path))
     rows = {"bpe": broken_rows, "model": lambda: [LOSS], "train": lambda: [FAST]}
     rows["tune"] = lambda: [{"row": "a step", "skipped": "not now"}]
+    rows["align"] = lambda: [{"row": "a pair", "skipped": "not now"}]
     rows["real"] = lambda: [{"row": "SmolLM2", "skipped": "not there"}]
     for name in bench.NAMES:
         module = ModuleType(name)
@@ -56,6 +57,7 @@ def test_a_module_that_fails_hides_no_other_row(modules, capsys):
         "failed",
         "falls short",
         "holds",
+        "skipped",
         "skipped",
         "skipped",
     ]

@@ -50,12 +50,17 @@ pairs = token_pairs(preference_pairs(world, 480), tokenizer, 128)
 
 def answers_of(model, asked, max_new_tokens=64):
     """Return one drawn answer to each question, as text."""
-    prompts = [chat_prompt(tokenizer, question.prompt) for question in asked]
     drawn = draw_rollouts(
-        model, prompts, max_new_tokens, **IDS, generator=generator(0)
+        model,
+        [chat_prompt(tokenizer, question.prompt) for question in asked],
+        max_new_tokens,
+        generator=generator(0),
+        **IDS,
     )
-    texts = [tokenizer.decode(r, skip_special=True) for r in drawn.responses]
-    return [text.strip() for text in texts]
+    return [
+        tokenizer.decode(response, skip_special=True).strip()
+        for response in drawn.responses
+    ]
 
 
 def judged(model, n=128):
@@ -184,8 +189,8 @@ print(text_table(("", "gold utility", "words", "rude"), rows))
 # exercise: utils.align.preference_losses.kto_loss points=5 minutes=15 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The same answers, but nobody says which belong together. Is a rude
-# answer still half as likely as before?
+# **Experiment.** The same answers, but nobody says which belong together. Of the
+# assistant's answers, about one in five is rude. What share is rude afterwards?
 
 # %%
 my_rude = None  # share of rude answers afterwards, from 0 to 1: your number
@@ -303,32 +308,22 @@ print(
 # exercise: utils.align.verify.verify_answer points=4 minutes=10 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The assistant is bad at sums: it was tuned to chat. Ten iterations of
-# 16 prompts with eight responses each, on sums that training may use, rewarded by your
-# checker. What share of *held-out* sums does it get right afterwards?
+# **Experiment.** The assistant is bad at sums: it was tuned to chat. Fifteen iterations
+# of 32 prompts with eight responses each, on sums that training may use, rewarded by
+# your checker. What share of its drawn answers is right in the last iterations?
 
 # %%
-my_right = None  # share of held-out sums, from 0 to 1: your number
+my_right = None  # share of right answers, from 0 to 1: your number
 
 
 # %% tags=["needs:group_advantages,grpo_loss,verify_answer", "nbval-ignore-output"]
-def right_sums(model, n=200):
-    """Return the share of held-out sums that a drawn answer gets right."""
-    asked = questions(world, "held_out_sum", n, seed=5)
-    texts = answers_of(model, asked, max_new_tokens=16)
-    return sum(
-        verify_answer(text, q.value)
-        for text, q in zip(texts, asked, strict=True)
-    ) / len(asked)
-
-
 values = {}  # prompt -> right answer
 
 
 def sums(iteration):
-    """Return 16 sums as prompts, and note their answers."""
+    """Return 32 sums as prompts, and note their answers."""
     asked = questions(
-        world, "trained", 16, seed=100 + iteration, kinds=("sum",)
+        world, "trained", 32, seed=100 + iteration, kinds=("sum",)
     )
     found = [chat_prompt(tokenizer, question.prompt) for question in asked]
     values.update(
@@ -354,16 +349,30 @@ records = train_grpo(
     sums,
     reward,
     adamw(calculator, lr=3e-4, weight_decay=0.0),
-    10,
+    15,
     max_new_tokens=16,
     advantage_fn=group_advantages,
     loss_fn=grpo_loss,
-    minibatch_size=64,
     **IDS,
 )
-share_before, share_after = right_sums(assistant), right_sums(calculator)
-compare(my_right, share_after, "{:.2f}")
-print(f"before {share_before:.2f}")
+shares = [record["reward"] for record in records]
+compare(my_right, sum(shares[-3:]) / 3, "{:.2f}")
+plots.lines(
+    {
+        "right": (range(1, 16), shares),
+        "without spread": (range(1, 16), [r["flat"] for r in records]),
+    },
+    title="What it is told is right, it does more often",
+    xlabel="iteration",
+    ylabel="share of answers, of groups",
+    points=True,
+)
+plt.show()
+
+# %% [markdown] tags=["result"]
+# *Figure 3. Two lines over fifteen iterations. The share of right answers rises, with
+# ups and downs. The share of groups in which all answers got the same reward, and from
+# which nothing was learned, stays at a quarter or more.*
 
 # %% [markdown]
 # ## 7. Written answer (3 points)

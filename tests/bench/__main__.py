@@ -24,7 +24,7 @@ import torch
 from utils.runtime import start
 from utils.settings import artifacts_dir
 
-NAMES = ("bpe", "model", "train", "tune", "real")
+NAMES = ("bpe", "model", "train", "tune", "align", "real")
 WIDTHS = (44, 26, 20, 20)
 
 
