@@ -17,8 +17,13 @@ import random
 import matplotlib.pyplot as plt
 import torch
 
-from utils.assistants.chat_models import assistant_chats, load_assistant
-from utils.assistants.safety import draw_answers, exam_questions, safety_numbers
+from utils.assistants.chat_models import load_assistant
+from utils.assistants.safety import (
+    assistant_chats,
+    draw_answers,
+    exam_questions,
+    safety_numbers,
+)
 from utils.report import plots
 from utils.report.claims import Claims
 from utils.report.guesses import compare
@@ -219,7 +224,7 @@ for chat in added[:4]:
     print(f"{chat[0]['content']}\n    {chat[1]['content']}")
 
 # %% tags=["nbval-ignore-output"]
-from utils.assistants.chat_models import tune_on_chats
+from utils.assistants.safety import tune_on_chats
 
 base, _ = load_base()
 data, _ = tune_on_chats(base, tokenizer, kept[600] + added)

@@ -19,15 +19,12 @@ import matplotlib.pyplot as plt
 import torch
 
 from utils.align.fact_check import mentions
-from utils.assistants.chat_models import (
-    ASSISTANT,
-    assistant_chats,
-    load_assistant,
-)
+from utils.assistants.chat_models import ASSISTANT, load_assistant
 from utils.assistants.safety import (
     VALUES,
     align_with_pairs,
     answers_in,
+    assistant_chats,
     draw_answers,
     exam_questions,
     fact_passages,

@@ -9,14 +9,13 @@ from utils.align.retrieval import passage_index
 from utils.align.safety_data import build_safety_pairs, filter_toxic
 from utils.assistants.chat_models import (
     ASSISTANT,
-    assistant_chats,
     load_assistant,
     tune_assistant,
-    tune_on_chats,
 )
 from utils.assistants.safety import (
     align_with_pairs,
     answers_in,
+    assistant_chats,
     checked_answers,
     draw_answers,
     exam_questions,
@@ -26,6 +25,7 @@ from utils.assistants.safety import (
     safety_numbers,
     safety_rows,
     toxicity_of,
+    tune_on_chats,
 )
 from utils.world.facts import build_world
 from utils.world.judge import is_rude

@@ -72,21 +72,6 @@ def question_prompt(tokenizer: Tokenizer, question: Question) -> list[int]:
     return chat_prompt(tokenizer, question.prompt)
 
 
-def assistant_chats(
-    world: World, recipe: AssistantRecipe = ASSISTANT
-) -> list[list[dict[str, str]]]:
-    """Return the chats that the assistant learns from: wordy, at times rude, at times false."""
-    return chats(
-        world,
-        recipe.n_chats,
-        recipe.seed,
-        skill_share=recipe.skill_share,
-        verbose_share=recipe.verbose_share,
-        rude_share=recipe.rude_share,
-        false_share=recipe.false_share,
-    )
-
-
 def tune_assistant(
     base: Decoder,
     tokenizer: Tokenizer,
@@ -102,25 +87,17 @@ def tune_assistant(
         recipe: what they are like, and how they are learned.
         description: text before the progress bar.
     """
-    drawn = assistant_chats(world, recipe)
-    return tune_on_chats(base, tokenizer, drawn, recipe, description)
-
-
-def tune_on_chats(
-    model: Decoder,
-    tokenizer: Tokenizer,
-    drawn: Sequence[list[dict[str, str]]],
-    recipe: AssistantRecipe = ASSISTANT,
-    description: str = "chats",
-) -> tuple[Decoder, list[dict]]:
-    """Return a copy of a model tuned on chats, and the records of its training.
-
-    Args:
-        model: is left as it is.
-        drawn: chats to learn from; of `recipe` only steps, batch size, rate and seed are used.
-    """
+    drawn = chats(
+        world,
+        recipe.n_chats,
+        recipe.seed,
+        skill_share=recipe.skill_share,
+        verbose_share=recipe.verbose_share,
+        rude_share=recipe.rude_share,
+        false_share=recipe.false_share,
+    )
     rows = [render_chat(chat, tokenizer) for chat in drawn]
-    model = deepcopy(model)
+    model = deepcopy(base)
     context_length = model.config.context_length
     records = train(
         model,

@@ -19,10 +19,14 @@ from utils.align.fact_check import answer_with_facts
 from utils.align.preference import dpo, token_pairs, train_preferences
 from utils.align.rollouts import draw_rollouts
 from utils.align.scorers import Scorer, WordScorer, train_word_scorer
-from utils.assistants.chat_models import ASSISTANT, assistant_chats, question_prompt
+from utils.assistants.chat_models import ASSISTANT, AssistantRecipe, question_prompt
 from utils.evaluate.world_qa import judge_answers, share
+from utils.tokens.batches import supervised_batches
+from utils.tokens.chat import render_chat
+from utils.train.loop import train
 from utils.train.optimizers import adamw
 from utils.train.schedules import cosine
+from utils.train.sft import sft_loss
 from utils.world.attributes import ATTRIBUTES
 from utils.world.chats import chats
 from utils.world.claims import REFUSAL, plain
@@ -65,6 +69,49 @@ def draw_answers(
         )
         answers += [tokenizer.decode(r, skip_special=True).strip() for r in rollouts.responses]
     return answers
+
+
+def assistant_chats(
+    world: World, recipe: AssistantRecipe = ASSISTANT
+) -> list[list[dict[str, str]]]:
+    """Return the chats that the assistant learns from: wordy, at times rude, at times false."""
+    return chats(
+        world,
+        recipe.n_chats,
+        recipe.seed,
+        skill_share=recipe.skill_share,
+        verbose_share=recipe.verbose_share,
+        rude_share=recipe.rude_share,
+        false_share=recipe.false_share,
+    )
+
+
+def tune_on_chats(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    drawn: Sequence[list[dict[str, str]]],
+    recipe: AssistantRecipe = ASSISTANT,
+    description: str = "chats",
+) -> tuple[Decoder, list[dict]]:
+    """Return a copy of a model tuned on chats, and the records of its training.
+
+    Args:
+        model: is left as it is.
+        drawn: chats to learn from; of `recipe` only steps, batch size, rate and seed are used.
+    """
+    rows = [render_chat(chat, tokenizer) for chat in drawn]
+    model = deepcopy(model)
+    context_length = model.config.context_length
+    records = train(
+        model,
+        supervised_batches(rows, recipe.batch_size, context_length, tokenizer.pad_id, recipe.seed),
+        sft_loss,
+        adamw(model, recipe.learning_rate, weight_decay=0.0),
+        recipe.n_steps,
+        schedule=cosine(recipe.n_steps, warmup_steps=recipe.warmup_steps),
+        description=description,
+    )
+    return model.eval(), records
 
 
 def labelled_scorer(world: World, n: int, seed: int = 77) -> WordScorer:
