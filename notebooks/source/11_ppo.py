@@ -10,7 +10,6 @@
 # within one, in a way that looks like success, and you will learn to see it.
 
 # %%
-import json
 from copy import deepcopy
 from functools import partial
 
@@ -29,7 +28,6 @@ from utils.report.guesses import compare
 from utils.report.show import show
 from utils.report.tables import text_table
 from utils.runtime import generator, start
-from utils.settings import project_root
 from utils.world.facts import build_world
 from utils.world.preferences import is_held_out
 from utils.world.questions import questions
@@ -597,6 +595,8 @@ for name, run in (("price 0.3", records), ("price 0", free_records)):
     )
 header = ("", "KL half-way", "KL at the end", "KL per token", "explained")
 print(text_table(header, rows))
+
+# %%
 apart = end_of(free_records, "kl") > 2 * end_of(records, "kl")
 claims.add(
     "the two runs' KL, one more than twice the other's",
@@ -625,6 +625,11 @@ claims.add(
 
 
 # %%
+import json
+
+from utils.settings import project_root
+
+
 def recorded(name):
     """Return the numbers of a claim's runs, one dictionary for each seed."""
     path = project_root() / "tests" / "claims" / "records" / f"{name}.json"
