@@ -211,8 +211,8 @@ claims.add(
 
 # %% [markdown]
 # *Figure 1. Two lines over a hundred steps. The rejected answers' line falls steeply,
-# and that of the chosen ones falls as well, some way above it. The distance between
-# them, which is all that the loss sees, grows and grows.*
+# and that of the chosen ones falls as well, some way above it. From about step 40 on
+# both jump up and down far below zero. The loss sees the distance between them alone.*
 #
 # The loss asks for a difference. A chosen and a rejected answer share most of their
 # words, and pushing a rejected answer down is easy: any change of style will do. It
@@ -254,7 +254,7 @@ claims.add(
 )
 
 # %% [markdown]
-# A third of the words, hardly a rude one. Other remedies: a smaller learning rate and
+# A fifth of the words, hardly a rude one. Other remedies: a smaller learning rate and
 # fewer steps, a larger `beta`, and, best of all where you can afford it, pairs that the
 # policy wrote itself, so that what is rejected is what it would have said.
 #
@@ -538,9 +538,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 3. Three lines over twenty iterations. The reward rises with a good deal of
-# noise. The entropy per token falls. The share of groups without spread goes up and
-# down: groups in which all answers are wrong become fewer, and those in which all are
-# right become more.*
+# noise. The entropy per token falls. The share of groups without spread, from which
+# nothing is learned, goes up and down between a fifth and a half.*
 #
 # Nothing was shown to the policy: no right answer, no pair. It was told which of its
 # own answers were right. So it can only get better at what it sometimes does, and where
