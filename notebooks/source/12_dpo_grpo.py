@@ -543,14 +543,31 @@ plt.show()
 #
 # Nothing was shown to the policy: no right answer, no pair. It was told which of its
 # own answers were right. So it can only get better at what it sometimes does, and where
-# all eight answers are wrong it learns nothing.
+# all eight answers are wrong it learns nothing. Three seeds, 36 iterations of 32 sums,
+# recorded by `python -m tests.claims 12_grpo_sums`:
 
 # %%
+import json
+
+from utils.settings import project_root
+
+
+def runs_of(name):
+    """Return what was recorded of a claim, one dictionary for each seed."""
+    path = project_root() / "tests" / "claims" / "records" / f"{name}.json"
+    return list(json.loads(path.read_text())["runs"].values())
+
+
+gains = []
+for run in runs_of("12_grpo_sums"):
+    first, end = run["held-out sums before"], run["held-out sums after"]
+    gains.append(end - first)
+    print(f"held-out sums: {first:.2f} before, {end:.2f} after")
 claims.add(
-    "GRPO on sums: pass@1 on held-out sums rises",
-    measured="yes" if sums_after > sums_before else "no",
-    bar="yes",
-    holds=sums_after > sums_before,
+    "recorded, three seeds: GRPO on sums, held-out pass@1 rises by",
+    measured=f"at least {min(gains):.2f}",
+    bar="0.10",
+    holds=min(gains) >= 0.10,
 )
 
 # %% [markdown]
@@ -587,10 +604,127 @@ print(text_table(("divided by", "token of right 4", "token of wrong 16"), rows))
 # - **constant**: the limit, as in Dr. GRPO (Liu et al. 2025). All tokens count alike,
 #   and no batch counts more than another.
 #
-# If your answers grow in training, look at what the rows are divided by before you
-# praise the model for thinking longer.
+# Does it matter in training? Questions about the town, reward 1 for an answer that
+# holds the right value, whatever its length; three seeds, recorded by
+# `python -m tests.claims 12_lengths`:
+
+# %%
+length_runs = runs_of("12_lengths")
+n_iterations = sum(key.startswith("batch: length ") for key in length_runs[0])
+axes = plots.new_axes()
+means = {}
+for k, how in enumerate(("sequence", "batch")):
+    for run in length_runs:
+        values = [run[f"{how}: length {i}"] for i in range(n_iterations)]
+        means.setdefault(how, []).append(values)
+        axes.plot(
+            range(1, n_iterations + 1),
+            values,
+            color=plots.PALETTE[k],
+            linestyle=plots.DASHES[k],
+            linewidth=0.8,
+            alpha=0.5,
+        )
+ends = []
+for k, (how, curves) in enumerate(means.items()):
+    curve = [sum(column) / len(column) for column in zip(*curves, strict=True)]
+    colour = plots.PALETTE[k]
+    axes.plot(range(1, n_iterations + 1), curve, plots.DASHES[k], color=colour)
+    ends.append((n_iterations, curve[-1], f"{how} mean", colour))
+plots.label_ends(axes, ends)
+axes.set(xlabel="iteration", ylabel="tokens of an answer")
+axes.set_title("Under the sequence mean answers grow longer")
+plt.show()
+
+# %% [markdown]
+# *Figure 4. Mean length of an answer over iterations. Thin lines are seeds, thick ones
+# their means, one for each normalisation; the sequence mean's lies above the other at
+# the end.*
+
+# %%
+gaps = [run["sequence: length"] - run["batch: length"] for run in length_runs]
+for run in length_runs:
+    print(
+        ", ".join(
+            f"{how}: {run[f'{how}: length']:.1f} tokens, reward "
+            f"{run[f'{how}: reward']:.2f}"
+            for how in ("sequence", "batch")
+        )
+    )
+claims.add(
+    "recorded, three seeds: sequence mean's answers are longer by (tokens)",
+    measured=f"at least {min(gaps):.1f}",
+    bar="0",
+    holds=min(gaps) > 0,
+)
+
+# %% [markdown]
+# Nobody asked for length. If your answers grow in training, look at what the rows are
+# divided by before you praise the model for thinking longer.
 #
-# ## Which to choose
+# ## At equal compute
+#
+# Which to choose? One budget for all: six hundred thousand tokens forward through the
+# policy, where a pass backward counts twice and the reward model of unit 10 as much as
+# the policy. *SFT on best of 8* draws eight answers to each prompt and is tuned on the
+# one with the highest score. DPO (with the likelihood term) takes the best and the
+# worst of the eight as its pair. GRPO and RLOO use the score itself. *Best of n* trains
+# nothing and pays at every answer. Three seeds, by
+# `python -m tests.claims 12_equal_compute`; questions about entities that no training
+# here has seen.
+
+# %%
+compared = runs_of("12_equal_compute")
+names = list(dict.fromkeys(key.partition(":")[0] for key in compared[0]))
+axes = plots.new_axes((7.2, 4.0))
+rows = []
+for k, name in enumerate(names):
+    kl = [run.get(f"{name}: KL", 0.0) for run in compared]
+    gold = [run[f"{name}: gold"] for run in compared]
+    words = [run[f"{name}: words"] for run in compared]
+    is_open = name.startswith("best") or name == "assistant"
+    colour = plots.PALETTE[k % len(plots.PALETTE)]
+    axes.scatter(
+        kl,
+        gold,
+        s=36,
+        marker="osD^vP*X"[k],
+        edgecolors=colour,
+        facecolors="none" if is_open else colour,
+        label=name,
+    )
+    cells = [sum(values) / len(values) for values in (gold, kl, words)]
+    spread = f"{cells[0]:.2f} ({min(gold):.2f}-{max(gold):.2f})"
+    rows.append((name, spread, f"{cells[1]:.1f}", f"{cells[2]:.0f}"))
+axes.set(xlabel="KL from the assistant (nats)", ylabel="gold utility")
+axes.set_title("The same compute buys different distances")
+axes.legend(frameon=False, ncols=2, fontsize=9)
+plt.show()
+print(text_table(("", "gold utility (seeds)", "KL", "words"), rows))
+
+# %% [markdown]
+# *Figure 5. Gold utility over KL; a mark for each seed, open marks for what was not
+# trained. The assistant stands at the lower left.*
+
+# %%
+methods = [n for n in names if not n.startswith(("best", "assistant"))]
+least = min(
+    run[f"{name}: gold"] - run["assistant: gold"]
+    for name in methods
+    for run in compared
+)
+claims.add(
+    "recorded, three seeds: every trained method raises gold utility",
+    measured=f"by {least:.2f} at least",
+    bar="0",
+    holds=least > 0,
+)
+
+# %% [markdown]
+# How to read such a figure: not by the highest mark. All of them learn from the same
+# reward model, which knows style and hardly any facts, so gold utility has a ceiling
+# here that no method can pass. What differs is the distance that they go for it, and a
+# larger distance is where unit 11 found reward hacking.
 #
 # - **Preferences from people, and no wish to draw:** DPO or a cousin, with the chosen
 #   answers' log-probability on the dashboard. It is the cheapest to run and to repeat.

@@ -14,6 +14,8 @@ from utils.align.group_losses import (
     rloo_loss,
 )
 from utils.align.grpo import train_grpo
+from utils.align.kl import FixedKLController
+from utils.align.ppo import ActorCritic, PPOSettings, RewardError, ppo
 from utils.align.preference import TokenPair, dpo, token_pairs, train_preferences
 from utils.align.reward import score_rollouts
 from utils.align.rollouts import draw_rollouts
@@ -386,9 +388,43 @@ def by_groups(seed, advantage_fn, loss_fn):
     return policy, spent.passes
 
 
+class Enough(Exception):
+    """The budget is spent."""
+
+
+def by_ppo(seed):
+    """Learn from single answers with a value head, at a moderate price."""
+    assistant, _, _, ids = start()
+    agent, spent = ActorCritic(deepcopy(assistant)), Spent()
+
+    def reward(rollouts):
+        if spent.passes >= BUDGET:
+            raise Enough
+        spent.add(n_read(rollouts), forward=4, trained=2)
+        return scored(rollouts)
+
+    try:
+        ppo(
+            agent,
+            assistant,
+            lambda iteration: fact_prompts(seed, iteration, 64),
+            reward,
+            FixedKLController(0.3),
+            1000,
+            settings=PPOSettings(decays=False),
+            seed=seed,
+            **ids,
+        )
+    except RewardError:
+        if spent.passes < BUDGET:
+            raise
+    return agent.policy, spent.passes
+
+
 METHODS: dict[str, Callable] = {
     "SFT on best of 8": by_sft,
     "DPO": by_dpo,
+    "PPO": by_ppo,
     "GRPO": lambda seed: by_groups(seed, group_advantages, grpo_loss),
     "RLOO": lambda seed: by_groups(seed, leave_one_out_advantages, rloo_loss),
 }
@@ -434,7 +470,7 @@ def first_numbers(seed):
 
 @claim(
     "12_equal_compute",
-    "SFT on best of 8, DPO, GRPO and RLOO all raise gold utility at equal compute",
+    "SFT on best of 8, DPO, PPO, GRPO and RLOO all raise gold utility at equal compute",
     holds=all_gain,
     probe=first_numbers,
     atol=0.15,
