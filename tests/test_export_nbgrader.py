@@ -35,7 +35,7 @@ def note(cell):
 @pytest.fixture(scope="module", params=RELEASED)
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
-    return request.param, cells_of(export.export_nbgrader(request.param, folder, seed=7))
+    return request.param, cells_of(export.export_nbgrader(request.param, folder, seed=70_707))
 
 
 def test_points_are_those_of_the_checks_and_of_the_written_answers(exported):
@@ -70,7 +70,7 @@ def test_answers_and_hidden_inputs_stand_between_marks_alone(exported):
     text = "\n".join(cell.source for cell in cells)
     open_text = re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "", text, flags=re.S)
     open_text = re.sub(r"### BEGIN HIDDEN.*?### END HIDDEN TESTS", "", open_text, flags=re.S)
-    assert "seed=7" in text and "seed=7" not in open_text
+    assert "seed=70707" in text and "seed=70707" not in open_text
     assert "Model answer" in text and "Model answer" not in open_text
     solution = json.loads((project_root() / "solutions" / f"{lab}.ipynb").read_text("utf-8"))
     bodies = {cell["id"]: "".join(cell["source"]) for cell in solution["cells"]}

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 12 DPO and GRPO
 #
-# **110 minutes** · before this: unit 11 · after this: `work/12_dpo_grpo.ipynb`,
-# a lab of 100 minutes · the machine needs about two minutes
+# **110 minutes** · before this: unit 11 · after this: `work/12_dpo_grpo.ipynb`, a lab
+# of 100 minutes · the machine needs about two minutes
 #
 # PPO keeps four networks in memory and a dozen settings in the air. Two shorter ways
-# are in use today. One turns preferences into a loss without a reward model and without
-# drawing a single answer. The other draws, but compares answers with each other and
-# drops the value function. Both are short enough to be written in an afternoon, and
-# both fail in ways that their loss does not show.
+# are in use today. One turns preferences into a loss without a reward model and
+# without drawing a single answer. The other draws, but compares answers with each
+# other and drops the value function. Both are short enough to be written in an
+# afternoon, and both fail in ways that their loss does not show.
 
 # %%
 from copy import deepcopy
@@ -64,8 +64,9 @@ HEADER = ("", "gold utility", "words", "rude", "right")
 print(text_table(HEADER, [("assistant", *(f"{v:.2f}" for v in before))]))
 
 # %% [markdown]
-# This is the assistant that units 10 and 11 worked on: wordy, and rude in one answer of
-# five. Gold utility is the exact judge's verdict, and nothing here is trained on it.
+# This is the assistant that units 10 and 11 worked on: wordy, and rude in one answer
+# of five. Gold utility is the exact judge's verdict, and nothing here is trained on
+# it.
 #
 # ## From the objective to a loss
 #
@@ -75,8 +76,8 @@ print(text_table(HEADER, [("assistant", *(f"{v:.2f}" for v in before))]))
 # $$ \max_\pi \; E_{y \sim \pi}\,[r(x, y)] -
 #    \beta\, KL(\pi(\cdot|x)\,\|\,\pi_{ref}(\cdot|x)) $$
 #
-# For one prompt this can be solved on paper. The best policy is the reference with each
-# answer's probability multiplied by $e^{r/\beta}$, and then normalised:
+# For one prompt this can be solved on paper. The best policy is the reference with
+# each answer's probability multiplied by $e^{r/\beta}$, and then normalised:
 #
 # $$ \pi^*(y|x) = \tfrac{1}{Z(x)}\, \pi_{ref}(y|x)\, e^{r(x, y) / \beta} $$
 #
@@ -104,13 +105,14 @@ assert objective(best) >= objective(others).max()
 
 # %% [markdown]
 # In practice $Z$ is out of reach: it sums over all texts that could be written. The
-# idea of **direct preference optimisation**, DPO (Rafailov et al. 2023), is to read the
-# formula backwards. Whatever policy you have, it is the best one for *some* reward,
+# idea of **direct preference optimisation**, DPO (Rafailov et al. 2023), is to read
+# the formula backwards. Whatever policy you have, it is the best one for *some*
+# reward,
 #
 # $$ r(x, y) = \beta \log \frac{\pi(y|x)}{\pi_{ref}(y|x)} + \beta \log Z(x), $$
 #
-# its **implied reward**. Preferences need differences of rewards alone (unit 10), both
-# answers have the same prompt, and so $Z$ cancels:
+# its **implied reward**. Preferences need differences of rewards alone (unit 10),
+# both answers have the same prompt, and so $Z$ cancels:
 
 # %%
 implied = beta * (best / reference).log()
@@ -128,8 +130,8 @@ for a, b in ((1, 0), (2, 0), (2, 1)):
 #    (\log \pi(c) - \log \pi_{ref}(c)) - (\log \pi(r) - \log \pi_{ref}(r))
 #    \big] \Big) $$
 #
-# What stands in the square brackets is the pair's **margin**. The log-probability of an
-# answer is a sum over its tokens, end token included. You will write it:
+# What stands in the square brackets is the pair's **margin**. The log-probability of
+# an answer is a sum over its tokens, end token included. You will write it:
 
 # %%
 from utils.align.preference_losses import dpo_loss
@@ -140,9 +142,9 @@ show(dpo_loss)
 # ## A perfect loss
 #
 # Train the assistant on 800 pairs, eight at a time. The chosen answers are polite, or
-# short, or true, where the rejected ones are not. After a hundred steps, more than nine
-# of ten pairs are told apart. What is the gold utility of its answers? It begins at the
-# number in the table above.
+# short, or true, where the rejected ones are not. After a hundred steps, more than
+# nine of ten pairs are told apart. What is the gold utility of its answers? It begins
+# at the number in the table above.
 
 # %%
 my_guess_gold = None  # from 0 to 1: your number
@@ -212,7 +214,8 @@ claims.add(
 # %% [markdown]
 # *Figure 1. Two lines over a hundred steps. The rejected answers' line falls steeply,
 # and that of the chosen ones falls as well, some way above it. From about step 40 on
-# both jump up and down far below zero. The loss sees the distance between them alone.*
+# both jump up and down far below zero. The loss sees the distance between them
+# alone.*
 #
 # The loss asks for a difference. A chosen and a rejected answer share most of their
 # words, and pushing a rejected answer down is easy: any change of style will do. It
@@ -255,17 +258,17 @@ claims.add(
 
 # %% [markdown]
 # A fifth of the words, hardly a rude one. Other remedies: a smaller learning rate and
-# fewer steps, a larger `beta`, and, best of all where you can afford it, pairs that the
-# policy wrote itself, so that what is rejected is what it would have said.
+# fewer steps, a larger `beta`, and, best of all where you can afford it, pairs that
+# the policy wrote itself, so that what is rejected is what it would have said.
 #
 # And look at the last column. Truth did not come along: style is learned long before
 # truth, as in unit 10.
 #
 # ## Few pairs
 #
-# How few pairs does it take to reach a loss of nearly nothing? Thirty-two, a true and a
-# false answer each, gone through again and again at a brisk rate. Two hundred others,
-# about other entities, to look at:
+# How few pairs does it take to reach a loss of nearly nothing? Thirty-two, a true and
+# a false answer each, gone through again and again at a brisk rate. Two hundred
+# others, about other entities, to look at:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -299,8 +302,8 @@ assert last(few_records, "loss") < 0.1 and loss > 0.69
 
 # %% [markdown]
 # A margin can always grow further, so nothing stops this loss at a sensible place. On
-# the others it is *worse* than before the first step, when it was log 2, or 0.69. Keep
-# held-out pairs, and stop by them (unit 08).
+# the others it is *worse* than before the first step, when it was log 2, or 0.69.
+# Keep held-out pairs, and stop by them (unit 08).
 #
 # ## IPO and KTO
 #
@@ -312,12 +315,13 @@ assert last(few_records, "loss") < 0.1 and loss > 0.69
 #        \tfrac{1}{n_r} \log \tfrac{\pi(r)}{\pi_{ref}(r)} $$
 #
 # **Kahneman-Tversky optimisation**, KTO (Ethayarajh et al. 2024), does without pairs.
-# Each answer is marked as wanted or not, which is what a thumb up or down gives you. A
-# wanted one with the log-ratio $h$ loses $1 - \sigma(\beta (h - z))$, an unwanted one
-# $1 - \sigma(\beta (z - h))$. The reference point $z$ is how far the policy has drifted
-# on average, estimated on answers set behind the wrong prompts. It is 0 at least, and
-# no gradient flows through it: or else the loss could fall by making nonsense likelier.
-# How hard does each of the three push, depending on how far it has come?
+# Each answer is marked as wanted or not, which is what a thumb up or down gives you.
+# A wanted one with the log-ratio $h$ loses $1 - \sigma(\beta (h - z))$, an unwanted
+# one $1 - \sigma(\beta (z - h))$. The reference point $z$ is how far the policy has
+# drifted on average, estimated on answers set behind the wrong prompts. It is 0 at
+# least, and no gradient flows through it: or else the loss could fall by making
+# nonsense likelier. How hard does each of the three push, depending on how far it has
+# come?
 
 # %%
 from utils.align.preference_losses import ipo_loss, kto_loss
@@ -351,10 +355,10 @@ axes.axhline(0, color="grey", linewidth=0.8)
 plt.show()
 
 # %% [markdown]
-# *Figure 2. Push over log-ratio. DPO's falls from 1 towards zero and never gets there.
-# IPO's falls along a straight line, crosses zero at its target of 5 and pulls back
-# beyond it. KTO's is a bump around the reference point: it gives up on answers far
-# below it.*
+# *Figure 2. Push over log-ratio. DPO's falls from 1 towards zero and never gets
+# there. IPO's falls along a straight line, crosses zero at its target of 5 and pulls
+# back beyond it. KTO's is a bump around the reference point: it gives up on answers
+# far below it.*
 #
 # KTO's left side is a feature where marks are noisy: an answer that stays unlikely
 # whatever is done may have been marked wrongly.
@@ -368,8 +372,8 @@ plt.show()
 # - The reference runs in training mode, with dropout, so it is another model at each
 #   call. `train_preferences` computes its log-probabilities once, before the first
 #   step, in evaluation mode.
-# - Sums for one side and means for the other, or an end token counted on one side only.
-#   There is one function for all four numbers.
+# - Sums for one side and means for the other, or an end token counted on one side
+#   only. There is one function for all four numbers.
 # - The reference has another tokenizer, or pairs hold twice the same answer. Refused:
 
 # %%
@@ -383,8 +387,8 @@ except ValueError as error:
 # %% [markdown]
 # ## Groups in place of a value function
 #
-# DPO never looks at what the policy writes today. PPO does, and needs a value function
-# to say whether a reward was better than expected. **Group-relative policy
+# DPO never looks at what the policy writes today. PPO does, and needs a value
+# function to say whether a reward was better than expected. **Group-relative policy
 # optimisation**, GRPO (Shao et al. 2024), gets that from drawing: several answers to
 # one prompt, a **group**, and the mean of their rewards is what was to be expected.
 
@@ -404,11 +408,11 @@ print(text_table(header, rows))
 
 # %% [markdown]
 # Three things to see. In a group without spread there is nothing to compare: its
-# advantage is 0, and it had better not be 0 divided by 0. As a policy gets better, more
-# groups are like that, and the batch gets smaller without anyone saying so: the record
-# has their share as `flat`. And division by the standard deviation makes a rare success
-# count for more: a **difficulty bias** towards prompts that are nearly always right or
-# nearly always wrong (Liu et al. 2025).
+# advantage is 0, and it had better not be 0 divided by 0. As a policy gets better,
+# more groups are like that, and the batch gets smaller without anyone saying so: the
+# record has their share as `flat`. And division by the standard deviation makes a
+# rare success count for more: a **difficulty bias** towards prompts that are nearly
+# always right or nearly always wrong (Liu et al. 2025).
 #
 # **Leave one out** (RLOO, Ahmadian et al. 2024) compares with the mean of the *other*
 # answers, does not divide, and takes a whole answer as one action.
@@ -419,9 +423,9 @@ print(text_table(header, rows))
 show(grpo_loss)
 
 # %% [markdown]
-# Do not watch its value. Before the first update all ratios are 1 and the advantages of
-# a group add up to 0, so for answers of one length the loss is exactly 0. Its gradient
-# is not:
+# Do not watch its value. Before the first update all ratios are 1 and the advantages
+# of a group add up to 0, so for answers of one length the loss is exactly 0. Its
+# gradient is not:
 
 # %%
 old = torch.full((3, 4), -1.5)
@@ -439,8 +443,8 @@ assert abs(loss) < 1e-6 and gradient.norm() > 0.1
 # ## A reward that is computed
 #
 # Where an answer can be checked, no reward model is needed: a **verifiable reward**.
-# Sums, say. The assistant has unlearned them while it was tuned to chat. A checker has
-# to be written with care, since the policy learns what the checker checks:
+# Sums, say. The assistant has unlearned them while it was tuned to chat. A checker
+# has to be written with care, since the policy learns what the checker checks:
 
 # %%
 from utils.align.verify import verify_answer
@@ -457,8 +461,8 @@ print(
 
 # %% [markdown]
 # Twenty iterations: 32 sums, eight answers to each, two passes over the 256 answers.
-# A tenth of all sums is in no training text, and is not used here either. What share of
-# these **held-out** sums is right afterwards?
+# A tenth of all sums is in no training text, and is not used here either. What share
+# of these **held-out** sums is right afterwards?
 
 # %%
 my_guess_sums = None  # from 0 to 1: your number
@@ -542,9 +546,9 @@ plt.show()
 # nothing is learned, goes up and down between a fifth and a half.*
 #
 # Nothing was shown to the policy: no right answer, no pair. It was told which of its
-# own answers were right. So it can only get better at what it sometimes does, and where
-# all eight answers are wrong it learns nothing. Three seeds, 36 iterations of 32 sums,
-# recorded by `python -m tests.claims 12_grpo_sums`:
+# own answers were right. So it can only get better at what it sometimes does, and
+# where all eight answers are wrong it learns nothing. Three seeds, 36 iterations of
+# 32 sums, recorded by `python -m tests.claims 12_grpo_sums`:
 
 # %%
 import json
@@ -599,14 +603,14 @@ print(text_table(("divided by", "token of right 4", "token of wrong 16"), rows))
 # - **batch**: the mean length of all answers of an update, the token mean of DAPO (Yu
 #   et al. 2025). All tokens count alike.
 # - **micro_batch**: the mean length of those answers that happen to be computed
-#   together. The same as *batch* until somebody halves the micro-batch to save memory,
-#   and the training becomes another one.
+#   together. The same as *batch* until somebody halves the micro-batch to save
+#   memory, and the training becomes another one.
 # - **constant**: the limit, as in Dr. GRPO (Liu et al. 2025). All tokens count alike,
 #   and no batch counts more than another.
 #
 # Does it matter in training? Questions about the town, reward 1 for an answer that
-# holds the right value, whatever its length; three seeds, recorded by
-# `python -m tests.claims 12_lengths`:
+# holds the right value, whatever its length; three seeds, recorded by `python -m
+# tests.claims 12_lengths`:
 
 # %%
 length_runs = runs_of("12_lengths")
@@ -637,9 +641,9 @@ axes.set_title("Under the sequence mean answers grow longer")
 plt.show()
 
 # %% [markdown]
-# *Figure 4. Mean length of an answer over iterations. Thin lines are seeds, thick ones
-# their means, one for each normalisation; the sequence mean's lies above the other at
-# the end.*
+# *Figure 4. Mean length of an answer over iterations. Thin lines are seeds, thick
+# ones their means, one for each normalisation; the sequence mean's lies above the
+# other at the end.*
 
 # %%
 gaps = [run["sequence: length"] - run["batch: length"] for run in length_runs]
@@ -665,11 +669,12 @@ claims.add(
 # ## At equal compute
 #
 # Which to choose? One budget for all: six hundred thousand tokens forward through the
-# policy, where a pass backward counts twice and the reward model of unit 10 as much as
-# the policy. *SFT on best of 8* draws eight answers to each prompt and is tuned on the
-# one with the highest score. DPO (with the likelihood term) takes the best and the
-# worst of the eight as its pair. GRPO and RLOO use the score itself. *Best of n* trains
-# nothing and pays at every answer. Three seeds, by
+# policy, where a pass backward counts twice and the reward model of unit 10 as much
+# as the policy. *SFT on best of 8* draws eight answers to each prompt and is tuned on
+# the one with the highest score. DPO (with the likelihood term) takes the best and
+# the worst of the eight as its pair. PPO (unit 11) pays 0.3 for each nat of distance.
+# GRPO and RLOO use the score itself and, as in the papers on verifiable rewards, pay
+# nothing. *Best of n* trains nothing and pays at every answer. Three seeds, by
 # `python -m tests.claims 12_equal_compute`; questions about entities that no training
 # here has seen.
 
@@ -697,37 +702,47 @@ for k, name in enumerate(names):
     spread = f"{cells[0]:.2f} ({min(gold):.2f}-{max(gold):.2f})"
     rows.append((name, spread, f"{cells[1]:.1f}", f"{cells[2]:.0f}"))
 axes.set(xlabel="KL from the assistant (nats)", ylabel="gold utility")
-axes.set_title("The same compute buys different distances")
+axes.set_title("Without a price the same compute buys distance and no worth")
 axes.legend(frameon=False, ncols=2, fontsize=9)
 plt.show()
 print(text_table(("", "gold utility (seeds)", "KL", "words"), rows))
 
 # %% [markdown]
 # *Figure 5. Gold utility over KL; a mark for each seed, open marks for what was not
-# trained. The assistant stands at the lower left.*
+# trained. The assistant stands at the lower left. PPO is highest, SFT on the best of
+# eight nearest to the left of the trained ones, GRPO furthest to the right and
+# lowest.*
 
 # %%
 methods = [n for n in names if not n.startswith(("best", "assistant"))]
-least = min(
-    run[f"{name}: gold"] - run["assistant: gold"]
-    for name in methods
-    for run in compared
-)
+passes = [run[f"{name}: passes"] for name in methods for run in compared]
 claims.add(
-    "recorded, three seeds: every trained method raises gold utility",
-    measured=f"by {least:.2f} at least",
-    bar="0",
-    holds=least > 0,
+    "recorded, three seeds: compute of all methods, of the budget",
+    measured=f"{min(passes) / 6e5:.2f} to {max(passes) / 6e5:.2f}",
+    bar="0.85 to 1.15",
+    holds=0.85 <= min(passes) / 6e5 and max(passes) / 6e5 <= 1.15,
+)
+gap = min(run["PPO: gold"] - run["GRPO: gold"] for run in compared)
+claims.add(
+    "recorded, three seeds: PPO at a price over GRPO without, gold utility",
+    measured=f"at least {gap:.2f}",
+    bar="stated",
+    holds=gap > 0,
 )
 
 # %% [markdown]
-# How to read such a figure: not by the highest mark. All of them learn from the same
-# reward model, which knows style and hardly any facts, so gold utility has a ceiling
-# here that no method can pass. What differs is the distance that they go for it, and a
-# larger distance is where unit 11 found reward hacking.
+# Whoever looked at the reward alone would have chosen GRPO. All of them learn from
+# the same reward model, which knows style and hardly any facts, so with the distance
+# right answers are lost (unit 11), and without a price nothing ends the walk: GRPO
+# finished below the assistant that it began as. That is a verdict on the missing
+# price and not on the estimator; a KL term in its loss (`ref_policy`, `kl_coef`) or
+# an earlier end would have held it. SFT on the best of eight goes about one nat,
+# where little can go wrong. With a checker in place of a learned reward, as for the
+# sums above, there is less to be hacked, and the price is often left out.
 #
 # - **Preferences from people, and no wish to draw:** DPO or a cousin, with the chosen
-#   answers' log-probability on the dashboard. It is the cheapest to run and to repeat.
+#   answers' log-probability on the dashboard. It is the cheapest to run and to
+#   repeat.
 # - **Thumbs, not pairs:** KTO.
 # - **Answers that can be checked:** GRPO or RLOO. No reward model, no labels.
 # - **A learned reward and a long training:** PPO or GRPO, with the KL in sight.
@@ -815,11 +830,11 @@ claims.add(
 
 # %% [markdown]
 # GRPO's trainer draws its own answers, so what can be compared on one page is what it
-# makes of the rewards. (In the course's tests all four normalisations, KTO's, IPO's and
-# RLOO's losses equal TRL's to 1e-5 on the same batch.) A reward function of TRL gets
-# the answers and the columns of the data set. Note `loss_type`: "grpo" divides by the
-# sequence, "bnpo" by the micro-batch, "dapo", the default, by the batch, "dr_grpo" by a
-# constant.
+# makes of the rewards. (In the course's tests all four normalisations, KTO's, IPO's
+# and RLOO's losses equal TRL's to 1e-5 on the same batch.) A reward function of TRL
+# gets the answers and the columns of the data set. Note `loss_type`: "grpo" divides
+# by the sequence, "bnpo" by the micro-batch, "dapo", the default, by the batch,
+# "dr_grpo" by a constant.
 
 # %% tags=["nbval-ignore-output"]
 seen = []
@@ -835,6 +850,7 @@ def last_number_is_right(completions, value, **_):
     return found
 
 
+# %% tags=["nbval-ignore-output"]
 asked = questions(world, "trained", 8, seed=3, kinds=("sum",))
 trainer = GRPOTrainer(
     model=theirs["policy"],
@@ -864,13 +880,13 @@ print(f"{sum(seen):.0f} of {len(seen)} answers are right")
 scratch.cleanup()
 
 # %% [markdown]
-# > **Governance box.** A preference data set decides what the model will prefer, and it
-# > was made by somebody under instructions. *Record* who compared, what they were told,
-# > how often they agreed (unit 10); the reference model's hash; `beta`; for a checker,
-# > its code and its known holes. *Who signs*: whoever answers for the model's conduct,
-# > on a page of answers before and after, not on a loss. *What an auditor asks*: what
-# > are the chosen answers' log-probabilities before and after? And what does the reward
-# > pay for that nobody wants?
+# > **Governance box.** A preference data set decides what the model will prefer, and
+# > it was made by somebody under instructions. *Record* who compared, what they were
+# > told, how often they agreed (unit 10); the reference model's hash; `beta`; for a
+# > checker, its code and its known holes. *Who signs*: whoever answers for the
+# > model's conduct, on a page of answers before and after, not on a loss. *What an
+# > auditor asks*: what are the chosen answers' log-probabilities before and after?
+# > And what does the reward pay for that nobody wants?
 #
 # ## Claims
 
@@ -911,8 +927,8 @@ ask("12_dpo_grpo", "lengths", my_answer_3)
 #
 # - Rafailov et al., *Direct Preference Optimization*, NeurIPS 2023, sections 4 and 5.
 # - Pal et al., *Smaug: Fixing Failure Modes of Preference Optimisation with
-#   DPO-Positive*, 2024, section 3. Razin et al., *Unintentional Unalignment: Likelihood
-#   Displacement in Direct Preference Optimization*, 2024, section 4.
+#   DPO-Positive*, 2024, section 3. Razin et al., *Unintentional Unalignment:
+#   Likelihood Displacement in Direct Preference Optimization*, 2024, section 4.
 # - Azar et al., *A General Theoretical Paradigm to Understand Learning from Human
 #   Preferences*, 2023, section 5. Ethayarajh et al., *KTO*, 2024, section 4.
 # - Shao et al., *DeepSeekMath*, 2024, section 4. Liu et al., *Understanding

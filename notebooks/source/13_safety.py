@@ -230,6 +230,7 @@ base, _ = load_base()
 data, _ = tune_on_chats(base, tokenizer, kept[600] + added)
 
 
+# %%
 def exam(model, seed=0):
     """Return the exam's numbers of a model, and its answers."""
     answers = [
@@ -253,6 +254,7 @@ def table(*names):
     print(text_table(("", *COLUMNS), rows))
 
 
+# %% tags=["nbval-ignore-output"]
 numbers["data"], _ = exam(data)
 table("assistant", "data")
 

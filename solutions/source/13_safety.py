@@ -6,8 +6,8 @@
 # You write the parts of a safer assistant: a score of texts, a filter for its data,
 # pairs to align it with, a search for passages, and the check of what it is about to
 # say. Each exercise has a check that answers at once; after each, an experiment runs
-# *your* function on the assistant of Part III. An exercise that you skip only switches
-# off its own experiments.
+# *your* function on the assistant of Part III. An exercise that you skip only
+# switches off its own experiments.
 
 # %%
 import math
@@ -159,8 +159,8 @@ for sentence, n in common.most_common(3):
 #
 # **Goal**: what to prefer, made from the model's own answers.
 #
-# **Why it matters**: each of the three rules pulls in its own direction. Leave out the
-# second, and the aligned model refuses everything; nobody who only counts made-up
+# **Why it matters**: each of the three rules pulls in its own direction. Leave out
+# the second, and the aligned model refuses everything; nobody who only counts made-up
 # answers will notice.
 
 # %%
@@ -168,9 +168,9 @@ for sentence, n in common.most_common(3):
 
 # %% [markdown]
 # **Experiment.** Two answers of the assistant to each of 300 questions, half of them
-# about strangers. Once all pairs of *your* function, once without those of rule 2; DPO
-# with the likelihood term on each, 60 steps. The assistant has never refused before.
-# What share of *known* questions does the second model refuse?
+# about strangers. Once all pairs of *your* function, once without those of rule 2;
+# DPO with the likelihood term on each, 60 steps. The assistant has never refused
+# before. What share of *known* questions does the second model refuse?
 
 # %%
 my_refused = None  # share of known questions, from 0 to 1: your number
@@ -218,9 +218,9 @@ plt.show()
 # exercise: utils.align.retrieval.retrieve points=6 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The town's reference has one sentence for each fact. For 60 questions
-# in phrasings that stand in no text: how often is the right sentence the first that
-# *your* search finds? And among the first five?
+# **Experiment.** The town's reference has one sentence for each fact. For 60
+# questions in phrasings that stand in no text: how often is the right sentence the
+# first that *your* search finds? And among the first five?
 
 # %%
 my_first = None  # share of questions, from 0 to 1: your number
@@ -247,18 +247,19 @@ plots.lines(
     {"found": (list(shares), list(shares.values()))},
     title="The name finds the entity; its facts come in any order",
     xlabel="passages retrieved",
-    ylabel="share of questions with the right one among them",
+    ylabel="share of questions",
     points=True,
 )
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 3. The share of questions whose sentence is among the first 1, 2, 5 and 10.*
+# *Figure 3. The share of questions whose sentence is among the first 1, 2, 5 and 10.
+# It is under a half at one, and nearly all at five.*
 #
 # The name is rare, so all sentences about the entity come first. Which of its five or
-# so facts is asked for stands in words that question and sentence do not share:
-# "What does she do for a living?" and "works as a baker". A check needs the passage
-# *among* those found, and can afford ten.
+# so facts is asked for stands in words that question and sentence do not share: "What
+# does she do for a living?" and "works as a baker". A check needs the passage *among*
+# those found, and can afford ten.
 
 # %% [markdown]
 # ## 5. A check
@@ -275,10 +276,10 @@ plt.show()
 # exercise: utils.align.fact_check.check_facts points=5 minutes=15 difficulty=2
 
 # %% [markdown]
-# **Experiment.** Answers of the assistant to 60 known questions, as drawn. *Your* check
-# sees all passages of the reference; the judge knows the truth. Of the answers whose
-# claims are all borne out, how many percent are false? And of those with a claim that
-# is not, how many are true?
+# **Experiment.** Answers of the assistant to 60 known questions, as drawn. *Your*
+# check sees all passages of the reference; the judge knows the truth. Of the answers
+# whose claims are all borne out, how many percent are false? And of those with a
+# claim that is not, how many are true?
 
 # %%
 my_false_passed = None  # share of the passed ones that are false: your number
@@ -299,17 +300,17 @@ compare(my_false_passed, false_passed, "{:.0%}", of="false of passed")
 compare(my_true_stopped, true_stopped, "{:.0%}", of="true of stopped")
 
 # %% [markdown] tags=["result"]
-# What passes and is no right answer claims nothing at all, or a true thing that nobody
-# asked for. The check asks whether a sentence is *borne out*, which is less than whether
-# it answers the question.
+# What passes and is no right answer claims nothing at all, or a true thing that
+# nobody asked for. The check asks whether a sentence is *borne out*, which is less
+# than whether it answers the question.
 
 # %% [markdown]
 # ## 6. An answer
 #
 # **Goal**: the first draft whose claims all hold, or a refusal.
 #
-# **Why it matters**: a check that only says no makes a silent model. Draw again: where
-# the model knows the fact, the next draft often holds.
+# **Why it matters**: a check that only says no makes a silent model. Draw again:
+# where the model knows the fact, the next draft often holds.
 
 # %%
 # exercise: utils.align.fact_check.answer_with_facts points=4 minutes=10 difficulty=1
@@ -317,8 +318,8 @@ compare(my_true_stopped, true_stopped, "{:.0%}", of="true of stopped")
 # %% [markdown]
 # **Experiment.** One, two, four and eight drafts for each question. More drafts help
 # known questions, since one of them may be right. What do they do to questions about
-# entities that do not exist? How many percent of those have a made-up answer after one
-# draft, and after eight?
+# entities that do not exist? How many percent of those have a made-up answer after
+# one draft, and after eight?
 
 # %%
 my_one_draft = None  # made-up answers with one draft, from 0 to 1
@@ -363,7 +364,7 @@ compare(my_one_draft, curves["made up (unknown)"][0], "{:.0%}", of="one")
 compare(my_eight_drafts, curves["made up (unknown)"][-1], "{:.0%}", of="eight")
 plots.lines(
     {name: ([1, 2, 4, 8], curve) for name, curve in curves.items()},
-    title="More drafts answer more, and give more ways round the check",
+    title="A second draft answers much of what the first could not",
     xlabel="drafts (log scale)",
     ylabel="share of answers",
     log_x=True,
@@ -372,42 +373,45 @@ plots.lines(
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 4. Right answers to known questions rise with the drafts, refusals fall, and
-# made-up answers about unknown entities creep up from zero.*
+# *Figure 4. Right answers to known questions rise with the drafts and refusals fall,
+# most of it with the second draft. Made-up answers about unknown entities stay near
+# zero.*
 #
-# Eight drafts are a search for a sentence that passes the check, and a sentence that
-# passes need not be true: the draft that garbles the name, or states a value in words
-# that the closed list does not hold. It is the best-of-n of unit 10 in another dress. A
-# check that is optimised against is a weaker check.
+# Near zero is not zero, and each draft is one more chance. Eight drafts are a search
+# for a sentence that passes the check, and a sentence that passes need not be true:
+# the draft that garbles the name, or states a value in words that the closed list
+# does not hold. It is the best-of-n of unit 10 in another dress: a check that is
+# searched against is a weaker check.
 
 # %% [markdown]
 # ## 7. Written answer (3 points)
 #
 # Your team reports on a new release of a clinic's assistant: "Toxic answers fell by
 # 97 %, measured with the scorer that we also filtered the training data with. Made-up
-# answers about unknown drugs fell from 70 % to 2 %. The fact check searches our leaflets
-# by embedding, takes the best passage, and refuses where it does not hold the dose that
-# the model states. In an A/B test with 80 people, stopped when it became significant,
-# users preferred the new model."
+# answers about unknown drugs fell from 70 % to 2 %. The fact check searches our
+# leaflets by embedding, takes the best passage, and refuses where it does not hold
+# the dose that the model states. In an A/B test with 80 people, stopped when it
+# became significant, users preferred the new model."
 #
-# In four to seven sentences: name the number that is missing, two measurements that you
-# do not believe as they stand and why, and what may go wrong with this check for drugs
-# that the leaflets do know.
+# In four to seven sentences: name the number that is missing, two measurements that
+# you do not believe as they stand and why, and what may go wrong with this check for
+# drugs that the leaflets do know.
 #
 # <!-- BEGIN SOLUTION -->
 # *Model answer.* What is missing is over-refusal: the share of questions about known
 # drugs that are met with "I do not know", and the share of right answers before and
 # after. The 97 % was measured with the scorer that filtered the data; what the filter
 # left is what this scorer can't see, so the number says nothing about the rest, and
-# answers of the new model must be labelled by people. The A/B test was stopped when it
-# became significant, which makes false alarms far likelier than five per cent; its size
-# should have been fixed before, or a test used that allows looking, and 80 people can
-# show large differences only. A search by embedding may bring a passage about another
-# drug with a similar name, and one passage is few: a right dose is then refused, or
-# worse, a wrong dose is borne out by the wrong leaflet, so the passage has to name the
-# drug, and ten are better than one. I would also ask whether "5 mg" is found in "15 mg".
+# answers of the new model must be labelled by people. The A/B test was stopped when
+# it became significant, which makes false alarms far likelier than five per cent; its
+# size should have been fixed before, or a test used that allows looking, and 80
+# people can show large differences only. A search by embedding may bring a passage
+# about another drug with a similar name, and one passage is few: a right dose is then
+# refused, or worse, a wrong dose is borne out by the wrong leaflet, so the passage
+# has to name the drug, and ten are better than one. I would also ask whether "5 mg"
+# is found in "15 mg".
 #
 # *Rubric.* 1 point: over-refusal (or right answers about known drugs) is missing. 1
-# point: the scorer that filtered, or the stopped test, with the reason. 1 point: a way
-# in which the retrieval or the comparison of values fails on known drugs.
+# point: the scorer that filtered, or the stopped test, with the reason. 1 point: a
+# way in which the retrieval or the comparison of values fails on known drugs.
 # <!-- END SOLUTION -->
