@@ -201,7 +201,7 @@ def first_iterations(seed):
     atol=0.08,
 )
 def grpo_sums(seed):
-    policy, records = grpo_on_sums(seed, 36)
+    policy, records = grpo_on_sums(seed, 60)
     return {
         "held-out sums before": right_sums(start()[0]),
         "held-out sums after": right_sums(policy),
@@ -218,7 +218,7 @@ def lengths_part(runs):
 def lengths_after(seed, how, n_iterations=14):
     """Return the mean length after GRPO with "holds the right value" as the reward."""
     assistant, _, _, ids = start()
-    prompts, values = asked_with_values(seed, "trained", 8)
+    prompts, values = asked_with_values(seed, "trained", 16)
 
     def reward(rollouts):
         pairs = zip(texts_of(rollouts), rollouts.prompts, strict=True)
