@@ -734,11 +734,11 @@ claims.add(
 # Whoever looked at the reward alone would have chosen GRPO. All of them learn from
 # the same reward model, which knows style and hardly any facts, so with the distance
 # right answers are lost (unit 11), and without a price nothing ends the walk: GRPO
-# finished below the assistant that it began as. That is a verdict on the missing
-# price and not on the estimator; a KL term in its loss (`ref_policy`, `kl_coef`) or
-# an earlier end would have held it. SFT on the best of eight goes about one nat,
-# where little can go wrong. With a checker in place of a learned reward, as for the
-# sums above, there is less to be hacked, and the price is often left out.
+# finished no better than the assistant that it began as. That is a verdict on the
+# missing price and not on the estimator; a KL term in its loss (`ref_policy`,
+# `kl_coef`) or an earlier end would have held it. SFT on the best of eight goes about
+# one nat, where little can go wrong. With a checker in place of a learned reward, as
+# for the sums above, there is less to be hacked, and the price is often left out.
 #
 # - **Preferences from people, and no wish to draw:** DPO or a cousin, with the chosen
 #   answers' log-probability on the dashboard. It is the cheapest to run and to
