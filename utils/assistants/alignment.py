@@ -48,6 +48,7 @@ METHODS = ("dpo", "ppo", "grpo")
 PREFERENCES = {"brevity": ("length",), "politeness": ("tone",), "all": DIFFERENCES}
 STEPS = {"dpo": 100, "ppo": 40, "grpo": 30}  # updates of DPO, iterations of the others
 CHECKPOINTS, REWARD_FOLDER = "checkpoints", "reward"
+BATCH = 16  # pairs in an update of DPO
 N_PROMPTS, GROUP = 64, 8  # responses of an iteration; of a group in GRPO
 N_MEASURED = 64
 DRAW_SEED = 9
@@ -162,7 +163,7 @@ def align(
     }
     if settings.method == "dpo":
         differ = PREFERENCES[settings.prefer]
-        drawn = preference_pairs(world, 16 * settings.steps, settings.seed, differ)
+        drawn = preference_pairs(world, BATCH * settings.steps, settings.seed, differ)
         pairs = token_pairs(drawn, tokenizer, policy.config.context_length)
         records = train_preferences(
             policy,
@@ -171,6 +172,7 @@ def align(
             dpo,
             adamw(policy, 3e-4, weight_decay=0.0),
             settings.steps,
+            batch_size=BATCH,
             likelihood_coef=settings.likelihood_coef,
             schedule=cosine(settings.steps, warmup_steps=min(10, settings.steps)),
             **shared,

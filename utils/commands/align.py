@@ -14,7 +14,14 @@ from dataclasses import asdict, fields
 from itertools import zip_longest
 from pathlib import Path
 
-from utils.assistants.alignment import CHECKPOINTS, MEASURES, REWARD_FOLDER, Alignment
+from utils.assistants.alignment import (
+    BATCH,
+    CHECKPOINTS,
+    MEASURES,
+    N_PROMPTS,
+    REWARD_FOLDER,
+    Alignment,
+)
 from utils.commands.tune import sha256
 from utils.settings import artifacts_dir
 from utils.zoo import tuning
@@ -143,14 +150,16 @@ def card_of(record: dict) -> str:
         (f"{name}, {when}", record[when][name]) for name in MEASURES for when in ("before", "after")
     ]
     return model_card(
-        f"The course's assistant, aligned for {settings['prefer']} by {settings['method']}",
+        f"The course's assistant, aligned by {settings['method']} (prefer: {settings['prefer']})",
         base={"name": "the course's assistant", "licence": "Apache-2.0"},
         data={
             "name": "preference pairs of the course's invented world",
             "licence": "CC BY 4.0",
             "made_by": "the course",
         },
-        counts={},
+        counts={"preference pairs": BATCH * record["steps"]}
+        if settings["method"] == "dpo"
+        else {"responses drawn": N_PROMPTS * record["steps"]},
         settings={name: settings[name] for name in ("method", "prefer", "seed")}
         | {"updates or iterations": record["steps"]},
         measured=[
@@ -159,6 +168,7 @@ def card_of(record: dict) -> str:
         examples=record["examples"],
         weights_sha256=record["weights_sha256"],
         command=record["command"],
+        tags=["preference", settings["method"]],
     )
 
 

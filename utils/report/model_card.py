@@ -20,6 +20,7 @@ def model_card(
     examples: Sequence[tuple[str, str, str]] = (),
     weights_sha256: str = "",
     command: str = "",
+    tags: Sequence[str] = ("sft",),
 ) -> str:
     """Return a model card in Markdown with its metadata as YAML.
 
@@ -31,6 +32,7 @@ def model_card(
         settings: what decided the run.
         measured: pairs of what was measured and the number.
         examples: (question, answer before, answer after), also bad ones.
+        tags: for hubs.
 
     >>> print(model_card("m", base={"name": "b", "licence": "MIT"}, data={"name": "d",
     ...     "licence": "CC BY 4.0", "made_by": "Ann"}, counts={}, settings={},
@@ -40,7 +42,7 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     head = ModelCardData(
-        license=spdx(base.get("licence", "")), library_name="transformers", tags=["sft"]
+        license=spdx(base.get("licence", "")), library_name="transformers", tags=list(tags)
     )
     lines = ["---", head.to_yaml().strip(), "---", "", f"# {title}", ""]
     lines += [
