@@ -8,7 +8,7 @@ entities that no preference was ever asked about, is measured on the way and nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,9 +102,10 @@ def exam(world: World, n: int = N_MEASURED, seed: int = 7) -> list[Question]:
     return [question for question in asked if is_held_out(world, question.entity)][:n]
 
 
-def gold_of(world: World, tokenizer: Tokenizer) -> Callable[[Decoder], dict[str, float]]:
-    """Return the function that measures a policy by the exact judge."""
-    asked = exam(world)
+def gold_of(
+    world: World, tokenizer: Tokenizer, asked: Sequence[Question]
+) -> Callable[[Decoder], dict[str, float]]:
+    """Return the function that measures a policy's answers to some questions by the exact judge."""
 
     def measure(policy: Decoder) -> dict[str, float]:
         verdicts = judge_answers(world, asked, draw_answers(policy, tokenizer, asked, DRAW_SEED))
@@ -142,7 +143,12 @@ def reward_model_of(
 
 
 def align(
-    settings: Alignment, assistant: Decoder, tokenizer: Tokenizer, world: World, folder: Path
+    settings: Alignment,
+    assistant: Decoder,
+    tokenizer: Tokenizer,
+    world: World,
+    folder: Path,
+    measure: Callable[[Decoder], dict[str, float]],
 ) -> tuple[Decoder, list[dict]]:
     """Return the assistant aligned with a preference, and the records of its training.
 
@@ -150,12 +156,13 @@ def align(
         assistant: is left as it is, and is the reference.
         folder: gets the checkpoints, and the reward model that was trained for the run; the newest
             checkpoint is gone on from.
+        measure: of a policy, for the records alone; such as `gold_of` gives.
     """
     policy = deepcopy(assistant)
     shared = {
         "pad_id": tokenizer.pad_id,
         "seed": settings.seed,
-        "measure": gold_of(world, tokenizer),
+        "measure": measure,
         "measure_every": max(1, settings.steps // 8),
         "checkpoint": folder / CHECKPOINTS,
         "checkpoint_every": settings.checkpoint_every,

@@ -88,9 +88,10 @@ def align_into(settings: Alignment, folder: Path, say=print) -> dict:
     say(f"the assistant, {settings.method} for {settings.prefer} | {describe(tier)}")
     assistant, tokenizer = load_assistant()
     world = build_world()
-    measure, asked = gold_of(world, tokenizer), exam(world)[:N_SHOWN]
+    asked = exam(world)
+    measure, asked = gold_of(world, tokenizer, asked), asked[:N_SHOWN]
     before, answers = measure(assistant), draw_answers(assistant, tokenizer, asked, DRAW_SEED)
-    model, records = align(settings, assistant, tokenizer, world, folder)
+    model, records = align(settings, assistant, tokenizer, world, folder, measure)
     after = measure(model)
     others = draw_answers(model, tokenizer, asked, DRAW_SEED)
     prompts = [question.prompt for question in asked]
