@@ -667,6 +667,7 @@ for arm, answers in arms.items():
     print(f"{arm}: {content[arm].mean():.0%} of {planned} people were content")
 p_values = sequential_test(content["new"] - content["old"], tau=0.1)
 first = int((p_values < 0.05).int().argmax()) + 1
+print(f"below 5 % for the first time after {first} of {planned} pairs")
 
 # %%
 pairs_seen = range(1, planned + 1)
