@@ -1,4 +1,4 @@
-"""A SLURM cluster on this machine: `python -m tests.slurm COMMAND ...`.
+"""A SLURM cluster on this machine: `python -m tests.slurm [--nodes 3] COMMAND ...`.
 
 Starts the daemons of Debian's packages slurmctld, slurmd and munge in a folder of their own, on
 the loopback interface, as root, runs the command with SLURM_CONF set, and stops them.
@@ -27,7 +27,6 @@ CONFIGURATION = """\
 ClusterName=course
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={control_port}
-SlurmdPort={node_port}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthType=auth/munge
 CredType=cred/munge
@@ -35,11 +34,11 @@ AuthInfo=socket={folder}/munge.socket
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -47,7 +46,10 @@ SelectTypeParameters=CR_CPU
 MpiDefault=none
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 KillWait=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={n_cpus} RealMemory={memory_mb}
+MessageTimeout=60
+BatchStartTimeout=120
+SlurmdParameters=config_overrides
+{nodes}
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
 
@@ -67,8 +69,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def cluster(n_cpus: int = 2) -> Iterator[dict[str, str]]:
-    """Yield the environment in which sbatch finds a cluster of one node.
+def cluster(n_cpus: int = 2, n_nodes: int = 1) -> Iterator[dict[str, str]]:
+    """Yield the environment in which sbatch finds a cluster; its nodes all share this machine.
+
+    Args:
+        n_cpus: that each node says it has.
+        n_nodes: named n1, n2 and so on.
 
     Raises:
         RuntimeError: where the cluster does not start, with what its daemons say.
@@ -76,25 +82,31 @@ def cluster(n_cpus: int = 2) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         folder.chmod(0o755)  # clients of other users reach munge's socket
-        for name in ("state", "spool"):
+        names = [f"n{number}" for number in range(1, n_nodes + 1)]
+        for name in ("state", *(f"spool.{name}" for name in names)):
             (folder / name).mkdir()
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
+        host = socket.gethostname().split(".")[0]
+        memory_mb = (psutil.virtual_memory().total >> 20) // n_nodes
         configuration = CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0],
+            host=host,
             control_port=free_port(),
-            node_port=free_port(),
             folder=folder,
-            n_cpus=n_cpus,
-            memory_mb=psutil.virtual_memory().total >> 20,
+            nodes="\n".join(
+                f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} "
+                f"CPUs={n_cpus} RealMemory={memory_mb}"
+                for name in names
+            ),
         )
         (folder / "slurm.conf").write_text(configuration)
         environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
         munge = ["munged", "--foreground", "--force", f"--key-file={key}"]
         munge += [f"--socket={folder / 'munge.socket'}", f"--log-file={folder / 'munged.log'}"]
         munge += [f"--pid-file={folder / 'munged.pid'}", f"--seed-file={folder / 'munged.seed'}"]
-        commands = [munge, ["slurmctld", "-D", "-c"], ["slurmd", "-D"]]
+        commands = [munge, ["slurmctld", "-D", "-c"]]
+        commands += [["slurmd", "-D", "-N", name] for name in names]
         started = []
         try:
             for command in commands:
@@ -109,9 +121,10 @@ def cluster(n_cpus: int = 2) -> Iterator[dict[str, str]]:
                 )
                 if command is munge:
                     wait_for((folder / "munge.socket").exists, folder)
-            wait_for(lambda: "idle" in said("sinfo", environment), folder)
+            wait_for(lambda: idle_nodes(environment) == n_nodes, folder)
             yield environment
         finally:
+            end_jobs(environment)
             for process in reversed(started):
                 process.terminate()
             for process in reversed(started):
@@ -119,11 +132,45 @@ def cluster(n_cpus: int = 2) -> Iterator[dict[str, str]]:
                     process.wait(10)
                 process.kill()
                 process.wait()
+            kill_survivors(environment)
 
 
-def said(command: str, environment: dict[str, str]) -> str:
+def end_jobs(environment: dict[str, str], seconds: float = 20.0) -> None:
+    """Cancel what still runs, and wait until the nodes are rid of it."""
+    subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True)
+    deadline = time.monotonic() + seconds
+    while said(environment, "squeue", "-h").strip() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def kill_survivors(environment: dict[str, str]) -> None:
+    """End the processes of this cluster's jobs that its daemons left behind."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("SLURM_CONF") == environment["SLURM_CONF"]:
+                process.kill()
+
+
+def said(environment: dict[str, str], *command: str) -> str:
     """Return what a command of SLURM's prints."""
-    return subprocess.run([command], env=environment, capture_output=True, text=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+
+def idle_nodes(environment: dict[str, str]) -> int:
+    """Return how many nodes wait for work."""
+    return len(said(environment, "sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split())
+
+
+def story(environment: dict[str, str], job: str) -> str:
+    """Return what the cluster says of a job and of its nodes, for a test that waits in vain."""
+    control = Path(environment["SLURM_CONF"]).with_name("slurmctld.log")
+    return "\n".join(
+        (
+            said(environment, "scontrol", "show", "job", job),
+            said(environment, "sinfo", "-N", "-o", "%N %T %E"),
+            control.read_text("utf-8", "replace")[-3000:],
+        )
+    )
 
 
 def wait_for(condition, folder: Path) -> None:
@@ -141,7 +188,10 @@ def main(arguments: list[str]) -> int:
     if why_not := missing():
         print(why_not, file=sys.stderr)
         return 2
-    with cluster(n_cpus=os.cpu_count() or 2) as environment:
+    n_nodes = 1
+    if arguments[:1] == ["--nodes"]:
+        n_nodes, arguments = int(arguments[1]), arguments[2:]
+    with cluster(n_cpus=os.cpu_count() or 2, n_nodes=n_nodes) as environment:
         return subprocess.run(arguments or ["bash"], env=environment).returncode
 
 
