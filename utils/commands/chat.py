@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.zoo.files import RECIPE, CorruptModel, load_model, read_record
 from utils.zoo.real import ModelMissing, load_real
 
 if TYPE_CHECKING:
@@ -104,36 +106,78 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": shown})
 
 
+class NoChat(ValueError):
+    """A folder with the course's models that nobody can talk to; the message says which one can."""
+
+
 def open_conversation(wanted: str, **settings) -> Conversation:
-    """Return a conversation with a model: `base`, or what `course model` has prepared.
+    """Return a conversation with a model.
+
+    Args:
+        wanted: `base`; a folder that a stage of a capstone project wrote; or what `course model`
+            has prepared.
 
     Raises:
         ModelMissing: where the model is not prepared.
+        NoChat: for a whole project, or a stage whose model does not answer.
+        CorruptModel: where the files of a stage are damaged.
     """
-    if wanted != BASE:
+    from utils.tokens.chat import render_chat
+    from utils.world.documents import plain_question
+    from utils.zoo.load import load_base
+
+    folder = Path(wanted)
+    if wanted == BASE:  # a project's own stage of that name is ./base
+        is_base = True
+        model, tokenizer = load_base()
+    elif (folder / RECIPE).is_file():
+        record = read_record(folder)
+        if "head" in record:
+            raise NoChat(
+                f"{wanted} holds a reward model, which gives points and no answers: talk to the "
+                f"model that it has judged, course chat --model {folder.parent / 'align'}"
+            )
+        is_base = "begun_from" in record
+        model, tokenizer = load_model(folder)
+    else:
+        check_no_project(folder)
         model, tokenizer = load_real(wanted)
 
         def as_chat(messages):
             return tokenizer.chat(messages, add_prompt=True).token_ids
 
         return Conversation(model, tokenizer, as_chat, **settings)
-    from utils.world.documents import plain_question
-    from utils.zoo.load import load_base
 
-    model, tokenizer = load_base()
+    def as_own_chat(messages):
+        """The course's own markup, in which the tuned stages have learned to answer."""
+        return render_chat(messages, tokenizer, add_prompt=True).token_ids
 
     def as_question(messages):
-        """The base model has read questions one by one, and no chats."""
+        """A base model has read questions one by one, and no chats."""
         question = plain_question(messages[-1]["content"])
         return [tokenizer.end_id, *tokenizer.encode(question)]
 
-    return Conversation(model, tokenizer, as_question, **settings)
+    return Conversation(model, tokenizer, as_question if is_base else as_own_chat, **settings)
+
+
+def check_no_project(folder: Path) -> None:
+    """Refuse a folder that holds no model itself and, below it, models of the course.
+
+    Raises:
+        NoChat: with the folders that were probably meant.
+    """
+    stages = sorted(path.parent.name for path in folder.glob(f"*/{RECIPE}"))
+    if stages:
+        raise NoChat(
+            f"{folder} holds the models of several stages ({', '.join(stages)}): name one of them, "
+            f"such as course chat --model {folder / stages[-1]}"
+        )
 
 
 def main(
     wanted: str | None, system: str | None, temperature: float, top_p: float | None, seed: int
 ) -> int:
-    """Talk until the end of input; return 0, or 2 where there is no model."""
+    """Talk until the end of input; return 0, or 2 where there is no model to talk to."""
     from utils.runtime import describe, generator, start
     from utils.settings import setting
 
@@ -149,6 +193,9 @@ def main(
         )
     except ModelMissing as error:
         print(f"{error} Or talk to the small one: course chat --model {BASE}", file=sys.stderr)
+        return 2
+    except (NoChat, CorruptModel) as error:
+        print(error, file=sys.stderr)
         return 2
     print(f"{wanted} | {describe(tier)}\n{HELP}", flush=True)
     while True:
