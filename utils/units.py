@@ -14,6 +14,7 @@ OWNED = {  # what it is: where it lies, {unit} being its number
     "lab's source": "solutions/source/{unit}_*.py",
     "checks and hints": "utils/labs/checks/{unit}_*.py",
     "quiz": "utils/labs/quizzes/{unit}_*.py",
+    "rubrics": "utils/reviews/rubrics/{unit}_*.json",
     "wrong answers": "tests/wrong_answers/{unit}_*.py",
     "right answers": "tests/right_answers/{unit}_*.py",
     "hints followed": "tests/hints_followed/{unit}_*.py",

@@ -522,7 +522,11 @@ def _(student, rng):
         f"{told}. It is as slow (1/{1 / share:.0f}) with few different pairs and 4000 words: visit "
         "only the words that hold the pair, and correct the counts",
     )
-    require(False, told)
+    require(
+        False,
+        f"{told}. Two things may cost it, and the clock can't tell here: visit only the words that "
+        "hold the pair, and find the highest count with a heap",
+    )
 
 
 # ---------------------------------------------------------------- encode

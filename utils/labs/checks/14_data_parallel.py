@@ -1,0 +1,760 @@
+"""Checks of lab 14: the ring, one data parallel step, and the shards of ZeRO, in real processes.
+
+Oracles: NumPy sums and slices in float64, torch's AdamW and autograd in one process that holds
+everything, and a ring that is played in NumPy, with and without mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from utils.labs.checking import (
+    Check,
+    brief,
+    close,
+    collector,
+    in_case,
+    not_the_mistake,
+    recognise,
+    refused,
+    require,
+)
+from utils.labs.ranks import RankReply, in_ranks
+from utils.labs.values import Lookup
+
+CHECKS: list[Check] = []
+exercise_check = collector(CHECKS)
+
+EXAMPLES_NOT_TRIED = {  # the checks try the like on ranks of their own
+    "ring_all_reduce": "its example starts two ranks",
+    "ddp_step": "its example starts two ranks",
+    "shard_optimizer": "its example starts two ranks",
+    "fsdp_gather": "its example starts two ranks",
+    "fsdp_reduce": "its example starts two ranks",
+}
+
+HINTS = {
+    "ring_all_reduce": (
+        "Cut the tensor into n parts. In each round a rank sends one part to the next rank and "
+        "takes one from the rank before. First the parts collect the numbers of all ranks, then "
+        "the finished sums go round.",
+        "By hand, three ranks with parts a, b, c: in round 0 rank 0 sends its a, rank 1 its b, "
+        "rank 2 its c. Rank 1 now has the a of two ranks. Which part does it send in round 1? "
+        "After two rounds, which rank has the whole a? What changes in rounds 2 and 3? And if all "
+        "ranks call send at the same time, who receives?",
+        "n = dist.get_world_size(group); rank = dist.get_rank(group). total = "
+        "tensor.detach().flatten().clone(); parts = total.tensor_split(n), which are views. For "
+        "step in range(2 * (n - 1)): leaving = parts[(rank - step) % n]; kept = parts[(rank - step "
+        "- 1) % n]; arrived = torch.empty_like(kept); sending = dist.isend(leaving, group=group, "
+        "group_dst=(rank + 1) % n); dist.recv(arrived, group=group, group_src=(rank - 1) % n); "
+        "sending.wait(); kept.copy_(kept + arrived if step < n - 1 else arrived). Return "
+        "total.view(tensor.shape).",
+    ),
+    "ddp_step": (
+        "Each rank adds up, over its micro-batches, the gradient of the sum of its losses. One "
+        "all-reduce makes the sum of all ranks of it, one more the number of tokens of all ranks. "
+        "Then divide, then clip.",
+        "By hand: rank 0 has one token with gradient 6, rank 1 has three tokens with gradients 2, "
+        "2 and 2. What is the mean over the four tokens? And the mean of the two ranks' means? "
+        "What does a rank without a micro-batch hand to the all-reduce for which the others wait?",
+        "weights = [w for w in model.parameters() if w.requires_grad]; set each w.grad = None. For "
+        "each micro-batch: nats = functional.cross_entropy(model(token_ids).flatten(0, 1), "
+        "targets.flatten(), ignore_index=IGNORE_INDEX, reduction='sum'); nats.backward(); add "
+        "nats.item() and the number of counted targets to counted, a float64 tensor of two. "
+        "dist.all_reduce(counted, group=group); raise where no token counts. A w.grad of None "
+        "becomes torch.zeros_like(w). bucket = torch.cat of all w.grad.flatten(); "
+        "dist.all_reduce(bucket, group=group); split it by w.numel() and w.grad.copy_(part.view_as"
+        "(w) / n_tokens). norm = clip_gradients(weights, math.inf if max_norm is None else "
+        "max_norm). Return nats / n_tokens of the sums, and norm.",
+    ),
+    "shard_optimizer": (
+        "Cut out your shard of the weights and of the gradient. Take the step on it, with the "
+        "state that you alone have. Then all ranks put their shards together.",
+        "By hand: 5 weights, 3 ranks: S = 2, and rank 2 has one weight and one zero. Which numbers "
+        "does rank 1 update? What are its moments before the first step? What must be cut off "
+        "after the gathering?",
+        "Refuse other shapes. n, rank as in the ring. mine = shard_of(weights, rank, n); slope = "
+        "shard_of(gradient, rank, n). first = state.get('first_moment', mine * 0), second alike; "
+        "step = state.get('step', 0) + 1. mine, first, second = adamw_step(mine, slope, first, "
+        "second, step, lr=lr, weight_decay=weight_decay). Return ring_all_gather(mine, "
+        "group)[: weights.numel()] and the dictionary of step, first_moment and second_moment.",
+    ),
+    "fsdp_gather": (
+        "All shards one after the other are the numbers of the weight, with zeros behind them. "
+        "Cut these off and give it its shape.",
+        "By hand: a weight of shape (5,) on 2 ranks has shards of 3: [1, 2, 3] and [4, 5, 0]. What "
+        "does the gathering give, and what is left after the cut? How many numbers has a weight of "
+        "shape (2, 3)?",
+        "n = dist.get_world_size(group); n_numbers = math.prod(shape). Raise unless shard.shape is "
+        "(math.ceil(n_numbers / n),). Return ring_all_gather(shard, group)[:n_numbers]"
+        ".view(tuple(shape)).",
+    ),
+    "fsdp_reduce": (
+        "Make the gradient flat and as long as n equal shards, with zeros. Then each rank needs "
+        "the sum of its own part alone: a reduce-scatter. Divide by the number of ranks.",
+        "By hand: gradients [1, 2, 3] and [3, 4, 5] on 2 ranks. How many zeros make them even? "
+        "What gets rank 0, what rank 1? What is 40000 + 40000 in float16, whose largest number "
+        "is 65504?",
+        "n = dist.get_world_size(group); flat = gradient.detach().flatten(); wide = "
+        "flat.to(torch.promote_types(flat.dtype, torch.float32)); padded = functional.pad(wide, "
+        "(0, -len(wide) % n)). Return (ring_reduce_scatter(padded, group) / n)"
+        ".to(gradient.dtype).",
+    ),
+}
+MESSAGES = ("send", "isend", "recv", "irecv")
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Return normal random numbers in float32."""
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def each_close(replies: list[RankReply], of: Callable, want: Callable, hint: str, **more) -> None:
+    """Reject unless on each rank a part of the reply is what is wanted there.
+
+    Args:
+        replies: of the ranks.
+        of: the part of a reply.
+        want: the wanted value and the slips (see `recognise`) for a rank.
+        hint: what is asked.
+        more: `atol` and `rtol`.
+    """
+    for rank, reply in enumerate(replies):
+        got, (wanted, slips) = of(reply), want(rank)
+        where = f"on rank {rank} of {len(replies)}"
+        recognise(got, wanted, [(w, f"{h} ({where})") for w, h in slips])
+        close(got, wanted, f"{hint} ({where})", **more)
+
+
+def given_back(replies: list[RankReply], place: int, before: Sequence[np.ndarray], name: str):
+    """Reject where an array among the arguments was changed."""
+    for reply, array in zip(replies, before, strict=True):
+        not_the_mistake(
+            np.array_equal(reply.arguments[place], array),
+            f"`{name}` was changed in place: make new tensors",
+        )
+
+
+def handed_over(reply: RankReply) -> int:
+    """Return the bytes of the largest tensor that a rank handed to an operation."""
+    return max([o.n_bytes for o in reply.operations if not o.name.endswith("recv")], default=0)
+
+
+def shard_by_hand(array: np.ndarray, rank: int, n: int) -> np.ndarray:
+    """Return a rank's shard of an array, in float64."""
+    size = math.ceil(array.size / n)
+    padded = np.zeros(size * n)
+    padded[: array.size] = array.ravel()
+    return padded[rank * size : rank * size + size]
+
+
+# ring_all_reduce
+
+
+def played(arrays: list[np.ndarray], n_rounds: int, adding: int, first: int = 0) -> list:
+    """Return what each rank has after rounds in a ring, of which the first ones add.
+
+    Args:
+        arrays: of the ranks.
+        n_rounds: how many.
+        adding: in how many of them a rank adds what arrives; then it replaces.
+        first: how far the part that a rank sends first is from its own number.
+    """
+    n = len(arrays)
+    ranks = [np.array_split(a.ravel().astype(np.float64), n) for a in arrays]
+    for step in range(n_rounds):
+        sent = [ranks[r][(r + first - step) % n].copy() for r in range(n)]
+        for r in range(n):
+            kept = ranks[r][(r + first - step - 1) % n]
+            if kept.shape == sent[r - 1].shape:
+                kept[:] = (kept if step < adding else 0) + sent[r - 1]
+    return [np.concatenate(parts).reshape(arrays[0].shape) for parts in ranks]
+
+
+def ring_slips(arrays: list[np.ndarray], rank: int) -> list:
+    """Return what known mistakes give on a rank, with their names."""
+    n = len(arrays)
+    wide = [a.astype(np.float64) for a in arrays]
+    total = sum(wide)
+    return [
+        (wide[rank], "nothing has arrived"),
+        (total / n, "this is the mean: the sum is asked for"),
+        (wide[rank] * n, "a rank adds its own numbers again and again"),
+        (wide[rank] + wide[rank - 1], "only the rank before is added"),
+        (total - wide[rank], "the rank's own numbers are missing"),
+        (np.max(wide, axis=0), "this is the largest, not the sum"),
+        (
+            played(arrays, n - 1, n - 1)[rank],
+            "this is where a ring stands after n - 1 rounds: each sum is on one rank only, and "
+            "n - 1 more rounds pass them on",
+        ),
+        (
+            played(arrays, 2 * (n - 1), 2 * (n - 1))[rank],
+            "in the last n - 1 rounds what arrives is a finished sum: it replaces, it is not added",
+        ),
+        (
+            played(arrays, 2 * (n - 1) - 1, n - 1)[rank],
+            "a round is missing: there are 2 (n - 1)",
+        ),
+        (
+            played(arrays, 2 * n, n)[rank],
+            "there are n - 1 rounds that add, since a rank has its own numbers already",
+        ),
+    ]
+
+
+def try_ring(student, arrays: list[np.ndarray], hint: str, **more) -> list[RankReply]:
+    """Sum arrays and return the replies."""
+    with in_case(hint):
+        replies = in_ranks(student, "ring_all_reduce", [(a,) for a in arrays])
+    total = sum(a.astype(np.float64) for a in arrays)
+    if arrays[0].dtype.kind == "i":
+        total = total.astype(np.int64)
+    each_close(
+        replies,
+        lambda reply: reply.result,
+        lambda rank: (total, ring_slips(arrays, rank)),
+        f"the sum of all ranks' tensors, {hint}",
+        **more,
+    )
+    for reply in replies:
+        got = reply.result.dtype
+        require(got == arrays[0].dtype, f"{hint}: the dtype stays {arrays[0].dtype}, got {got}")
+    given_back(replies, 0, arrays, "tensor")
+    return replies
+
+
+@exercise_check("ring_all_reduce", points=3, title="the sum")
+def _(student, rng):
+    for n, shape in ((2, (2, 3)), (4, (3, 8)), (3, (7,))):
+        arrays = [rng.integers(-9, 10, shape).astype(np.float32) for _ in range(n)]
+        try_ring(student, arrays, f"{n} ranks with tensors of shape {shape}")
+    arrays = [normal(rng, 10) * 1000 for _ in range(3)]
+    try_ring(student, arrays, "3 ranks with float32", atol=1e-3, rtol=2e-6)
+
+
+@exercise_check("ring_all_reduce", points=2, title="what travels")
+def _(student, rng):
+    n = 4
+    arrays = [normal(rng, 40) for _ in range(n)]
+    replies = try_ring(student, arrays, "4 ranks with tensors of shape (40,)")
+    for rank, reply in enumerate(replies):
+        where = f"on rank {rank} of {n}"
+        other = sorted({o.name for o in reply.operations} - set(MESSAGES))
+        require(not other, f"send and receive alone: `dist.{'`, `'.join(other)}` was called")
+        sent = [o for o in reply.operations if o.name in ("send", "isend")]
+        received = [o for o in reply.operations if o.name in ("recv", "irecv")]
+        for what, found, peer in (
+            ("sends to", sent, (rank + 1) % n),
+            ("receives from", received, (rank - 1) % n),
+        ):
+            peers = sorted({o.peer for o in found}, key=str)
+            require(
+                peers == [peer],
+                f"in the ring a rank {what} one other, {peer}, got {peers}, {where}",
+            )
+        n_bytes, payload = sum(o.n_bytes for o in sent), arrays[0].nbytes
+        not_the_mistake(
+            n_bytes != (n - 1) * payload,
+            f"whole tensors go round, {n_bytes} bytes {where}: send parts, 2 (n - 1) / n times the "
+            f"payload of {payload} bytes is enough",
+        )
+        require(
+            n_bytes == 2 * (n - 1) * payload // n,
+            f"a rank sends 2 (n - 1) / n times the payload of {payload} bytes, "
+            f"{2 * (n - 1) * payload // n}; got {n_bytes} {where}",
+        )
+
+
+@exercise_check("ring_all_reduce", points=1, title="odd sizes and types", is_core=False)
+def _(student, rng):
+    for n, shape, dtype in (
+        (3, (2,), np.float64),
+        (1, (2, 2), np.float32),
+        (2, (5, 1), np.int64),
+        (2, (1,), np.float32),
+    ):
+        arrays = [(100 * normal(rng, *shape)).astype(dtype) for _ in range(n)]
+        try_ring(student, arrays, f"{n} ranks with tensors of shape {shape}, {np.dtype(dtype)}")
+
+
+# ddp_step
+
+
+V = 5
+
+
+def tokens_of(rng: np.random.Generator, rows: int, counted: Sequence[int]) -> tuple:
+    """Return (token_ids, targets) with some counted targets in each row."""
+    T = max(*counted, 3)  # noqa: N806
+    ids, targets = rng.integers(0, V, (2, rows, T))
+    places = np.arange(T)
+    kept = np.stack([places < c for c in counted])
+    return ids, np.where(kept, targets, -100)
+
+
+def nats_and_slope(table: np.ndarray, micro_batches: list) -> tuple[float, np.ndarray, int, int]:
+    """Return sum of losses, its gradient, counted targets and all targets, in float64."""
+    weight = torch.tensor(table, dtype=torch.float64, requires_grad=True)
+    total, n_counted, n_all = torch.zeros((), dtype=torch.float64) * weight.sum(), 0, 0
+    for ids, targets in micro_batches:
+        scores = weight[torch.from_numpy(ids)].log_softmax(-1)
+        for score, target in zip(
+            scores.reshape(-1, table.shape[1]), targets.ravel().tolist(), strict=True
+        ):
+            n_all += 1
+            if target != -100:
+                total, n_counted = total - score[target], n_counted + 1
+    total.backward()
+    return total.item(), weight.grad.numpy(), n_counted, n_all
+
+
+class Step:
+    """A case of `ddp_step`: what the ranks have, what is right, and what mistakes would give."""
+
+    def __init__(self, rng: np.random.Generator, batches: list[list], stale: bool = True):
+        self.batches, self.n = batches, len(batches)
+        self.weights = {"gain": normal(rng, 3), "table": normal(rng, V, V), "fixed": normal(rng, 2)}
+        self.before = {"table": normal(rng, V, V)} if stale else None
+        parts = [nats_and_slope(self.weights["table"], b) for b in batches]
+        self.nats, self.slopes, self.counts, self.alls = zip(*parts, strict=True)
+        self.total, self.n_tokens = sum(self.slopes), sum(self.counts)
+        self.means = [s / max(1, c) for s, c in zip(self.slopes, self.counts, strict=True)]
+
+    def call(self, student, case: str, max_norm: float | None = None) -> list[RankReply]:
+        """Call the learner's function."""
+        model = Lookup(self.weights, frozen=("fixed",), gradients=self.before)
+        args = [(model, batches) for batches in self.batches]
+        with in_case(case):
+            replies = in_ranks(student, "ddp_step", args, {"max_norm": max_norm})
+        for reply in replies:
+            require(
+                isinstance(reply.result, tuple) and len(reply.result) == 2,
+                f"return the loss and the norm, got {brief(reply.result)}",
+            )
+        return replies
+
+    def slips(self, rank: int) -> list:
+        """Return gradients that known mistakes give."""
+        micro = [nats_and_slope(self.weights["table"], [b]) for b in self.batches[rank]]
+        of_micro = sum((m[1] / max(1, m[2]) for m in micro), np.zeros((V, V)))
+        found = [
+            (self.means[rank], "this is the gradient of the rank's own tokens: nothing was summed"),
+            (self.slopes[rank], "this is the rank's own sum: nothing came from the others"),
+            (self.total, "the sum of all ranks is not divided by the number of their tokens"),
+            (self.total / self.n, "the sum is divided by the ranks: by the tokens of all ranks"),
+            (
+                sum(self.means) / self.n,
+                "this is the mean of the ranks' means: ranks have different numbers of tokens, and "
+                "each token counts the same",
+            ),
+            (sum(self.means), "the ranks' means are added: sum over tokens, and divide once"),
+            (
+                self.total / max(1, self.counts[rank]),
+                "the sum of all ranks is divided by the rank's own tokens: by those of all",
+            ),
+            (
+                self.total / sum(self.alls),
+                "targets that are ignored are counted in the number of tokens",
+            ),
+            (self.slopes[rank] / self.n_tokens, "nothing came from the others"),
+            (self.total / self.n_tokens / self.n, "divided by the ranks as well as by the tokens"),
+            (of_micro, "nothing came from the others"),
+        ]
+        if len(self.batches[rank]) > 1:
+            text = "only the last micro-batch of each rank counts"
+            last = [nats_and_slope(self.weights["table"], b[-1:])[1] for b in self.batches]
+            found += [(last[rank], text), (sum(last) / self.n_tokens, text)]
+        if self.before:
+            for scale in (1, 1 / self.n_tokens, self.n, self.n / self.n_tokens):
+                stale = self.total / self.n_tokens + scale * self.before["table"]
+                found.append((stale, "the gradient of the step before is still in it"))
+        return found
+
+    def check(self, replies: list[RankReply], case: str, scale: float = 1.0, more=()) -> None:
+        """Reject unless gradient and loss are right on each rank."""
+        each_close(
+            replies,
+            lambda reply: reply.arguments[0]["gradients"]["table"],
+            lambda rank: (
+                scale * self.total / self.n_tokens,
+                [*((scale * s, h) for s, h in self.slips(rank)), *more],
+            ),
+            f"the gradient of the mean loss over the tokens of all ranks, {case}",
+            atol=1e-6,
+        )
+        loss = sum(self.nats) / self.n_tokens
+        for rank, reply in enumerate(replies):
+            own = self.nats[rank] / max(1, self.counts[rank])
+            where = f"({case}, rank {rank})"
+            hint = f"the mean loss over the tokens of all ranks {where}"
+            recognise(
+                reply.result[0], loss, [(own, f"this is the loss of the rank's own tokens {where}")]
+            )
+            close(reply.result[0], np.float64(loss), hint)
+
+
+def norm_of(gradient: np.ndarray) -> float:
+    """Return the root of the sum of squares."""
+    return float(np.sqrt((gradient**2).sum()))
+
+
+@exercise_check("ddp_step", points=3, title="the gradient of all tokens")
+def _(student, rng):
+    for case, batches in (
+        (
+            "2 ranks, one with 3 tokens, one with 10",
+            [[tokens_of(rng, 1, (3,))], [tokens_of(rng, 3, (3, 5, 2))]],
+        ),
+        (
+            "3 ranks with 2, 1 and 3 micro-batches",
+            [
+                [tokens_of(rng, 2, (1, 3)), tokens_of(rng, 2, (4, 2))],
+                [tokens_of(rng, 2, (2, 2))],
+                [tokens_of(rng, 1, (3,)), tokens_of(rng, 2, (1, 1)), tokens_of(rng, 1, (5,))],
+            ],
+        ),
+        (
+            "2 ranks with as many tokens",
+            [[tokens_of(rng, 2, (3, 3))] for _ in range(2)],
+        ),
+    ):
+        step = Step(rng, batches)
+        replies = step.call(student, case)
+        step.check(replies, case)
+        for reply in replies:
+            for name, before in step.weights.items():
+                after = reply.arguments[0]["weights"][name]
+                hint = f"`{name}` was changed: the optimizer's step comes behind this function"
+                not_the_mistake(np.array_equal(after, before), hint)
+
+
+@exercise_check("ddp_step", points=2, title="clipping")
+def _(student, rng):
+    batches = [[tokens_of(rng, 1, (2,))], [tokens_of(rng, 2, (4, 3))]]
+    step = Step(rng, batches)
+    right = norm_of(step.total / step.n_tokens)
+    for max_norm, scale in ((0.3 * right, 0.3), (3.0 * right, 1.0), (None, 1.0)):
+        tried = "None" if max_norm is None else f"{max_norm / right:.1f} times the norm"
+        case = f"2 ranks, max_norm {tried}"
+        replies = step.call(student, case, max_norm)
+        more = []
+        if scale < 1:
+            kept = [g * min(1.0, max_norm / norm_of(g)) for g in step.means]
+            by_tokens = sum(g * c for g, c in zip(kept, step.counts, strict=True)) / step.n_tokens
+            sums = [g * min(1.0, max_norm / norm_of(g)) for g in step.slopes]
+            apart = "each rank has clipped its own gradient: sum first, then clip the whole"
+            more = [
+                (sum(kept) / step.n, apart),
+                (by_tokens, apart),
+                (sum(sums) / step.n_tokens, apart),
+                (step.total / step.n_tokens, "nothing was clipped"),
+            ]
+        step.check(replies, case, scale, more)
+        for rank, reply in enumerate(replies):
+            slips = [
+                (scale * right, "this is the norm after clipping: return that before"),
+                (norm_of(step.means[rank]), "this is the norm of the rank's own gradient"),
+            ]
+            recognise(reply.result[1], right, slips)
+            close(reply.result[1], np.float64(right), f"the norm of the whole gradient ({case})")
+
+
+@exercise_check("ddp_step", points=1, title="once a step")
+def _(student, rng):
+    batches = [[tokens_of(rng, 1, (2,)) for _ in range(4)] for _ in range(2)]
+    step, case = Step(rng, batches), "2 ranks with 4 micro-batches each"
+    replies = step.call(student, case)
+    step.check(replies, case)
+    payload = step.weights["table"].nbytes + step.weights["gain"].nbytes
+    for reply in replies:
+        sent = sum(o.n_bytes for o in reply.operations if not o.name.endswith("recv"))
+        not_the_mistake(
+            sent < 3.5 * payload,
+            f"a rank hands over {sent} bytes for gradients of {payload}: they cross the wire once "
+            "a step, behind the last micro-batch, and not after each",
+        )
+        require(
+            sent <= 1.5 * payload + 64,
+            f"a rank hands over {sent} bytes in a step for gradients of {payload}",
+        )
+
+
+@exercise_check("ddp_step", points=1, title="nothing to learn from", is_core=False)
+def _(student, rng):
+    nothing = tokens_of(rng, 2, (0, 0))
+    for case, idle in (("no micro-batch", []), ("no target that counts", [nothing])):
+        step = Step(rng, [[tokens_of(rng, 2, (3, 1))], idle], stale=case == "no micro-batch")
+        replies = step.call(student, f"rank 1 has {case}")
+        step.check(replies, f"rank 1 has {case}")
+        for reply in replies:
+            found = reply.arguments[0]["gradients"]
+            require(
+                isinstance(found["gain"], np.ndarray),
+                "`gain` learns and took no part: its gradient is zeros, got None",
+            )
+            close(found["gain"], np.zeros(3), "`gain` took no part: its gradient is zeros")
+            require(found["fixed"] is None, "`fixed` does not learn: it gets no gradient")
+    step = Step(rng, [[tokens_of(rng, 1, (2,))], [nothing]])
+    step.batches = [[nothing], []]
+    refused(lambda: step.call(student, "no rank has a target"), "no rank has a target that counts")
+
+
+# shard_optimizer
+
+
+def adamw_alone(weights: np.ndarray, gradients: list, lr: float, decay: float) -> list[tuple]:
+    """Return (weights, first moment, second moment) of torch's AdamW after each step."""
+    parameter = torch.nn.Parameter(torch.tensor(weights, dtype=torch.float64))
+    optimizer = torch.optim.AdamW([parameter], lr=lr, betas=(0.9, 0.95), weight_decay=decay)
+    found = []
+    for gradient in gradients:
+        parameter.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+        kept = optimizer.state[parameter]
+        tensors = (parameter.detach(), kept["exp_avg"], kept["exp_avg_sq"])
+        found.append(tuple(tensor.numpy().copy() for tensor in tensors))
+    return found
+
+
+def try_steps(student, rng, n: int, n_numbers: int, n_steps: int, **settings) -> list[RankReply]:
+    """Take steps, each with the state that the last one returned; return the last replies."""
+    lr, decay = settings.get("lr", 0.1), settings.get("weight_decay", 0.1)
+    weights = normal(rng, n_numbers)
+    gradients = [normal(rng, n_numbers) for _ in range(n_steps)]
+    states: list[dict] = [{} for _ in range(n)]
+    before, want = weights, adamw_alone(weights, gradients, lr, decay)
+    for step, gradient in enumerate(gradients):
+        case = f"{n} ranks with {n_numbers} weights, step {step + 1}"
+        more = {"weight_decay": decay} if "weight_decay" in settings else {}
+        args = [(before, gradient, state, lr) for state in states]
+        with in_case(case):
+            replies = in_ranks(student, "shard_optimizer", args, more)
+        new = want[step][0]
+
+        def with_slips(rank: int, new=new, before=before, gradient=gradient, case=case):
+            size = math.ceil(n_numbers / n)
+            mine = slice(rank * size, rank * size + size)
+            own = before.astype(np.float64)
+            own[mine] = new[mine]
+            again = adamw_alone(before, [gradient], lr, decay)[0][0]
+            slips = [
+                (own, f"only this rank's own shard is new: put all shards together ({case})"),
+                (before, f"nothing has changed ({case})"),
+            ]
+            if size * n != n_numbers:
+                padded = np.concatenate([new, np.zeros(size * n - n_numbers)])
+                slips.append((padded, f"the padding is still there: cut it off ({case})"))
+            if case.endswith("step 2"):
+                text = f"the state of the last step is not used ({case})"
+                slips.append((again, text))
+            return new, slips
+
+        for reply in replies:
+            require(
+                isinstance(reply.result, tuple) and len(reply.result) == 2,
+                f"return the weights and the state, got {brief(reply.result)}",
+            )
+        each_close(
+            replies,
+            lambda reply: reply.result[0],
+            with_slips,
+            f"the weights after a step of AdamW, {case}",
+        )
+        given_back(replies, 0, [before] * n, "weights")
+        given_back(replies, 1, [gradient] * n, "gradient")
+        for rank, reply in enumerate(replies):
+            check_state(reply.result[1], want[step], step + 1, rank, n, case)
+        states = [reply.result[1] for reply in replies]
+        before = replies[0].result[0]
+    return replies
+
+
+def check_state(state: object, want: tuple, step: int, rank: int, n: int, case: str) -> None:
+    """Reject unless a state is this rank's shard of AdamW's."""
+    names = {"step", "first_moment", "second_moment"}
+    require(
+        isinstance(state, dict) and set(state) == names,
+        f"the state has {sorted(names)}, got {brief(state)} ({case})",
+    )
+    require(state["step"] == step, f"`step` counts the steps: {step}, got {state['step']} ({case})")
+    for name, whole in (("first_moment", want[1]), ("second_moment", want[2])):
+        moment = state[name]
+        not_the_mistake(
+            not (isinstance(moment, np.ndarray) and moment.shape == whole.shape and n > 1),
+            f"`{name}` is kept whole, {whole.size} numbers: a rank keeps its own shard of it",
+        )
+        shard, where = shard_by_hand(whole, rank, n), f"({name} of rank {rank}, {case})"
+        divided = (shard / n, f"the gradient is the average already: do not divide again {where}")
+        summed = (shard * n, f"the gradient is the average already: do not sum again {where}")
+        recognise(moment, shard, [divided, summed], atol=1e-6)
+        close(moment, shard, f"`{name}` of rank {rank}, {case}")
+
+
+@exercise_check("shard_optimizer", points=3, title="steps")
+def _(student, rng):
+    try_steps(student, rng, 2, 6, 3)
+    try_steps(student, rng, 3, 7, 2, lr=0.01, weight_decay=0.5)
+
+
+@exercise_check("shard_optimizer", points=1, title="what travels")
+def _(student, rng):
+    for reply in try_steps(student, rng, 4, 40, 1):
+        largest = handed_over(reply)
+        require(
+            largest <= 40,
+            f"a shard has 40 bytes, and {largest} were handed to one operation: shards alone",
+        )
+
+
+@exercise_check("shard_optimizer", points=1, title="few weights, and what does not fit")
+def _(student, rng):
+    try_steps(student, rng, 3, 2, 1)
+    try_steps(student, rng, 1, 5, 1)
+    for shapes in (((4,), (5,)), ((2, 2), (2, 2)), ((4,), (4, 1))):
+        args = [(*(normal(rng, *shape) for shape in shapes), {}, 0.1)] * 2
+        refused(
+            lambda a=args: in_ranks(student, "shard_optimizer", a),
+            f"weights of shape {shapes[0]} with a gradient of shape {shapes[1]}",
+        )
+
+
+# fsdp_gather
+
+
+def try_gather(student, rng, n: int, shape: tuple, dtype=np.float32) -> list[RankReply]:
+    """Gather a weight and return the replies."""
+    weight = normal(rng, *shape).astype(dtype)
+    shards = [shard_by_hand(weight, rank, n).astype(dtype) for rank in range(n)]
+    case = f"{n} ranks, a {weight.dtype} weight of shape {shape}"
+    with in_case(case):
+        replies = in_ranks(student, "fsdp_gather", [(shard, shape) for shard in shards])
+    whole = np.concatenate(shards)
+
+    def of(order: list) -> np.ndarray:
+        return np.concatenate(order)[: weight.size].reshape(shape)
+
+    def with_slips(rank: int):
+        slips = [
+            (of([shards[rank]] * n), "every part is this rank's own shard"),
+            (of(shards[::-1]), "the shards stand in the reverse order"),
+            (of(shards[rank:] + shards[:rank]), "the shards begin with this rank's own: rank 0's"),
+            (
+                of([s if r == rank else 0 * s for r, s in enumerate(shards)]),
+                "the other ranks' shards are zeros",
+            ),
+        ]
+        if weight.size > 1:
+            slips.append((whole[: weight.size], "give the weight its shape"))
+        if whole.size > weight.size:
+            slips.append((whole, "the padding is still there, and the weight has a shape"))
+        return weight, slips
+
+    each_close(replies, lambda reply: reply.result, with_slips, f"the weight, {case}")
+    for rank, reply in enumerate(replies):
+        got = reply.result.dtype
+        require(got == weight.dtype, f"the shard's dtype stays: {weight.dtype}, got {got} ({case})")
+        require(
+            handed_over(reply) <= shards[rank].nbytes,
+            f"a shard has {shards[rank].nbytes} bytes, and {handed_over(reply)} were handed to one "
+            f"operation: the shard alone ({case})",
+        )
+    given_back(replies, 0, shards, "shard")
+    return replies
+
+
+@exercise_check("fsdp_gather", points=3, title="the weight")
+def _(student, rng):
+    for n, shape in ((2, (4, 3)), (3, (5,)), (4, (2, 1, 3))):
+        try_gather(student, rng, n, shape)
+
+
+@exercise_check("fsdp_gather", points=1, title="few numbers, and what does not fit", is_core=False)
+def _(student, rng):
+    for n, shape, dtype in ((3, (2,), np.float64), (2, (), np.float32), (1, (2, 3), np.float16)):
+        try_gather(student, rng, n, shape, dtype)
+    for shard, shape in (((3,), (4,)), ((1,), (4,)), ((2, 1), (4,)), ((2,), (2, 3))):
+        args = [(normal(rng, *shard), shape)] * 2
+        refused(
+            lambda a=args: in_ranks(student, "fsdp_gather", a),
+            f"a shard of shape {shard} on each of 2 ranks for a weight of shape {shape}",
+        )
+
+
+# fsdp_reduce
+
+
+def try_reduce(student, gradients: list[np.ndarray], case: str) -> list[RankReply]:
+    """Reduce gradients and return the replies."""
+    n = len(gradients)
+    with in_case(case):
+        replies = in_ranks(student, "fsdp_reduce", [(g,) for g in gradients])
+    wide = [g.astype(np.float64) for g in gradients]
+    mean = sum(wide) / n
+
+    def with_slips(rank: int):
+        size = math.ceil(mean.size / n)
+        strided = np.zeros(size)
+        found = mean.ravel()[rank::n]
+        strided[: len(found)] = found
+        slips = [
+            (shard_by_hand(mean * n, rank, n), "this is the sum: the average is asked for"),
+            (shard_by_hand(wide[rank], rank, n), "this is of the rank's own gradient"),
+            (shard_by_hand(wide[rank] / n, rank, n), "this is of the rank's own gradient"),
+            (shard_by_hand(mean, (rank + 1) % n, n), "this is the shard of the next rank"),
+            (shard_by_hand(mean, (rank - 1) % n, n), "this is the shard of the rank before"),
+            (strided, "every n-th number was taken: a shard is S numbers in a row"),
+            (mean, "this is the whole average: its shard is asked for"),
+        ]
+        if size * n != mean.size:
+            short = np.array_split(mean.ravel(), n)[rank]
+            slips.append((short, "shards of unequal size: all have S, with zeros behind the last"))
+        return shard_by_hand(mean, rank, n), slips
+
+    each_close(replies, lambda r: r.result, with_slips, f"the shard of the average, {case}")
+    for reply in replies:
+        got, kept = reply.result.dtype, gradients[0].dtype
+        require(got == kept, f"the gradient's dtype stays: {kept}, got {got} ({case})")
+        whole = [
+            o.name for o in reply.operations if o.name.startswith(("all_reduce", "all_gather"))
+        ]
+        require(
+            not whole, f"`{whole[:1]}` gives each rank all: it needs the sum of its shard alone"
+        )
+    given_back(replies, 0, gradients, "gradient")
+    return replies
+
+
+@exercise_check("fsdp_reduce", points=3, title="the average")
+def _(student, rng):
+    for n, shape in ((2, (4, 3)), (4, (6,)), (3, (2, 4))):
+        gradients = [normal(rng, *shape) for _ in range(n)]
+        try_reduce(student, gradients, f"{n} ranks with gradients of shape {shape}")
+
+
+@exercise_check("fsdp_reduce", points=1, title="half precision", is_core=False)
+def _(student, rng):
+    gradients = [np.full(3, 40000.0, np.float16) for _ in range(2)]
+    try_reduce(student, gradients, "2 ranks with float16 gradients of 40000")
+    # In each shard each rank has the large number once, whatever the order of the sum.
+    small = (1.0, 1.0, 2.0)
+    gradients = [
+        np.array(
+            [2048.0 if rank == k % 4 else small[(rank - k % 4 - 1) % 4] for k in range(16)],
+            np.float16,
+        )
+        for rank in range(4)
+    ]
+    case = "4 ranks with float16 gradients, of which 2048 and 1 add up to 2048 in float16"
+    try_reduce(student, gradients, case)
+
+
+@exercise_check("fsdp_reduce", points=1, title="few numbers", is_core=False)
+def _(student, rng):
+    for n, shape, dtype in ((3, (2,), np.float64), (2, (), np.float32), (1, (2, 3), np.float32)):
+        gradients = [normal(rng, *shape).astype(dtype) for _ in range(n)]
+        try_reduce(student, gradients, f"{n} ranks with {np.dtype(dtype)} of shape {shape}")

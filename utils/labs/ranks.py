@@ -1,0 +1,129 @@
+"""A check calls a learner's function in several real processes, here or in the grader's sandbox."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from utils.labs.student import LearnerError, LocalBackend, NotStarted, Student, Undefined
+from utils.parallel.processes import RankError, run_ranks
+from utils.parallel.wire import Operation, traffic
+
+SECONDS = 20.0
+
+
+class RankReply(NamedTuple):
+    """What a call in one rank gave."""
+
+    result: object
+    arguments: list
+    gradients: list
+    operations: list[Operation]
+
+
+def in_ranks(
+    student: Student,
+    name: str,
+    args: list[tuple],
+    kwargs: dict | None = None,
+    upstream: list | None = None,
+    with_gradients: bool = False,
+) -> list[RankReply]:
+    """Call one of the learner's functions in as many processes as there are tuples of arguments.
+
+    Args:
+        student: whose function it is.
+        name: of the function.
+        args: for each rank its arguments, plain values and arrays.
+        kwargs: the same for all ranks.
+        upstream: for each rank what its result's gradient is multiplied with.
+        with_gradients: give the gradients for the float arrays among the arguments.
+
+    Raises:
+        NotStarted, Undefined: as for any call.
+        LearnerError: where a rank raises, ends, or all wait for each other; names the rank.
+    """
+    backend = student._backend
+    request = (name, [list(a) for a in args], kwargs or {}, upstream, with_gradients)
+    if isinstance(backend, LocalBackend):
+        replies = call_in_ranks(backend, *request)
+    else:
+        replies = backend.in_ranks(*request)
+    return [read_reply(reply, name) for reply in replies]
+
+
+def call_in_ranks(
+    backend: LocalBackend,
+    name: str,
+    args: list,
+    kwargs: dict,
+    upstream: list | None,
+    with_gradients: bool,
+    method: str | None = None,
+) -> list[dict]:
+    """Call a function of a backend's namespace in ranks that this process starts.
+
+    Args:
+        method: how processes start, see `run_ranks`.
+    """
+    function = backend.find(name)
+    each = [(tuple(a), None if upstream is None else upstream[rank]) for rank, a in enumerate(args)]
+    try:
+        return run_ranks(
+            one_call,
+            len(args),
+            function,
+            name,
+            kwargs,
+            with_gradients,
+            each=each,
+            seconds=SECONDS,
+            show=False,
+            method=method,
+        )
+    except RankError as error:
+        if isinstance(error.error, NotStarted | Undefined):
+            raise error.error from None
+        if isinstance(error.error, LearnerError):
+            text = f"in rank {error.rank} of {len(args)}: {error.error}"
+            raise LearnerError(text, error.error.arguments) from None
+        raise LearnerError(f"in {len(args)} ranks, {error}") from None
+
+
+def one_call(
+    function, name: str, kwargs: dict, with_gradients: bool, args: tuple, upstream: object
+) -> dict:
+    """Call a function in this rank as a check does in one process; return plain values."""
+    backend = LocalBackend({name: function}, SECONDS)
+    with traffic() as operations:
+        reply = backend.call(name, args, kwargs, upstream, with_gradients)
+    return reply | {"operations": [tuple(operation) for operation in operations]}
+
+
+def read_reply(reply: object, name: str) -> RankReply:
+    """Return a rank's reply; what comes from a learner's process may be anything.
+
+    Raises:
+        LearnerError: where it is no such reply.
+    """
+    parts = ("result", "arguments", "gradients", "operations")
+    if type(reply) is not dict or any(part not in reply for part in parts):
+        raise LearnerError(f"the process of `{name}` wrote something of its own")
+    noted = reply["operations"]
+    is_log = type(noted) is list and all(is_operation(entry) for entry in noted)
+    lists = (reply["arguments"], reply["gradients"])
+    if not is_log or any(type(part) is not list for part in lists):
+        raise LearnerError(f"the process of `{name}` wrote something of its own")
+    operations = [Operation(*entry) for entry in noted]
+    return RankReply(reply["result"], reply["arguments"], reply["gradients"], operations)
+
+
+def is_operation(entry: object) -> bool:
+    """Return whether an entry is (name, bytes, peer or None).
+
+    >>> is_operation(("send", 4, 1)), is_operation(("send", "4", 1)), is_operation(3)
+    (True, False, False)
+    """
+    if type(entry) is not tuple or len(entry) != 3:
+        return False
+    name, n_bytes, peer = entry
+    return type(name) is str and type(n_bytes) is int and (peer is None or type(peer) is int)
