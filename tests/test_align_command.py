@@ -93,7 +93,8 @@ def test_the_exam_is_about_entities_that_no_preference_names():
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["--model", "smollm2"], "model must be 'base'"),
+        (["--model", "gpt2"], "model must be 'base'"),
+        (["--model", "smollm2", "--prefer", "politeness"], "prefer must be 'brevity'"),
         (["--steps", "0"], "n_steps must be at least 1"),
     ],
 )

@@ -1176,6 +1176,21 @@ real_claims.add(
     holds=by_sum == held_bytes(real_small),
 )
 
+# %% [markdown]
+# A fourth rounding is that of the file itself, called Q4_1: blocks of 32, each with
+# its least weight and a step, 16 levels from the least to the largest. What do you
+# expect where weights that came out of such a file are rounded so once more?
+
+
+# %% tags=["real"]
+def q4_1(weight):
+    """Return a matrix on sixteen even levels between the ends of each block of 32."""
+    rows = weight.reshape(-1, 32)
+    least = rows.amin(dim=1, keepdim=True)
+    step = ((rows.amax(dim=1, keepdim=True) - least) / 15).clamp_min(1e-12)
+    return (((rows - least) / step).round() * step + least).view_as(weight)
+
+
 # %% tags=["real", "reveals"]
 from utils.text.corpora import python_reference
 
@@ -1193,6 +1208,7 @@ plain = perplexity(stream_loss(real, stream, 512, batch_size=2))
 print(f"perplexity in float32: {plain:.1f}")
 rises = {"int8": rise_of(quantize_model(real)), "NF4": rise_of(real_small)}
 rises["int4, blocks of 64"] = rise_of(with_matrices(real, even_steps))
+rises["Q4_1, blocks of 32"] = rise_of(with_matrices(real, q4_1))
 compare(my_nf4, rises["NF4"], "{:.0f} %", of="NF4")
 compare(my_int4, rises["int4, blocks of 64"], "{:.0f} %", of="int4")
 plots.bars(
@@ -1211,16 +1227,82 @@ real_claims.add(
 )
 
 # %% [markdown]
-# *Figure 10. Three bars: int8 costs next to nothing, NF4 about a third, even steps of
-# four bits about half.*
+# *Figure 10. Four bars: int8 costs next to nothing, NF4 about a third, even steps of
+# four bits about half, and Q4_1 nothing that a digit shows.*
 #
-# So a model this small does feel four bits, and it feels them less where the levels
-# follow the weights. Take the sizes with care: the floats that we round had been
-# rounded to four bits once before, and 1,500 tokens of one page are a sample. For
-# models of 7B to 65B Dettmers et al. (section 4) find no loss with NF4 after the
-# adapters have been trained beside the codes: what rounding breaks, the tuning can
-# repair.
+# The last bar says nothing about Q4_1. These weights lie on its levels already, and
+# what is rounded once is not moved by the same rounding again. A format can only be
+# judged on weights that have not been through it. The other bars hold with a grain of
+# salt for the same reason, and 1,500 tokens of one page are a sample. Still, a model
+# this small feels four bits, and feels them less where the levels follow the weights.
 #
+# For models of 7B to 65B Dettmers et al. (section 4) find no loss with NF4 after the
+# adapters have been trained beside the codes: what rounding breaks, the tuning repairs.
+# Does it here? The tuning of unit 06, SmolLM2 on 200,000 tokens of MedQuAD, was run
+# once more beside NF4, with the same rows in the same order, and recorded. LoRA beside
+# float32 took the loss of held-out answers down by a third. How far above LoRA's end
+# will QLoRA's be, in percent?
+
+# %%
+my_gap = None  # percent: your number
+
+# %% tags=["reveals"]
+from utils.experiments import records as experiments
+
+runs = {name: experiments.recorded(f"{name}_medquad") for name in ("06", "07")}
+lora, qlora = (run["results"]["0"] for run in runs.values())
+print(experiments.told(runs["07"]))
+gap = 100 * (qlora["after"] / lora["after"] - 1)
+compare(my_gap, gap, "{:.1f} %")
+print(
+    f"loss {lora['before']:.2f} before; after: {lora['after']:.2f} with LoRA, "
+    f"{qlora['after']:.2f} with QLoRA"
+)
+fall = 1 - qlora["after"] / qlora["before"]
+claims.add(
+    "recorded: SmolLM2 in NF4 on MedQuAD, loss of held-out answers falls by",
+    measured=f"{fall:.0%}",
+    bar="10%",
+    holds=fall >= 0.1,
+)
+
+
+# %%
+def smooth(losses, n=20):
+    """Return means over n steps."""
+    return [sum(losses[k : k + n]) / n for k in range(len(losses) - n + 1)]
+
+
+plots.lines(
+    {
+        name: (range(20, 211), smooth(run["losses"]))
+        for name, run in (("LoRA", lora), ("QLoRA", qlora))
+    },
+    title="The tuning repairs most of what four bits broke, not all",
+    xlabel="step",
+    ylabel="training loss, mean of 20 steps (nats)",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 11. Two falling lines over 210 steps. QLoRA begins higher, and the lines come
+# nearer to each other, and run side by side to the end.*
+#
+# Before the run we had set a bar of two percent, and this model misses it. The likely
+# reason stands in Figure 10: NF4 takes more from 135 million weights than from seven
+# billion, and 200,000 tokens did not give all of it back. Whether that matters is asked
+# of the answers. The mean ROUGE-L of forty that were held out, and the memory:
+
+# %%
+for name, run in (("LoRA", lora), ("QLoRA", qlora)):
+    means = [sum(run[k]) / 40 for k in ("rouge_before", "rouge_after")]
+    print(f"{name:5} {means[0]:.2f} before, {means[1]:.2f} after")
+held = qlora["bytes"]
+print(
+    f"memory of the weights: {held['NF4'] / held['float32']:.2f} of float32's"
+)
+
+# %% [markdown]
 # Last, one step of QLoRA on it. What is held when the backward pass begins, against the
 # sum:
 

@@ -887,7 +887,8 @@ def search(question, n=3):
 
     def score(note):
         common = words & set(words_of(note))
-        return sum(math.log(len(notes) / n_with[word]) for word in common)
+        # In the order of a set, a plain sum would differ from run to run, and ties too.
+        return math.fsum(math.log(len(notes) / n_with[word]) for word in common)
 
     return sorted(notes, key=score, reverse=True)[:n]
 

@@ -690,6 +690,92 @@ assert right_then[-1] < right_then[0]
 # measure that the reward does not see. They are unit 11's. What rewards truth is not a
 # better style judge but a check of facts; that is unit 13's.
 #
+# ## On a real model
+#
+# All pairs so far came from a town whose truth is known. **HH-RLHF** (Bai et al. 2022)
+# holds pairs that people judged: two answers to one conversation, and which of them
+# they found less harmful. There is no truth to compare them with. SmolLM2 stays frozen,
+# and one linear layer reads its features at the last token of each text, fitted by the
+# loss of this unit. Three times another part of the first messages was kept aside with
+# all their pairs, so that no conversation is on both sides. The texts are at times
+# offensive; the record holds numbers alone.
+#
+# In which share of the pairs kept aside will that layer prefer what people did? And a
+# rule that reads nothing and counts words?
+
+# %%
+from utils.experiments.records import recorded, told
+
+run = recorded("10_reward_head")
+print(told(run))
+splits = {f"seed {seed}": result for seed, result in run["results"].items()}
+plots.grouped_bars(
+    {
+        name: {
+            "linear head": split["head"]["mean"],
+            "rule of words": split["length"]["mean"],
+        }
+        for name, split in splits.items()
+    },
+    title="A linear head orders more pairs than the count of words does",
+    ylabel="share in the order that people chose",
+)
+plt.show()
+
+# %% [markdown]
+# *Figure 4. Two bars for each of three splits: pairs in the order that people chose, by
+# the head, and by the rule of words, which prefers the shorter answer since the pairs
+# that were learned from do. The head's bars are higher, and all well below 1.*
+
+# %%
+rows = [
+    (
+        name,
+        split["pairs"]["training"],
+        split["pairs"]["held out"],
+        *(
+            "{:.3f} to {:.3f}".format(*split[part]["interval"])
+            for part in ("head", "length", "difference")
+        ),
+    )
+    for name, split in splits.items()
+]
+header = ("split", "learned", "aside", "head", "words", "head less words")
+print(text_table(header, rows))
+
+# %% [markdown]
+# The table has 95 % intervals. With so few pairs aside they are wide. How much do they
+# allow to say?
+
+# %%
+above_chance = sum(
+    split["head"]["interval"][0] > 0.5 for split in splits.values()
+)
+above_words = sum(
+    split["difference"]["interval"][0] > 0 for split in splits.values()
+)
+shorter = [1 - split["head picks the longer"] for split in splits.values()]
+print(f"surely above chance in {above_chance} of {len(splits)} splits")
+print(f"surely above the rule of words in {above_words} of {len(splits)}")
+print(
+    f"the head prefers the shorter in {min(shorter):.0%} or more of the pairs"
+)
+claims.add(
+    "recorded: SmolLM2 with a head on HH-RLHF, interval of accuracy above chance",
+    measured=f"in {above_chance} of {len(splits)} splits",
+    bar="all",
+    holds=above_chance == len(splits),
+)
+
+# %% [markdown]
+# That a frozen model of this size holds something of what people prefer is shown at
+# each split. That it holds more than "the shorter one" is shown at some splits, not at
+# all of them, and since the splits share pairs, they are not independent tests. No
+# accuracy here is known to the point. And the head prefers the shorter answer far more
+# often than chance would: with real labels, too, a part of what it learned is length.
+# A reward model for use is tuned as a whole, not read off by one layer, and on far
+# more pairs.
+#
 # ## Who labelled, and what were they paid to prefer?
 #
 # A reward model is a policy document that nobody has written down: it turns the habits

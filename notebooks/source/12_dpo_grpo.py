@@ -748,6 +748,139 @@ claims.add(
 # - **A learned reward and a long training:** PPO or GRPO, with the KL in sight.
 # - **Anything at all, first:** SFT on the best of n. It is hard to get wrong, and the
 #   number that the others have to beat.
+
+# %% [markdown]
+# ## On a real model
+#
+# SmolLM2, with 135 million weights, answers short questions at length: asked for a
+# capital it may write a paragraph. To make it brief needs no judge. To sixty
+# questions it drew six answers each, and of those that are right the shortest is
+# preferred to the longest. What is false teaches nothing, so no pair says anything
+# about truth. Forty other questions were kept aside. That takes half an hour on one
+# core, so it was run once for each of two seeds and recorded.
+#
+# How many of the words will go?
+
+# %%
+from utils.experiments.records import recorded, told
+
+run = recorded("12_brevity")
+print(told(run))
+tests = {f"seed {seed}": r["test"] for seed, r in run["results"].items()}
+words = {
+    name: {when: test[when]["words"] for when in ("before", "after")}
+    for name, test in tests.items()
+}
+plots.grouped_bars(
+    words,
+    title="The same model says it in half the words",
+    ylabel="words of an answer to a new question",
+    text="{:.0f}",
+)
+plt.show()
+for (name, test), result in zip(
+    tests.items(), run["results"].values(), strict=True
+):
+    rights = [test[when]["right"] for when in ("before", "after")]
+    print(
+        f"{name}: {result['pairs']} pairs, KL {result['KL']:.1f} nats, ", end=""
+    )
+    print(f"right answers {rights[0]:.3f} before and {rights[1]:.3f} after")
+
+# %% [markdown]
+# *Figure 6. Two pairs of bars, one pair for each seed: words before and after 40
+# steps of DPO with adapters. The second bar of each pair has about half the height of
+# the first, or less.*
+#
+# Thirty-two pairs suffice, since the short answers were the model's own: it could
+# write them all along. Of forty questions one answer is two and a half points, so no
+# gain in right answers is claimed, and no loss beyond five points is hidden.
+
+# %%
+lost = [
+    100 * (t["before"]["right"] - t["after"]["right"]) for t in tests.values()
+]
+claims.add(
+    "recorded: SmolLM2's words on new questions, two seeds",
+    measured=", ".join(
+        f"{w['before']:.0f} to {w['after']:.0f}" for w in words.values()
+    ),
+    bar="60 % of them at most",
+    holds=all(w["after"] <= 0.6 * w["before"] for w in words.values()),
+)
+claims.add(
+    "recorded: points of right answers lost",
+    measured=", ".join(f"{points:.0f}" for points in lost),
+    bar="5 at most",
+    holds=max(lost) <= 5,
+)
+for question, before, after in run["results"]["0"]["examples"][4:7]:
+    print(f"{question}\n  before: {before}\n  after:  {after}")
+
+# %% [markdown]
+# The answer on Turkey is false, before and after (it is Ankara): no pair spoke about
+# truth. The one on Canada even got longer: what is learned holds on average. A
+# preference for few words is a preference for nothing else.
+#
+# And GRPO, with a reward that is computed? The same model was asked for small sums,
+# and to reply with one line that begins with "The answer is". Half of the reward is
+# for that form, which a pattern reads, and half for the right number, which
+# `verify_answer` does. Replies were drawn at temperature 0.7: at 1 hardly any had the
+# form, and without a reward there is nothing to learn from. What will a few iterations
+# teach it: the form, the sums, or both?
+
+# %%
+run = recorded("12_format")
+print(told(run))
+result = run["results"]["0"]
+test = result["test"]
+names = {"form": "in the asked form", "right": "with the right number"}
+plots.grouped_bars(
+    {
+        names[name]: {
+            when: test[name][when]["share"] for when in ("before", "after")
+        }
+        for name in names
+    },
+    title="A few iterations teach the form, and no arithmetic",
+    ylabel="share of replies to new sums",
+)
+plt.show()
+for name in names:
+    low, high = test[name]["after"]["interval"]
+    print(
+        f"{names[name]}: {low:.2f} to {high:.2f} after, p = {test[name]['p']:.4f}"
+    )
+rewards = result["records"]["reward"]
+flat = result["records"]["flat"]
+print("reward by iteration:", ", ".join(f"{reward:.2f}" for reward in rewards))
+print("groups without spread:", ", ".join(f"{share:.2f}" for share in flat))
+
+# %% [markdown]
+# *Figure 7. Two pairs of bars, before and after. All replies have the form after
+# training, where less than half had it. Few have the right number, before and after.*
+
+# %%
+points = 100 * (
+    test["form"]["after"]["share"] - test["form"]["before"]["share"]
+)
+claims.add(
+    "recorded: SmolLM2's replies in the asked form by GRPO, one seed",
+    measured=f"{points:.0f} points more",
+    bar="30 points, p < 0.05",
+    holds=points >= 30 and test["form"]["p"] < 0.05,
+)
+for question, before, after in result["examples"][:3]:
+    print(f"{question}\n  before: {before}\n  after:  {after}")
+
+# %% [markdown]
+# The form was within reach: some draws of each group had it, so the groups had spread
+# and an advantage. The right number was rare, and GRPO strengthens what is drawn: what
+# hardly occurs is hardly strengthened, not in so few iterations. Once all replies of a
+# group have the form and none is right, the group has no spread, and nothing is left
+# to learn from: the reward stays near a half. Whoever looks at the form alone sees a
+# success; whoever looks at the sums sees a model that is wrong in better manners. It
+# is one run from one seed, so it says that this can happen and not how often.
 #
 # ## In TRL
 #

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 METHODS = ("dpo", "ppo", "grpo")
 PREFERENCES = {"brevity": ("length",), "politeness": ("tone",), "all": DIFFERENCES}
 STEPS = {"dpo": 100, "ppo": 40, "grpo": 30}  # updates of DPO, iterations of the others
+REAL = "smollm2"
+REAL_STEPS = {"dpo": 40, "ppo": 20, "grpo": 20}  # about half an hour on two cores
+KL_PRICES = {"base": 0.3, REAL: 0.03}  # a reward model's points are wider than right or wrong
 CHECKPOINTS, REWARD_FOLDER = "checkpoints", "reward"
 BATCH = 16  # pairs in an update of DPO
 N_PROMPTS, GROUP = 64, 8  # responses of an iteration; of a group in GRPO
@@ -60,11 +63,14 @@ class Alignment:
     """All that decides an alignment.
 
     Args:
-        model: "base": the course's assistant, tuned from its base model.
+        model: "base": the course's assistant, tuned from its base model; or "smollm2".
         method: "dpo", "ppo" or "grpo".
-        prefer: "brevity", "politeness", or "all" of the world's differences.
-        n_steps: updates of DPO, iterations of PPO and GRPO; None for those of `STEPS`.
-        kl_coef: price of a nat of divergence in PPO, in standard deviations of the reward.
+        prefer: "brevity", "politeness", or "all" of the world's differences; "brevity" alone for a
+            real model, whose answers nobody judges by anything else.
+        n_steps: updates of DPO, iterations of PPO and GRPO; None for those of `STEPS`, or of
+            `REAL_STEPS`.
+        kl_coef: price of a nat of divergence in PPO, in points of the reward; None for that of
+            `KL_PRICES`.
         likelihood_coef: weight of the chosen answers' likelihood beside DPO.
         checkpoint_every: updates or iterations.
     """
@@ -73,7 +79,7 @@ class Alignment:
     method: str = "dpo"
     prefer: str = "brevity"
     n_steps: int | None = None
-    kl_coef: float = 0.3
+    kl_coef: float | None = None
     likelihood_coef: float = 1.0
     seed: int = 0
     checkpoint_every: int = 5
@@ -82,10 +88,15 @@ class Alignment:
         for name, known in (("method", METHODS), ("prefer", tuple(PREFERENCES))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if self.model != "base":
+        if self.model not in KL_PRICES:
             raise ValueError(
-                f"model must be 'base', the course's assistant, got {self.model!r}: other models "
-                "have no judge of their answers here"
+                f"model must be 'base', the course's assistant, or {REAL!r}, got {self.model!r}: "
+                "other models have no judge of their answers here"
+            )
+        if self.model == REAL and self.prefer != "brevity":
+            raise ValueError(
+                f"prefer must be 'brevity' for {REAL}, got {self.prefer!r}: what else there is to "
+                "prefer is told apart in the course's world alone, --model base"
             )
         if self.n_steps is not None and self.n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
@@ -93,7 +104,12 @@ class Alignment:
     @property
     def steps(self) -> int:
         """The updates or iterations that the run has."""
-        return self.n_steps or STEPS[self.method]
+        return self.n_steps or (REAL_STEPS if self.model == REAL else STEPS)[self.method]
+
+    @property
+    def kl_price(self) -> float:
+        """The price of a nat that the run has."""
+        return KL_PRICES[self.model] if self.kl_coef is None else self.kl_coef
 
 
 def exam(world: World, n: int = N_MEASURED, seed: int = 7) -> list[Question]:
@@ -195,7 +211,7 @@ def align(
             assistant,
             prompts_of(world, tokenizer, N_PROMPTS, settings.seed),
             reward_fn,
-            FixedKLController(settings.kl_coef),
+            FixedKLController(settings.kl_price),
             settings.steps,
             settings=PPOSettings(max_new_tokens=MAX_NEW_TOKENS),
             **shared,
