@@ -8,7 +8,11 @@ what is made to harm its neighbours.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import tempfile
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +53,25 @@ class Kept(grade.Worker):
             super().close()
 
 
+@contextlib.contextmanager
+def one_parser_at_a_time() -> Iterator[None]:
+    """Let one thread parse at a time: two confuse Python 3.11, which then raises SystemError.
+
+    `course grade` has a process for each submission at work, and no such trouble.
+    """
+    parse, lock = ast.parse, threading.Lock()
+
+    def parse_alone(*args, **settings):
+        with lock:
+            return parse(*args, **settings)
+
+    ast.parse = parse_alone
+    try:
+        yield
+    finally:
+        ast.parse = parse
+
+
 PROCESSES = 3  # of an idle sandbox: two of bubblewrap, and the worker
 
 
@@ -68,7 +91,7 @@ def grade_together(
                 name = f"{one.family} - {one.name}"
                 job = Job(lab, name, str(path), 7, limits, only=only, kit=str(folder))
                 jobs.append(replace(job, identity=name))
-            with ThreadPoolExecutor(n_threads) as pool:
+            with one_parser_at_a_time(), ThreadPoolExecutor(n_threads) as pool:
                 records = list(pool.map(grade.grade_one, jobs))
     finally:
         grade.Worker = worker

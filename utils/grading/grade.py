@@ -22,9 +22,10 @@ from pathlib import Path
 import psutil
 
 from utils.grading import needed, sandbox, submission, wire
+from utils.grading.kit import RANKS, modules_of_checks
 from utils.grading.reaches import MAX_FOUND, reaches
 from utils.grading.unproven import UNCOUNTED, WEIGHTLESS
-from utils.labs import run
+from utils.labs import ranks, run
 from utils.labs.student import LearnerError, NotStarted, Student, TooSlow, Undefined, time_limit
 from utils.settings import project_root
 
@@ -116,7 +117,10 @@ class Worker:
         job = self.job
         self.verdict, self.opened = "", False
         self.deadline = time.monotonic() + START_SECONDS
-        self.process = sandbox.start(Path(job.kit), job.limits, job.trusted, self.scratch)
+        has_ranks = RANKS in modules_of_checks(job.lab)
+        self.process = sandbox.start(
+            Path(job.kit), job.limits, job.trusted, self.scratch, has_ranks
+        )
         used = [name for name in preloads(job.lab) if any(name in cell for cell in self.cells)]
         preload = {"do": "preload", "modules": used}
         if self.exchange(preload, START_SECONDS).get("ready") is not True:
@@ -251,7 +255,10 @@ class Worker:
         self.problems = list(dict.fromkeys([*self.problems, *new]))[:MAX_PROBLEMS]
 
     def request(self, do: str, *args, **kwargs) -> object:
-        """Have the worker do something with the learner's code, and return what came of it."""
+        """Have the worker do something with the learner's code, and return what came of it.
+
+        Processes that talk to each other have time of their own (`ranks.SECONDS`) to find an end.
+        """
         if time.monotonic() > self.end:
             self.fatal = "the time for grading this notebook is used up"
         if self.fatal:
@@ -260,7 +267,8 @@ class Worker:
             self.fresh()
         message = {"do": do, "args": args, "kwargs": kwargs}
         limits = self.job.limits
-        reply = self.exchange(message, limits.call_seconds + limits.grace_seconds)
+        more = ranks.SECONDS if do == "in_ranks" else 0.0
+        reply = self.exchange(message, limits.call_seconds + more + limits.grace_seconds)
         if "closed" in reply:
             self.opened = False
             raise LearnerError("your code ended the Python process (exit or a crash)")
@@ -299,6 +307,13 @@ class RemoteBackend:
             return replied(self.worker.request("call", *args, megabytes=megabytes, **kwargs))
         finally:
             self.worker.retire()
+
+    def in_ranks(self, *args) -> list:
+        """Call a function of the learner's in several processes, all of them in the sandbox."""
+        replies = self.worker.request("in_ranks", *args)
+        if type(replies) is not list or len(replies) != len(args[1]):
+            raise LearnerError("your code wrote something of its own to the grader")
+        return replies
 
     def make(self, *args, **kwargs) -> int:
         """Construct a class of the learner's; return the number of the object."""

@@ -17,6 +17,7 @@ So an answer that calls the reference, or anything built on it, earns nothing an
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,12 @@ ALWAYS = ("utils.runtime", "utils.grading.worker")
 SUBSTITUTES = {  # lab -> module -> {function: module with the function that stands in its place}
     "05_generation": {"utils.model.generate": {"generate": "utils.grading.plain_generate"}}
 }
-MADE_BY = {"SmallModel": "utils.model.decoder", "Merges": "utils.tokens.tokenizer"}
+RANKS = "utils.labs.ranks"
+MADE_BY = {
+    "SmallModel": "utils.model.decoder",
+    "Merges": "utils.tokens.tokenizer",
+    "in_ranks": RANKS,
+}
 EXCUSE = "is the course's own answer and not there when graded: write yours"
 
 
@@ -77,11 +83,12 @@ def needed_modules(lab: str, exercises: Sequence[str]) -> set[str]:
     return needed
 
 
-def modules_of_checks(lab: str) -> set[str]:
+@functools.cache
+def modules_of_checks(lab: str) -> frozenset[str]:
     """Return the modules of utils from which a lab's checks have objects made for the learner."""
     checks = module_file(f"utils.labs.checks.{lab}").read_text(encoding="utf-8")
     names = imported_names(ast.parse(checks))
-    return {module for stand_in, module in MADE_BY.items() if stand_in in names}
+    return frozenset(module for stand_in, module in MADE_BY.items() if stand_in in names)
 
 
 def closure(modules: set[str]) -> set[str]:

@@ -46,12 +46,13 @@ REFUSED = {
 # Calls that are allowed with some first or second arguments: socket, socketpair, fcntl.
 CHECKED = {"x86_64": (41, 53, 72), "aarch64": (198, 199, 25)}
 FAMILIES = (1, 2)  # AF_UNIX, AF_INET: there is no network, and every other family is a way out
+NETLINK, NETLINK_ROUTE = 16, 0  # a family, and its one protocol that lists interfaces
 SET_PIPE_SIZE = 1031  # a command of fcntl: the memory of a pipe is counted nowhere
 OTHER_CONVENTION = 0x40000000  # numbers from here on are the same calls by another name
 ERROR, ALLOW = 0x00050000, 0x7FFF0000
 NOT_PERMITTED, NO_SUCH_FAMILY = ERROR | 1, ERROR | 97  # EPERM, EAFNOSUPPORT
 # Where the kernel has for a filter: the call, the convention, and the arguments' lower halves.
-CALL, CONVENTION, FIRST, SECOND = 0, 4, 16, 24
+CALL, CONVENTION, FIRST, SECOND, THIRD = 0, 4, 16, 24, 32
 START = "import sys; sys.path.insert(0, {kit!r}); from utils.grading.worker import main; main()"
 
 
@@ -118,8 +119,11 @@ def inner_options() -> tuple[str, ...]:
     return ("--unshare-user", *forbid, "--cap-drop", "ALL")
 
 
-def call_filter(machine: str) -> bytes:
+def call_filter(machine: str, has_ranks: bool = False) -> bytes:
     """Return the program by which the kernel refuses some calls; empty for an unknown machine.
+
+    With `has_ranks` a process may ask the kernel for the interfaces of its own network, which is
+    the loopback: processes that train together find each other there.
 
     Classic BPF: an instruction is a code, two distances to jump, for yes and for no, and a number.
     `load` brings 32 bits at an offset, `equal` and `at_least` compare them, `give` ends with a
@@ -142,11 +146,13 @@ def call_filter(machine: str) -> bytes:
     # socket and socketpair: the family is the first argument, of 32 bits.
     program += [
         (equal, 1, 0, open_one),
-        (equal, 0, 2 + len(FAMILIES), open_pair),
+        (equal, 0, 2 + len(FAMILIES) + (3 if has_ranks else 0), open_pair),
         (load, 0, 0, FIRST),
     ]
     for k, family in enumerate(FAMILIES):
-        program.append((equal, len(FAMILIES) - k, 0, family))
+        program.append((equal, len(FAMILIES) - k + (3 if has_ranks else 0), 0, family))
+    if has_ranks:  # AF_NETLINK with protocol 0, and no other protocol of that family
+        program += [(equal, 0, 2, NETLINK), (load, 0, 0, THIRD), (equal, 1, 0, NETLINK_ROUTE)]
     program += [(give, 0, 0, NO_SUCH_FAMILY)]
     # Here the number of the call stands again, or the family of a socket that is allowed; neither
     # 1 nor 2 is the number of `fcntl`.
@@ -167,9 +173,9 @@ def lacking() -> list[str]:
 
 
 @contextlib.contextmanager
-def filter_file():
+def filter_file(has_ranks: bool = False):
     """Yield the number of an open file with the kernel's filter, or None where there is none."""
-    program = call_filter(platform.machine())
+    program = call_filter(platform.machine(), has_ranks)
     if not program:
         yield None
         return
@@ -337,7 +343,14 @@ def set_limits(limits: Limits, n_threads: int) -> None:
         resource.setrlimit(number, (value, value))
 
 
-def start(kit: Path, limits: Limits, trusted: bool, scratch: Path) -> subprocess.Popen:
+def start(
+    kit: Path,
+    limits: Limits,
+    trusted: bool,
+    scratch: Path,
+    has_ranks: bool = False,
+    program: str = "",
+) -> subprocess.Popen:
     """Start a worker; messages go over its standard input and output.
 
     Args:
@@ -345,11 +358,13 @@ def start(kit: Path, limits: Limits, trusted: bool, scratch: Path) -> subprocess
         limits: what it may use.
         trusted: run without a sandbox.
         scratch: folder to run in, where there is no sandbox.
+        has_ranks: its code runs in several processes that talk over the sandbox's own loopback.
+        program: Python code to run; "" for the worker of a lab.
 
     Raises:
         NoSandbox: where there is none on this machine.
     """
-    command = [sys.executable, "-I", "-c", START.format(kit=str(kit))]
+    command = [sys.executable, "-I", "-c", program or START.format(kit=str(kit))]
     pipes = {
         "stdin": subprocess.PIPE,
         "stdout": subprocess.PIPE,
@@ -362,7 +377,7 @@ def start(kit: Path, limits: Limits, trusted: bool, scratch: Path) -> subprocess
     if why_not:
         raise NoSandbox(why_not)
     user = User() if os.geteuid() == 0 else None
-    with filter_file() as file:
+    with filter_file(has_ranks) as file:
         process = subprocess.Popen(
             [*arguments(kit, limits, user.number if user else 0, file), *command],
             **pipes,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -206,7 +207,8 @@ def serve(pipe: Pipe, backend: LocalBackend) -> None:
     """Answer calls until the other end says "close"."""
     while (request := pipe.read()) is not None and request["do"] != "close":
         try:
-            method = {"call": backend.call, "make": backend.make, "use": backend.use}[request["do"]]
+            methods = {"call": backend.call, "make": backend.make, "use": backend.use}
+            method = methods.get(request["do"]) or functools.partial(call_in_ranks, backend)
             reply = {"reply": method(*request["args"], **request["kwargs"])}
         except (NotStarted, Undefined, LearnerError) as error:
             reply = {"raised": REPLIES[type(error)], "text": str(error)[:2000]}
@@ -215,6 +217,13 @@ def serve(pipe: Pipe, backend: LocalBackend) -> None:
             pipe.write(reply)
         except wire.WireError as error:
             pipe.write({"raised": "error", "text": f"the result can't be sent: {error}"})
+
+
+def call_in_ranks(backend: LocalBackend, *args) -> list[dict]:
+    """Call a function in several processes; those that this one forks have torch already."""
+    # By name, since the kits of other labs don't hold this module.
+    ranks = importlib.import_module("utils.labs.ranks")
+    return ranks.call_in_ranks(backend, *args, method="fork" if hasattr(os, "fork") else None)
 
 
 def open_and_serve(pipe: Pipe, request: dict) -> None:
