@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env lab test model build check grade bench claims real gpu clean
+.PHONY: help env lab test model build check grade bench book claims real gpu clean
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -16,7 +16,7 @@ lab: env         ## set everything up and open the course in JupyterLab
 	@$(PY) -m utils.cli lab
 
 test: env        ## set everything up and run all that CI runs
-	@$(PYTHON) -m utils.bootstrap cluster evaluate grading
+	@$(PYTHON) -m utils.bootstrap book cluster evaluate grading parallel ragas serving
 	@$(PY) -m utils.cli model || echo "Going on without the real model."
 	@$(PY) -m tests
 
@@ -34,6 +34,10 @@ grade: env       ## grade a class: make grade LAB=02_attention FROM=submissions 
 
 bench: env       ## one table of speed ratios against peers, each row measured in one run
 	@$(PY) -m tests.bench
+
+book: env        ## a site of all lectures to read, and a PDF, in artifacts/book
+	@$(PYTHON) -m utils.bootstrap book
+	@$(PY) -m utils.cli book
 
 claims: env      ## measure the claims over several seeds whose code has changed, and record them
 	@$(PY) -m tests.claims

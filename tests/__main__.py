@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 FAILING_CELL = re.compile(r"_+ (?:ERROR at setup of )?(\S+\.ipynb)::Cell \d+ _+")
 
@@ -25,6 +27,14 @@ def n_workers() -> int:
     """Return how many test processes to run: the cores at hand, 2 to 4."""
     affinity = getattr(os, "sched_getaffinity", None)
     return max(2, min(4, len(affinity(0)) if affinity else os.cpu_count() or 2))
+
+
+def n_workers_of_units() -> int:
+    """Return how many processes run the unit tests: one more, where there is memory for it.
+
+    Some of the tests wait for clusters and ranks; each process grows to about 3 GB.
+    """
+    return n_workers() + (psutil.virtual_memory().total > 14e9)
 
 
 def notebooks(*folders: str) -> list[str]:
@@ -38,8 +48,9 @@ def notebooks(*folders: str) -> list[str]:
 def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     """Return the name and the command of each stage."""
     python = [sys.executable, "-m"]
-    parallel = ["-q", "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
-    parallel += ["-p", "tests.plugin", "--durations=10", "--durations-min=3"]
+    shown = ["-q", "-p", "tests.plugin", "--durations=10", "--durations-min=3"]
+    parallel = [*shown, "-n", str(n_workers()), "--dist", "loadfile"]  # see tests/conftest.py
+    units = [*shown, "-n", str(n_workers_of_units()), "--dist", "loadfile"]
     nbval = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg"]
     nbval += ["--nbval-cell-timeout=600", "-p", "no:cacheprovider", *parallel]
     marks = ["-m", "not pinned"] if unpinned else []
@@ -50,27 +61,40 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
         ("build", python + ["utils.build", "--check"]),
         ("labs", python + ["pytest", "--nbval-lax", *nbval, *released]),
         ("notebooks", python + ["pytest", "--nbval", *nbval, *executed]),
-        ("unit", python + ["pytest", "tests", "utils", "--doctest-modules", *parallel, *marks]),
+        ("unit", python + ["pytest", "tests", "utils", "--doctest-modules", *units, *marks]),
     ]
 
 
-def run(command: list[str], env: dict[str, str]) -> tuple[int, list[str]]:
-    """Run a command, showing what it prints; return its status and the notebooks without a kernel.
+def run(command: list[str], env: dict[str, str]) -> tuple[int, set[str], set[str]]:
+    """Run a command, showing what it prints.
 
-    Two kernels that start at one moment may choose the same port; the second then dies before its
-    first cell, which says nothing about the notebook.
+    Returns:
+        Its status, the notebooks that fail, and those of them whose kernel died at its start, which
+        says nothing about the notebook: where kernels meet by TCP, two may choose the same port.
     """
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
-    failing, lost = None, set()
+    failing: list[str] = []
+    lost = set()
     for line in process.stdout:
         print(line, end="", flush=True)
-        found = FAILING_CELL.match(line)
-        failing = found[1] if found else failing
+        if found := FAILING_CELL.match(line):
+            failing.append(found[1])
         if "Kernel died before replying to kernel_info" in line and failing:
-            lost.add(failing)
-    return process.wait(), sorted(lost)
+            lost.add(failing[-1])
+    return process.wait(), set(failing), lost
+
+
+def run_stage(command: list[str], env: dict[str, str]) -> int:
+    """Run a stage, notebooks without a kernel once more; return the worst status."""
+    status, failing, lost = run(command, env)
+    if not lost:
+        return status
+    print(f"kernels that died at their start; once more: {sorted(lost)}", file=sys.stderr)
+    alone = [part for part in command if not part.endswith(".ipynb")] + sorted(lost)
+    again = run(alone, env)[0]
+    return again if failing == lost else max(status, again)
 
 
 def main() -> int:
@@ -86,12 +110,7 @@ def main() -> int:
         for name, command in stages(unpinned="--unpinned" in sys.argv[1:]):
             start = time.perf_counter()
             print(f"== {name}", flush=True)
-            status, lost = run(command, env)
-            if status != 0 and lost:
-                print(f"kernels that died at their start; once more: {lost}", file=sys.stderr)
-                alone = [part for part in command if not part.endswith(".ipynb")] + lost
-                rest = [part for part in command if part not in lost]
-                status = max(run(alone, env)[0], run(rest, env)[0])
+            status = run_stage(command, env)
             seconds = f"{time.perf_counter() - start:.0f} s"
             print(f"== {name}: {'failed' if status else 'passed'} in {seconds}", file=sys.stderr)
             if status != 0:

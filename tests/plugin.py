@@ -5,11 +5,21 @@ for it; on a busy machine that is too short. What a cell may take in all is --nb
 
 Cells tagged `real` need the real model. Where it is not prepared they are run, since a learner
 without it runs them, too, but not compared, and the last words of each stage say so.
+
+Kernels that start at one moment on several processes may choose the same TCP port, and one of them
+dies. Where sockets with a name are at hand, they are used: two kernels never share one.
 """
 
+import atexit
+import itertools
 import json
+import os
+import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
+
+import nbval.kernel
 
 from utils.build.sources import REAL
 from utils.zoo.real import has_real, how_to_get_real
@@ -17,6 +27,22 @@ from utils.zoo.real import has_real, how_to_get_real
 SECONDS = 120
 N_SHOWN = 10
 LECTURES = Path(__file__).resolve().parents[1] / "notebooks"
+LONGEST_FOLDER = 50  # of the 107 characters that a socket's name may have
+
+
+def pytest_configure():
+    """Let nbval's kernels talk over named sockets where the system has them."""
+    if os.name != "posix":
+        return
+    kernel_manager, folder = nbval.kernel.KernelManager, Path(tempfile.mkdtemp(prefix="k"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    names = itertools.count()
+
+    def manager(**options):
+        return kernel_manager(transport="ipc", ip=str(folder / str(next(names))), **options)
+
+    if len(str(folder)) <= LONGEST_FOLDER:
+        nbval.kernel.KernelManager = manager
 
 
 def pytest_collection_modifyitems(items):

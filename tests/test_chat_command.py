@@ -12,14 +12,17 @@ import pytest
 import torch
 
 from utils.commands import chat
-from utils.commands.chat import ContextFull, Conversation, open_conversation
+from utils.commands.chat import ContextFull, Conversation, NoChat, open_conversation
 from utils.model.cache import KVCache
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.model.generate import generate
 from utils.model.streaming import shared_prefix, stream
 from utils.settings import project_root
+from utils.tokens.chat import render_chat
 from utils.tokens.tokenizer import Tokenizer
+from utils.world.documents import plain_question
+from utils.zoo.files import CorruptModel, save_model
 
 
 @pytest.fixture
@@ -211,3 +214,56 @@ def test_without_the_model_the_small_one_is_offered(monkeypatch, capsys):
     monkeypatch.setenv("COURSE_MODEL", "none")
     assert chat.main(None, None, 0.0, None, 0) == 2
     assert "course chat --model base" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(model, tmp_path):
+    """Return a folder with models as the stages of a capstone project leave them."""
+    tokenizer = Tokenizer.train(["low lower lowest"] * 3, 264)
+    for stage, record in (
+        ("base", {"begun_from": "scratch"}),
+        ("reward", {"head": {"mean": [0.0]}}),
+        ("safety", {"metrics": {}}),
+    ):
+        save_model(tmp_path / stage, model, tokenizer, record)
+    return tmp_path
+
+
+def test_a_tuned_stage_of_a_project_is_asked_in_the_courses_markup(project, model):
+    talk = open_conversation(str(project / "safety"), system="low", max_new_tokens=6)
+    said = "".join(talk.say("lower"))
+    chat_ids = render_chat(talk.messages[:2], talk.tokenizer, add_prompt=True).token_ids
+    assert talk.render(talk.messages[:2]) == chat_ids
+    end_id = talk.tokenizer.end_id
+    wanted = generate(model, torch.tensor([chat_ids]), 6, end_id=end_id)[0, len(chat_ids) :]
+    assert said == talk.tokenizer.decode(wanted.tolist(), skip_special=True)
+
+
+def test_the_base_stage_is_asked_in_the_form_that_it_knows(project):
+    talk = open_conversation(str(project / "base"), max_new_tokens=6)
+    "".join(talk.say("lower"))
+    question = talk.tokenizer.encode(plain_question("lower"))
+    assert talk.render(talk.messages[:1]) == [talk.tokenizer.end_id, *question]
+
+
+def test_what_nobody_can_talk_to_names_what_one_can(project, capsys):
+    with pytest.raises(NoChat, match=r"several stages \(base, reward, safety\): name one"):
+        open_conversation(str(project))
+    with pytest.raises(NoChat, match="reward model, which gives points"):
+        open_conversation(str(project / "reward"))
+    assert chat.main(str(project), None, 0.0, None, 0) == 2
+    assert f"course chat --model {project / 'safety'}" in capsys.readouterr().err
+
+
+def test_a_damaged_stage_is_named(project, capsys):
+    (project / "safety" / "tokenizer.json").write_text("{}")
+    with pytest.raises(CorruptModel, match="tokenizer.json is damaged"):
+        open_conversation(str(project / "safety"))
+    assert chat.main(str(project / "safety"), None, 0.0, None, 0) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_the_word_base_means_the_shipped_model_wherever_one_stands(project, monkeypatch):
+    monkeypatch.chdir(project)
+    assert open_conversation(chat.BASE).tokenizer.vocab_size != 264
+    assert open_conversation("./base").tokenizer.vocab_size == 264

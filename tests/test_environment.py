@@ -35,7 +35,7 @@ def declared(*others: str) -> list[Requirement]:
 
 
 def test_every_declared_range_admits_its_pin():
-    for requirement in declared("cluster", "evaluate", "grading"):
+    for requirement in declared("book", "cluster", "evaluate", "grading", "parallel", "serving"):
         pin = pins().get(canonical(requirement.name))
         assert pin is not None, f"{requirement.name} is declared and not pinned"
         assert requirement.specifier.contains(pin), f"{requirement} refuses the pin {pin}"
@@ -131,7 +131,47 @@ def test_bootstrap_needs_nothing_but_the_standard_library():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("extra", ["cluster", "evaluate"])
+@pytest.mark.parametrize("name", ["grading", "serving", "ragas"])
+def test_an_environment_beside_is_made_of_what_is_declared(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    for file in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    commands, added = [], getattr(bootstrap, f"add_{name}")
+
+    def pretend(command):
+        commands.append(command)
+        (tmp_path / ".venv" / name).mkdir(parents=True, exist_ok=True)
+        if "pip" in command and not (tmp_path / "online").exists():
+            raise SystemExit("no network")
+
+    monkeypatch.setattr(bootstrap, "run", pretend)
+    monkeypatch.setattr(bootstrap, "packages_of", lambda venv: str(tmp_path))
+    added()
+    assert "The course works without" in capsys.readouterr().out and len(commands) == 2
+    (tmp_path / "online").touch()
+    added()
+    added()
+    assert len(commands) == 4, "a second time there is nothing to do"
+    pip = commands[-1]
+    if name == "ragas":
+        assert (ROOT / pip[-1]).is_file() and "constraints.txt" not in pip
+        assert not (tmp_path / "course.pth").exists(), "its versions are not the course's"
+    else:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        listed = map(Requirement, project["optional-dependencies"][name])
+        wanted = sorted(requirement.name for requirement in listed)
+        assert pip[pip.index("constraints.txt") + 1 :] == wanted
+        assert str(tmp_path) in (tmp_path / "course.pth").read_text()
+
+
+def test_the_environment_of_ragas_is_pinned_whole():
+    lines = (ROOT / "tests/ragas.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert {"ragas", "langchain-community", "openai"} <= {one.name for one in found}
+    assert all(str(one.specifier).startswith("==") for one in found)
+
+
+@pytest.mark.parametrize("extra", ["book", "cluster", "evaluate", "parallel"])
 def test_an_extra_is_added_once_and_a_failure_is_no_end(extra, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()

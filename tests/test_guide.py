@@ -212,14 +212,20 @@ def test_no_command_hides_outside_the_blocks_that_are_run():
 
 
 def test_the_guides_limits_are_those_of_the_command():
-    grade = parser()._subparsers._group_actions[0].choices["grade"]
+    commands = parser()._subparsers._group_actions[0].choices
+    grade = commands["grade"]
     defaults = {a.option_strings[0]: a.default for a in grade._actions if a.option_strings}
     found = re.findall(r"^\| `(--[\w-]+)` \| ([\d.]+) \|", GUIDE.read_text("utf-8"), re.M)
     assert len(found) >= 3
     for option, value in found:
         assert float(value) == defaults[option], option
     options = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", GUIDE.read_text("utf-8")))
-    known = {name for action in grade._actions for name in action.option_strings}
+    known = {
+        name
+        for command in commands.values()
+        for action in command._actions
+        for name in action.option_strings
+    }
     assert options - known <= {"--no-execute"}
 
 

@@ -1,25 +1,37 @@
-"""How `make test` runs its stages: what was printed is shown, and lost kernels are told apart."""
+"""`make test` runs a notebook once more whose kernel died at its start, and that notebook alone."""
 
 import os
 import sys
 
-from tests.__main__ import run
+import pytest
 
-PRINTED = """___ ERROR at setup of labs/05_generation.ipynb::Cell 0 ___
-E   RuntimeError: Kernel died before replying to kernel_info
-___ labs/01_tokens.ipynb::Cell 3 ___
-E   AssertionError
-"""
+from tests.__main__ import run_stage
 
-
-def command(status: int) -> list[str]:
-    return [sys.executable, "-c", f"import sys; print({PRINTED!r}); sys.exit({status})"]
+CELL = "_____ ERROR at setup of {}::Cell 3 _____"
+DIED = "E   RuntimeError: Kernel died before replying to kernel_info"
 
 
-def test_a_notebook_whose_kernel_never_came_is_named_and_one_that_failed_is_not(capfd):
-    assert run(command(1), dict(os.environ)) == (1, ["labs/05_generation.ipynb"])
-    assert PRINTED in capfd.readouterr().out
-
-
-def test_a_stage_that_passes_loses_nothing():
-    assert run([sys.executable, "-c", "print('12 passed')"], dict(os.environ)) == (0, [])
+@pytest.mark.parametrize(
+    ("first", "second", "expected", "n_runs"),
+    [
+        ([CELL.format("a.ipynb"), DIED], 0, 0, 2),
+        ([CELL.format("a.ipynb"), DIED], 1, 1, 2),  # it dies again
+        ([CELL.format("a.ipynb"), DIED, CELL.format("b.ipynb")], 0, 1, 2),  # another one is wrong
+        ([CELL.format("b.ipynb")], 0, 1, 1),
+    ],
+)
+def test_only_a_lost_kernel_is_tried_again(first, second, expected, n_runs, tmp_path):
+    runs = tmp_path / "runs"
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        f"runs = Path({str(runs)!r})\n"
+        "said = runs.read_text().splitlines() if runs.exists() else []\n"
+        "runs.write_text('\\n'.join([*said, ' '.join(sys.argv[1:])]))\n"
+        f"if said:\n    sys.exit({second})\n"
+        f"print('\\n'.join({first!r}))\nsys.exit(1)\n"
+    )
+    status = run_stage([sys.executable, str(script), "a.ipynb", "b.ipynb"], dict(os.environ))
+    asked = runs.read_text().splitlines()
+    assert (status, len(asked)) == (expected, n_runs)
+    assert asked[1:] == ["a.ipynb"] * (n_runs - 1)

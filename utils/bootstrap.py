@@ -87,22 +87,60 @@ def add_grading() -> None:
     It sees the packages of `.venv` and adds six. In `.venv` itself nbgrader would put menus into
     every learner's JupyterLab, and nearly a second into its start.
     """
+    add_beside("grading", ["nbgrader"], "nbgrader")
+
+
+def add_serving() -> None:
+    """Make `.venv/serving`, where a test finds what `transformers serve` needs, or skips.
+
+    It sees the packages of `.venv` and adds five, which no part of the course imports.
+    """
+    add_beside("serving", ["fastapi", "openai", "uvicorn"], "the packages of a chat server")
+
+
+def add_ragas() -> None:
+    """Make `.venv/ragas`, where a test finds Ragas, or skips.
+
+    It sees nothing of `.venv`: Ragas needs older releases of packages that the course has, too. All
+    of its versions are in `tests/ragas.txt`.
+    """
+    wanted = ["--requirement", "tests/ragas.txt"]
+    add_beside("ragas", wanted, "Ragas", sees_course=False)
+
+
+def add_beside(name: str, wanted: list[str], what: str, sees_course: bool = True) -> None:
+    """Make an environment inside `.venv`, once; go on where that fails.
+
+    Args:
+        name: of its folder.
+        wanted: what pip is asked for.
+        what: the same in words.
+        sees_course: it sees the packages of `.venv`, and what it adds keeps to constraints.txt.
+    """
     course = ROOT / ".venv"
-    venv = course / "grading"
-    stamp, wanted = venv / "course-stamp.txt", wanted_stamp(find_interpreter())
-    if stamp.is_file() and stamp.read_text() == wanted:
+    venv = course / name
+    stamp, known = venv / "course-stamp.txt", wanted_stamp(find_interpreter())
+    if stamp.is_file() and stamp.read_text() == known:
         return
-    print("Adding nbgrader for the tests (once; about ten seconds) ...", flush=True)
+    print(f"Adding {what} for the tests (once; less than a minute) ...", flush=True)
+    pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet"]
+    pip.append("--disable-pip-version-check")
     try:
         run([str(venv_python(course)), "-m", "venv", "--clear", str(venv)])
-        shared, own = packages_of(course), packages_of(venv)
-        Path(own, "course.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
-        pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet"]
-        run([*pip, "--disable-pip-version-check", "--constraint", "constraints.txt", "nbgrader"])
+        if sees_course:
+            shared, own = packages_of(course), packages_of(venv)
+            Path(own, "course.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
+            pip += ["--constraint", "constraints.txt"]
+        run([*pip, *wanted])
     except SystemExit as error:
-        print(f"{error}\nThe course works without: the tests that need nbgrader are skipped.")
+        print(f"{error}\nThe course works without: the tests that need {what} are skipped.")
     else:
-        stamp.write_text(wanted)
+        stamp.write_text(known)
+
+
+def add_book() -> None:
+    """Add Sphinx, Typst and reveal.js to `.venv`, for `make book` and its tests."""
+    add_extra("book", "the builders of the book")
 
 
 def add_cluster() -> None:
@@ -113,6 +151,11 @@ def add_cluster() -> None:
 def add_evaluate() -> None:
     """Add lm-evaluation-harness to `.venv`, for the tests that run it; without it they skip."""
     add_extra("evaluate", "lm-evaluation-harness")
+
+
+def add_parallel() -> None:
+    """Add DeepSpeed and Megatron-Core to `.venv`, for the tests that run them beside the course."""
+    add_extra("parallel", "DeepSpeed and Megatron-Core")
 
 
 def add_extra(extra: str, what: str) -> None:
@@ -141,9 +184,17 @@ def packages_of(venv: Path) -> str:
 
 if __name__ == "__main__":
     main()
+    if "book" in sys.argv[1:]:
+        add_book()
     if "cluster" in sys.argv[1:]:
         add_cluster()
     if "evaluate" in sys.argv[1:]:
         add_evaluate()
+    if "parallel" in sys.argv[1:]:
+        add_parallel()
     if "grading" in sys.argv[1:]:
         add_grading()
+    if "serving" in sys.argv[1:]:
+        add_serving()
+    if "ragas" in sys.argv[1:]:
+        add_ragas()

@@ -24,7 +24,11 @@ def parser() -> argparse.ArgumentParser:
         "wanted", nargs="?", default="smollm2", help="smollm2 (default), a folder or a hub id"
     )
     chat = commands.add_parser("chat", help="talk to a model in this terminal")
-    chat.add_argument("--model", help="smollm2 (default), base, a folder or a hub id")
+    chat.add_argument(
+        "--model",
+        help="smollm2 (default), base, a folder (of a checkpoint or of a stage of a "
+        "capstone project, such as my-project/safety) or a hub id",
+    )
     chat.add_argument("--system", help="what the model is told first; the template's own otherwise")
     chat.add_argument("--temperature", type=float, default=0.0, help="0 (default) is greedy")
     chat.add_argument("--top-p", type=float, help="draw from the likeliest that make this share")
@@ -58,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         help="align the assistant with a preference: fewer words, no insults",
         argument_default=argparse.SUPPRESS,  # as in `utils.assistants.alignment.Alignment`
     )
-    align.add_argument("--model", help="base (default): the course's assistant")
+    align.add_argument("--model", help="base (default): the course's assistant; or smollm2")
     align.add_argument("--method", choices=("dpo", "ppo", "grpo"), help="dpo (default)")
     align.add_argument(
         "--prefer", choices=("brevity", "politeness", "all"), help="brevity (default)"
@@ -74,6 +78,73 @@ def parser() -> argparse.ArgumentParser:
     align.add_argument(
         "--out", type=Path, default=None, help="a new folder, or that of a run to go on with"
     )
+    plan = commands.add_parser("plan", help="plan a large training run: layout, time, money")
+    plan.add_argument("--model", default="llama3-70b", help="of the table (llama3-70b)")
+    plan.add_argument("--config", type=Path, help="a config.json instead of a model of the table")
+    plan.add_argument("--gpus", type=int, default=512, help="how many (512)")
+    plan.add_argument("--gpu", default="h100", help="v100, a100, h100 (default), b200, gb200, ...")
+    plan.add_argument("--gpus-per-node", type=int, help="that fast links join; by GPU otherwise")
+    plan.add_argument("--network", type=float, help="Gb/s of a GPU between nodes; by GPU otherwise")
+    plan.add_argument("--tokens", type=float, default=2e12, help="to train on (2e12)")
+    plan.add_argument(
+        "--context", dest="context_length", type=int, default=8192, help="of a sequence (8192)"
+    )
+    plan.add_argument("--batch", type=int, help="sequences of a step (4 million tokens' worth)")
+    plan.add_argument("--tp", type=int, help="tensor-parallel ranks; searched for otherwise")
+    plan.add_argument("--pp", type=int, help="pipeline stages; searched for otherwise")
+    plan.add_argument("--micro-batch", type=int, help="sequences; searched for otherwise")
+    plan.add_argument("--precision", choices=("bf16", "fp8"), default="bf16", help="bf16 (default)")
+    plan.add_argument(
+        "--price", type=float, nargs="+", help="dollars for a GPU-hour, one or a range"
+    )
+    plan.add_argument(
+        "--save-seconds", type=float, default=40.0, help="that a checkpoint takes (40)"
+    )
+    plan.add_argument("--write", type=Path, help="folder for SLURM, Ray and the other tools' files")
+    plan.add_argument("--explain", action="store_true", help="print the arithmetic, with units")
+    plan.add_argument("--json", action="store_true", help="print all of it as JSON")
+    capstone = commands.add_parser(
+        "capstone", help="from raw text to an aligned model with its evidence pack, in stages"
+    )
+    capstone.add_argument(
+        "action", choices=("init", "run", "table", "report", "check", "sign"), help="what to do"
+    )
+    capstone.add_argument("folder", nargs="?", type=Path, default=Path("."), help="project (.)")
+    capstone.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="NAME=VALUE",
+        help="for run: change a parameter first, such as method=ppo",
+    )
+    capstone.add_argument(
+        "--on",
+        choices=("here", "slurm", "ray"),
+        default="here",
+        help="for run: stage by stage on this machine (default), a SLURM cluster or Ray",
+    )
+    capstone.add_argument("--name", default="", help="for sign: who signs")
+    capstone.add_argument("--role", default="", help="for sign: as what")
+    review = commands.add_parser("review", help="grade a design review by its rubric")
+    review.add_argument("unit", help="number of the unit, for example 17")
+    review.add_argument("answer", nargs="?", type=Path, help="file with the answer to grade")
+    review.add_argument("--question", type=int, help="which of the unit's reviews")
+    review.add_argument("--samples", action="store_true", help="print graded sample answers")
+    review.add_argument(
+        "--judge",
+        metavar="URL",
+        help="a local chat server that proposes points, such as http://127.0.0.1:8080",
+    )
+    review.add_argument("--model", default="local", help="name that the judge's server knows")
+    review.add_argument("--remote", action="store_true", help="the judge may be another machine")
+    review.add_argument("--record", action="store_true", help="ask for your points, and keep them")
+    book = commands.add_parser("book", help="build a site of all lectures to read, and a PDF")
+    book.add_argument("--out", type=Path, help="folder to write to (artifacts/book)")
+    book.add_argument("--no-pdf", action="store_true", help="the site alone")
+    slides = commands.add_parser("slides", help="make slides of a lecture, for instructors")
+    slides.add_argument("number", help="number of the unit, for example 05")
+    slides.add_argument("--out", type=Path, help="folder to write to (artifacts/slides)")
     commands.add_parser("progress", help="show which exercises are done")
     unit = commands.add_parser("unit", help="list what a unit owns: notebooks, checks, claims")
     unit.add_argument("number", help="number of the unit, for example 05")
@@ -102,6 +173,11 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("--memory", type=int, default=3072, help="MB per submission (3072)")
     grade.add_argument(
         "--trust", action="store_true", help="no sandbox: only for files that you wrote yourself"
+    )
+    grade.add_argument(
+        "--projects",
+        action="store_true",
+        help="for 17_capstone: grade folders of projects by an exam of the class",
     )
     export = commands.add_parser("export-nbgrader", help="write a lab as a release for nbgrader")
     export.add_argument("lab", help="name of the lab, for example 02_attention")
@@ -132,6 +208,42 @@ def main(arguments: list[str] | None = None) -> int:
         return tune_from(chosen)
     if chosen.command == "align":
         return align_from(chosen)
+    if chosen.command == "plan":
+        from utils.commands.plan import main as plan
+
+        return plan(chosen)
+    if chosen.command == "capstone":
+        from utils.commands.capstone import main as capstone
+
+        return capstone(
+            chosen.action,
+            chosen.folder,
+            chosen.changes,
+            name=chosen.name,
+            role=chosen.role,
+            engine=chosen.on,
+        )
+    if chosen.command == "review":
+        from utils.commands.review import main as review
+
+        return review(
+            chosen.unit,
+            chosen.answer,
+            chosen.question,
+            samples=chosen.samples,
+            judge=chosen.judge,
+            model=chosen.model,
+            remote=chosen.remote,
+            record=chosen.record,
+        )
+    if chosen.command == "book":
+        from utils.commands.book import book
+
+        return book(chosen.out, not chosen.no_pdf)
+    if chosen.command == "slides":
+        from utils.commands.book import slides
+
+        return slides(chosen.number, chosen.out)
     if chosen.command == "progress":
         from utils.labs.board import progress_text
 
@@ -143,17 +255,27 @@ def main(arguments: list[str] | None = None) -> int:
         return print_or_say(unit_text, chosen.number)
     if chosen.command == "grade":
         from utils.grading.gradebook import grade_and_report
+        from utils.grading.projects import grade_and_report as grade_projects
         from utils.grading.sandbox import Limits
 
+        limits = Limits(
+            call_seconds=chosen.call_seconds,
+            submission_seconds=chosen.seconds,
+            memory_mb=chosen.memory,
+        )
+        if chosen.projects:
+            return grade_projects(
+                chosen.submissions,
+                chosen.out,
+                limits=limits,
+                trusted=chosen.trust,
+                secret=chosen.secret,
+            )
         return grade_and_report(
             chosen.lab,
             chosen.submissions,
             chosen.out,
-            limits=Limits(
-                call_seconds=chosen.call_seconds,
-                submission_seconds=chosen.seconds,
-                memory_mb=chosen.memory,
-            ),
+            limits=limits,
             trusted=chosen.trust,
             secret=chosen.secret,
             n_jobs=chosen.jobs,
