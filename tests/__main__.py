@@ -3,23 +3,30 @@
 Stages, in order: style, the build comparison, released labs, lectures and solutions (nbval), unit
 tests with doctests.
 All stages run even where one fails, so that one run shows every fault; the exit status is the worst
-of them, and the last line printed is pytest's. `--unpinned` leaves out what compares with the exact
+of them, and the last line printed is pytest's. A run that takes longer than MINUTES is stopped, so
+that its log still says what was slow. `--unpinned` leaves out what compares with the exact
 versions of constraints.txt, for the weekly run on the newest releases.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
+MINUTES = 75  # CI has 90, and needs some to install
+MARK = "COURSE_TESTS_STAGE"  # in the environment of all that a stage starts
 FAILING_CELL = re.compile(r"_+ (?:ERROR at setup of )?(\S+\.ipynb)::Cell \d+ _+")
 
 
@@ -65,40 +72,82 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     ]
 
 
-def run(command: list[str], env: dict[str, str]) -> tuple[int, set[str], set[str]]:
-    """Run a command, showing what it prints.
+def end_survivors(mark: str) -> None:
+    """Kill what a stage started and left behind, and name it.
 
-    Returns:
-        Its status, the notebooks that fail, and those of them whose kernel died at its start, which
-        says nothing about the notebook: where kernels meet by TCP, two may choose the same port.
+    A daemon that outlives its test may hold the output open, and whoever reads it waits for ever.
     """
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    failing: list[str] = []
-    lost = set()
-    for line in process.stdout:
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                print(f"left behind by this stage, killed: {process.cmdline()}", file=sys.stderr)
+                process.kill()
+        except psutil.Error:
+            continue  # it has ended, or is another user's
+
+
+def show(lines: Iterable[str], failing: list[str], lost: set[str]) -> None:
+    """Print what a stage prints; note the notebooks that fail, and those without a kernel."""
+    for line in lines:
         print(line, end="", flush=True)
         if found := FAILING_CELL.match(line):
             failing.append(found[1])
         if "Kernel died before replying to kernel_info" in line and failing:
             lost.add(failing[-1])
-    return process.wait(), set(failing), lost
 
 
-def run_stage(command: list[str], env: dict[str, str]) -> int:
+def run(
+    command: list[str], env: dict[str, str], ends: float = math.inf
+) -> tuple[int, set[str], set[str]]:
+    """Run a command, showing what it prints.
+
+    Args:
+        command: the command.
+        env: its environment.
+        ends: when it is stopped, by `time.monotonic()`.
+
+    Returns:
+        Its status, the notebooks that fail, and those of them whose kernel died at its start, which
+        says nothing about the notebook: where kernels meet by TCP, two may choose the same port.
+    """
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env | {MARK: mark},
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    failing: list[str] = []
+    lost: set[str] = set()
+    reader = threading.Thread(target=show, args=(process.stdout, failing, lost), daemon=True)
+    reader.start()
+    try:
+        status = process.wait(timeout=max(0.0, ends - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        print(f"stopped: the whole run is to take {MINUTES} minutes at most", file=sys.stderr)
+        status = 1
+    end_survivors(mark)
+    process.wait()
+    reader.join(timeout=10)
+    return status, set(failing), lost
+
+
+def run_stage(command: list[str], env: dict[str, str], ends: float = math.inf) -> int:
     """Run a stage, notebooks without a kernel once more; return the worst status."""
-    status, failing, lost = run(command, env)
+    status, failing, lost = run(command, env, ends)
     if not lost:
         return status
     print(f"kernels that died at their start; once more: {sorted(lost)}", file=sys.stderr)
     alone = [part for part in command if not part.endswith(".ipynb")] + sorted(lost)
-    again = run(alone, env)[0]
+    again = run(alone, env, ends)[0]
     return again if failing == lost else max(status, again)
 
 
 def main() -> int:
     """Run the stages; return 0 where all passed."""
+    ends = time.monotonic() + 60 * MINUTES
     with tempfile.TemporaryDirectory() as artifacts:
         env = {**os.environ, "COURSE_TIER": "cpu", "COURSE_ARTIFACTS": artifacts}
         env |= {"COURSE_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -110,7 +159,7 @@ def main() -> int:
         for name, command in stages(unpinned="--unpinned" in sys.argv[1:]):
             start = time.perf_counter()
             print(f"== {name}", flush=True)
-            status = run_stage(command, env)
+            status = run_stage(command, env, ends)
             seconds = f"{time.perf_counter() - start:.0f} s"
             print(f"== {name}: {'failed' if status else 'passed'} in {seconds}", file=sys.stderr)
             if status != 0:

@@ -2,10 +2,12 @@
 
 import os
 import sys
+import time
 
+import psutil
 import pytest
 
-from tests.__main__ import run_stage
+from tests.__main__ import MINUTES, run_stage
 
 CELL = "_____ ERROR at setup of {}::Cell 3 _____"
 DIED = "E   RuntimeError: Kernel died before replying to kernel_info"
@@ -35,3 +37,34 @@ def test_only_a_lost_kernel_is_tried_again(first, second, expected, n_runs, tmp_
     asked = runs.read_text().splitlines()
     assert (status, len(asked)) == (expected, n_runs)
     assert asked[1:] == ["a.ipynb"] * (n_runs - 1)
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended, be it collected or not."""
+    try:
+        psutil.Process(pid).wait(timeout=10)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+@pytest.mark.parametrize("lasts", [0, 600])
+def test_what_outlives_a_stage_is_killed_and_what_takes_too_long_is_stopped(lasts, tmp_path, capfd):
+    child, stage = tmp_path / "child", tmp_path / "stage.py"
+    stage.write_text(
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        "daemon = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "child = subprocess.Popen(daemon, start_new_session=True)  # it keeps the output open\n"
+        f"Path({str(child)!r}).write_text(str(child.pid))\n"
+        f"print('begun', flush=True)\ntime.sleep({lasts})\n"
+    )
+    start = time.monotonic()
+    status = run_stage([sys.executable, str(stage)], dict(os.environ), start + 5)
+    printed = capfd.readouterr()
+    assert status == (lasts > 0)
+    assert (f"{MINUTES} minutes at most" in printed.err) == (lasts > 0)
+    assert "begun" in printed.out and "left behind by this stage" in printed.err
+    assert has_ended(int(child.read_text()))
+    assert time.monotonic() - start < 300
