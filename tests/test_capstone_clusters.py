@@ -13,6 +13,7 @@ from utils.capstone.params import PARAMS, Params, params_text
 from utils.capstone.project import init_project
 from utils.capstone.records import RECORD, read_json
 from utils.capstone.stages import STAGES, records_of
+from utils.ray_cluster import ray_cluster
 from utils.settings import environment
 
 needs_slurm = pytest.mark.skipif(bool(slurm.missing()), reason=str(slurm.missing()))
@@ -83,11 +84,8 @@ def test_without_slurm_it_is_said_in_words(tmp_path):
 
 @needs_ray
 def test_ray_makes_the_same_models_though_a_worker_is_killed(here, tmp_path):
-    import ray
-
     root = new_project(tmp_path / "project")
     said, killed = [], []
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
 
     def kill():
         end = time.monotonic() + 120
@@ -102,10 +100,8 @@ def test_ray_makes_the_same_models_though_a_worker_is_killed(here, tmp_path):
 
     watcher = threading.Thread(target=kill, daemon=True)
     watcher.start()
-    try:
+    with ray_cluster(n_cpus=2):
         on_ray(root, said.append)
-    finally:
-        ray.shutdown()
     assert weights_of(root) == weights_of(here)
     assert [line.partition(":")[0] for line in said] == list(STAGES)
     assert killed, "nobody was killed"

@@ -16,7 +16,7 @@ from tests import slurm
 from tests.hostile import corpus
 from utils.cli import main
 from utils.grading import classroom, engines, grade, records, sandbox
-from utils.settings import environment
+from utils.ray_cluster import ray_cluster
 
 LAB = "02_attention"
 SLOW = (
@@ -56,19 +56,8 @@ def class_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray_here():
     """Start Ray once; the guide's test has the engine start it by itself."""
-    import ray
-
-    with environment(RAY_USAGE_STATS_ENABLED="0", RAY_agent_register_timeout_ms="120000"):
-        for n_left in (2, 1, 0):  # on a busy machine it may not come up in the time that it has
-            try:
-                ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
-                break
-            except Exception as error:
-                ray.shutdown()
-                if "timed out during startup" not in str(error) or not n_left:
-                    raise
-    yield
-    ray.shutdown()
+    with ray_cluster("local", n_cpus=2):
+        yield
 
 
 @contextlib.contextmanager

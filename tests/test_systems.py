@@ -126,8 +126,8 @@ SYSTEMS = (
     ),
     System(
         "HELM",
-        why_not="each release of crfm-helm pins packages of its own to old releases (one of them "
-        "has no wheel for any Python of the course), so it fits into no environment with it. "
+        why_not="the releases of crfm-helm that were tried pin old packages, so it fits "
+        "into no environment with the course, and none was found that installs beside it. "
         "Lecture 09 makes HELM's table of scenarios and metrics itself.",
     ),
     System(

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from utils.capstone.params import read_params
 from utils.capstone.stages import STAGES, is_up_to_date, run_stage
-from utils.settings import environment, project_root
+from utils.ray_cluster import ray_cluster
+from utils.settings import project_root
 
 LOGS = "logs"
 POLL_SECONDS = 1.0
@@ -147,11 +148,7 @@ def on_ray(root: Path, say: Callable[[str], None] = print) -> None:
         import ray
     except ImportError:
         raise ClusterFailed("Ray is not installed: python -m utils.bootstrap cluster") from None
-    ours = not ray.is_initialized()
-    if ours:
-        with environment(RAY_USAGE_STATS_ENABLED="0"):  # nothing is reported to anybody
-            ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
-    try:
+    with ray_cluster():
 
         @ray.remote(num_cpus=1, max_retries=MAX_TRIES - 1)
         def task(folder: str, name: str, *before: str) -> str:
@@ -167,9 +164,6 @@ def on_ray(root: Path, say: Callable[[str], None] = print) -> None:
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error
                 raise ClusterFailed(f"the stage {name} failed: {last_line(str(cause))}") from None
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 ENGINES = {"slurm": on_slurm, "ray": on_ray}

@@ -33,7 +33,8 @@ from pathlib import Path
 from utils.grading import grade, kit, sandbox, submission
 from utils.grading.grade import FAILED, Job
 from utils.grading.records import fingerprint, load_record, record_name, save_record, write_whole
-from utils.settings import environment, project_root
+from utils.ray_cluster import ray_cluster
+from utils.settings import project_root
 
 MAX_TRIES = 4
 SLURM_TASKS = 16
@@ -146,12 +147,14 @@ def on_ray(waiting: Jobs, n_jobs: int | None, out: Path) -> Iterator[tuple[str, 
 
     That is Ray's own rule; RAY_ADDRESS=local starts one in any case.
     """
+    with ray_cluster():
+        yield from as_tasks(waiting, n_jobs)
+
+
+def as_tasks(waiting: Jobs, n_jobs: int | None) -> Iterator[tuple[str, dict]]:
+    """Grade each submission as a task of the cluster that Ray is connected to."""
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        with environment(RAY_USAGE_STATS_ENABLED="0"):  # nothing is reported to anybody
-            ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
     task = ray.remote(num_cpus=1, max_retries=MAX_TRIES - 1)(grade_content)
     at_once = n_jobs or 2 * int(ray.cluster_resources().get("CPU", 1))  # each holds its file
     queue, running = list(waiting.items()), {}
@@ -179,8 +182,6 @@ def on_ray(waiting: Jobs, n_jobs: int | None, out: Path) -> Iterator[tuple[str, 
         for reference in running:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(reference, force=True)
-        if ours:
-            ray.shutdown()
 
 
 def on_slurm(waiting: Jobs, n_jobs: int | None, out: Path) -> Iterator[tuple[str, dict]]:

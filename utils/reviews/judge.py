@@ -103,7 +103,7 @@ def ask_judge(
         url: of a server with the chat interface.
         rubric: to grade by.
         answer: what the learner wrote.
-        model: name that the server knows; servers with one model take any.
+        model: name that the server knows; most servers with one model take any.
         seconds: how long a reply may take.
         may_leave: allow another machine than this one.
 
@@ -120,7 +120,10 @@ def ask_judge(
             address, json=body, timeout=seconds, allow_redirects=False, stream=True
         ) as reply:
             if reply.status_code != requests.codes.ok:
-                raise JudgeError(f"the judge answered with status {reply.status_code}")
+                raise JudgeError(
+                    f"the judge answered with status {reply.status_code}: look into the server's "
+                    f"log; where it has no model {model!r}, name one that it has (--model)"
+                )
             content = b""
             for part in reply.iter_content(1 << 14):
                 content += part
