@@ -8,6 +8,9 @@ without it runs them, too, but not compared, and the last words of each stage sa
 
 Kernels that start at one moment on several processes may choose the same TCP port, and one of them
 dies. Where sockets with a name are at hand, they are used: two kernels never share one.
+
+nbval reads what a cell said once it has ended, and a socket keeps a thousand messages and drops the
+rest, with them the word that the cell has ended. A training with a progress bar says more.
 """
 
 import atexit
@@ -20,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 import nbval.kernel
+import zmq
 
 from utils.build.sources import REAL
 from utils.zoo.real import has_real, how_to_get_real
@@ -31,18 +35,26 @@ LONGEST_FOLDER = 50  # of the 107 characters that a socket's name may have
 
 
 def pytest_configure():
-    """Let nbval's kernels talk over named sockets where the system has them."""
-    if os.name != "posix":
-        return
-    kernel_manager, folder = nbval.kernel.KernelManager, Path(tempfile.mkdtemp(prefix="k"))
+    """Let nbval's kernels say all that they have to, over named sockets where there are any."""
+    folder = Path(tempfile.mkdtemp(prefix="k"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     names = itertools.count()
+    is_named = os.name == "posix" and len(str(folder)) <= LONGEST_FOLDER
 
-    def manager(**options):
-        return kernel_manager(transport="ipc", ip=str(folder / str(next(names))), **options)
+    class Manager(nbval.kernel.KernelManager):
+        """As its base, but two kernels never meet at one address, and no message is dropped."""
 
-    if len(str(folder)) <= LONGEST_FOLDER:
-        nbval.kernel.KernelManager = manager
+        def __init__(self, **options):
+            if is_named:
+                options |= {"transport": "ipc", "ip": str(folder / str(next(names)))}
+            super().__init__(**options)
+
+        def client(self, **options):
+            made = super().client(**options)
+            made.context.setsockopt(zmq.RCVHWM, 0)  # no limit
+            return made
+
+    nbval.kernel.KernelManager = Manager
 
 
 def pytest_collection_modifyitems(items):

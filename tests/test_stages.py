@@ -1,13 +1,16 @@
-"""`make test` runs a notebook once more whose kernel died at its start, and that notebook alone."""
+"""How `make test` runs its stages: lost kernels, stages that hang, cells that print a lot."""
 
 import os
+import subprocess
 import sys
 import time
 
+import nbformat
 import psutil
 import pytest
 
 from tests.__main__ import MINUTES, run_stage
+from utils.settings import project_root
 
 CELL = "_____ ERROR at setup of {}::Cell 3 _____"
 DIED = "E   RuntimeError: Kernel died before replying to kernel_info"
@@ -68,3 +71,18 @@ def test_what_outlives_a_stage_is_killed_and_what_takes_too_long_is_stopped(last
     assert "begun" in printed.out and "left behind by this stage" in printed.err
     assert has_ended(int(child.read_text()))
     assert time.monotonic() - start < 300
+
+
+def test_a_cell_that_says_more_than_a_socket_holds_is_heard_to_its_end(tmp_path):
+    cell = nbformat.v4.new_code_cell(
+        "from IPython.display import display\nfor k in range(6000):\n    display(k)",
+        execution_count=1,
+    )
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"text/plain": str(k)}) for k in range(6000)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "much.ipynb")
+    nbval = ["--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-p", "tests.plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *nbval, str(tmp_path / "much.ipynb")]
+    done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
