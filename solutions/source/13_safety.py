@@ -128,7 +128,7 @@ plt.show()
 # %%
 my_left = None  # rude answers among the kept chats at 0.5: your number
 
-# %% tags=["needs:filter_toxic"]
+# %% tags=["needs:filter_toxic", "nbval-ignore-output"]
 raw = assistant_chats(world)
 toxicity = toxicity_of(labelled_scorer(world, 100), raw)
 rows, left = [], {}
