@@ -617,6 +617,21 @@ WRONG = [
         ),
     ),
 ]
+WRONG += [
+    Wrong(
+        exercise,
+        "the group is not used",
+        code.replace("group=None):\n", "group=None):\n    group = None\n", 1),
+        "`group` is ranks 1 and 3 of four",
+    )
+    for exercise, code in (
+        ("ring_all_reduce", RING),
+        ("ddp_step", STEP),
+        ("shard_optimizer", STATE),
+        ("fsdp_gather", GATHER),
+        ("fsdp_reduce", BACK),
+    )
+]
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("fsdp_reduce", "swap arguments of `torch.promote_types(flat.dtype, torch.float32)`"): (
         "of two dtypes the wider one is the same in either order"

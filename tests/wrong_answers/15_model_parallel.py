@@ -603,6 +603,19 @@ WRONG = [
     ),
 ]
 
+WRONG += [
+    Wrong(
+        exercise,
+        "the group is not used",
+        code.replace("group=None):\n", "group=None):\n    group = None\n", 1),
+        "`group` is ranks 1 and 3 of four",
+    )
+    for exercise, code in (
+        ("column_parallel_linear", COLUMN),
+        ("row_parallel_linear", ROW),
+        ("vocab_parallel_cross_entropy", VOCAB),
+    )
+]
 EQUIVALENT = {
     (
         "schedule_1f1b",

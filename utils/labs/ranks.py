@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch.distributed as dist
+
 from utils.labs.student import LearnerError, LocalBackend, NotStarted, Student, Undefined
 from utils.parallel.processes import RankError, run_ranks
 from utils.parallel.wire import Operation, traffic
@@ -27,6 +29,7 @@ def in_ranks(
     kwargs: dict | None = None,
     upstream: list | None = None,
     with_gradients: bool = False,
+    members: tuple[int, ...] | None = None,
 ) -> list[RankReply]:
     """Call one of the learner's functions in as many processes as there are tuples of arguments.
 
@@ -37,18 +40,28 @@ def in_ranks(
         kwargs: the same for all ranks.
         upstream: for each rank what its result's gradient is multiplied with.
         with_gradients: give the gradients for the float arrays among the arguments.
+        members: numbers of the ranks that are called, ascending, as the process group that the
+            function gets as `group`; the other ranks below the last of them call nothing.
 
     Raises:
         NotStarted, Undefined: as for any call.
         LearnerError: where a rank raises, ends, or all wait for each other; names the rank.
     """
-    backend = student._backend
-    request = (name, [list(a) for a in args], kwargs or {}, upstream, with_gradients)
+    backend, kwargs = student._backend, kwargs or {}
+    if members is not None:
+        places = {rank: place for place, rank in enumerate(members)}
+        world = [places.get(rank) for rank in range(max(members) + 1)]
+        args = [() if place is None else args[place] for place in world]
+        if upstream is not None:
+            upstream = [None if place is None else upstream[place] for place in world]
+        kwargs = kwargs | {"group": list(members)}  # `one_call` makes a process group of them
+    request = (name, [list(a) for a in args], kwargs, upstream, with_gradients)
     if isinstance(backend, LocalBackend):
         replies = call_in_ranks(backend, *request)
     else:
         replies = backend.in_ranks(*request)
-    return [read_reply(reply, name) for reply in replies]
+    called = range(len(args)) if members is None else members
+    return [read_reply(replies[rank], name) for rank in called]
 
 
 def call_in_ranks(
@@ -92,8 +105,15 @@ def call_in_ranks(
 def one_call(
     function, name: str, kwargs: dict, with_gradients: bool, args: tuple, upstream: object
 ) -> dict:
-    """Call a function in this rank as a check does in one process; return plain values."""
-    backend = LocalBackend({name: function}, SECONDS)
+    """Call a function in this rank as a check does in one process; return plain values.
+
+    Where `kwargs` names ranks as the group, the others call nothing.
+    """
+    backend, members = LocalBackend({name: function}, SECONDS), kwargs.get("group")
+    if members is not None:
+        kwargs = kwargs | {"group": dist.new_group(members)}  # all ranks take part in making it
+        if dist.get_rank() not in members:
+            return {"result": None, "arguments": [], "gradients": [], "operations": []}
     with traffic() as operations:
         reply = backend.call(name, args, kwargs, upstream, with_gradients)
     return reply | {"operations": [tuple(operation) for operation in operations]}

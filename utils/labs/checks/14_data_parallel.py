@@ -108,6 +108,10 @@ HINTS = {
 MESSAGES = ("send", "isend", "recv", "irecv")
 
 
+GROUP = (1, 3)  # two of four ranks
+IN_GROUP = "`group` is ranks 1 and 3 of four"
+
+
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Return normal random numbers in float32."""
     return rng.standard_normal(shape).astype(np.float32)
@@ -207,10 +211,12 @@ def ring_slips(arrays: list[np.ndarray], rank: int) -> list:
     ]
 
 
-def try_ring(student, arrays: list[np.ndarray], hint: str, **more) -> list[RankReply]:
+def try_ring(
+    student, arrays: list[np.ndarray], hint: str, members: tuple | None = None, **more
+) -> list[RankReply]:
     """Sum arrays and return the replies."""
     with in_case(hint):
-        replies = in_ranks(student, "ring_all_reduce", [(a,) for a in arrays])
+        replies = in_ranks(student, "ring_all_reduce", [(a,) for a in arrays], members=members)
     total = sum(a.astype(np.float64) for a in arrays)
     if arrays[0].dtype.kind == "i":
         total = total.astype(np.int64)
@@ -270,8 +276,10 @@ def _(student, rng):
         )
 
 
-@exercise_check("ring_all_reduce", points=1, title="odd sizes and types", is_core=False)
+@exercise_check("ring_all_reduce", points=1, title="odd sizes, types, a group", is_core=False)
 def _(student, rng):
+    arrays = [normal(rng, 2, 3) for _ in GROUP]
+    try_ring(student, arrays, IN_GROUP, members=GROUP, atol=1e-6)
     for n, shape, dtype in (
         (3, (2,), np.float64),
         (1, (2, 2), np.float32),
@@ -325,12 +333,14 @@ class Step:
         self.total, self.n_tokens = sum(self.slopes), sum(self.counts)
         self.means = [s / max(1, c) for s, c in zip(self.slopes, self.counts, strict=True)]
 
-    def call(self, student, case: str, max_norm: float | None = None) -> list[RankReply]:
+    def call(
+        self, student, case: str, max_norm: float | None = None, members: tuple | None = None
+    ) -> list[RankReply]:
         """Call the learner's function."""
         model = Lookup(self.weights, frozen=("fixed",), gradients=self.before)
         args = [(model, batches) for batches in self.batches]
         with in_case(case):
-            replies = in_ranks(student, "ddp_step", args, {"max_norm": max_norm})
+            replies = in_ranks(student, "ddp_step", args, {"max_norm": max_norm}, members=members)
         for reply in replies:
             require(
                 isinstance(reply.result, tuple) and len(reply.result) == 2,
@@ -484,8 +494,10 @@ def _(student, rng):
         )
 
 
-@exercise_check("ddp_step", points=1, title="nothing to learn from", is_core=False)
+@exercise_check("ddp_step", points=1, title="nothing to learn from, a group", is_core=False)
 def _(student, rng):
+    step = Step(rng, [[tokens_of(rng, 1, (2,))], [tokens_of(rng, 2, (4, 3))]])
+    step.check(step.call(student, IN_GROUP, members=GROUP), IN_GROUP)
     nothing = tokens_of(rng, 2, (0, 0))
     for case, idle in (("no micro-batch", []), ("no target that counts", [nothing])):
         step = Step(rng, [[tokens_of(rng, 2, (3, 1))], idle], stale=case == "no micro-batch")
@@ -524,16 +536,18 @@ def adamw_alone(weights: np.ndarray, gradients: list, lr: float, decay: float) -
 def try_steps(student, rng, n: int, n_numbers: int, n_steps: int, **settings) -> list[RankReply]:
     """Take steps, each with the state that the last one returned; return the last replies."""
     lr, decay = settings.get("lr", 0.1), settings.get("weight_decay", 0.1)
+    members = settings.get("members")
     weights = normal(rng, n_numbers)
     gradients = [normal(rng, n_numbers) for _ in range(n_steps)]
     states: list[dict] = [{} for _ in range(n)]
     before, want = weights, adamw_alone(weights, gradients, lr, decay)
     for step, gradient in enumerate(gradients):
-        case = f"{n} ranks with {n_numbers} weights, step {step + 1}"
+        ranks = IN_GROUP if members else f"{n} ranks"
+        case = f"{ranks} with {n_numbers} weights, step {step + 1}"
         more = {"weight_decay": decay} if "weight_decay" in settings else {}
         args = [(before, gradient, state, lr) for state in states]
         with in_case(case):
-            replies = in_ranks(student, "shard_optimizer", args, more)
+            replies = in_ranks(student, "shard_optimizer", args, more, members=members)
         new = want[step][0]
 
         def with_slips(rank: int, new=new, before=before, gradient=gradient, case=case):
@@ -611,8 +625,9 @@ def _(student, rng):
         )
 
 
-@exercise_check("shard_optimizer", points=1, title="few weights, and what does not fit")
+@exercise_check("shard_optimizer", points=1, title="few weights, a group, what does not fit")
 def _(student, rng):
+    try_steps(student, rng, len(GROUP), 5, 1, members=GROUP)
     try_steps(student, rng, 3, 2, 1)
     try_steps(student, rng, 1, 5, 1)
     for shapes in (((4,), (5,)), ((2, 2), (2, 2)), ((4,), (4, 1))):
@@ -626,13 +641,16 @@ def _(student, rng):
 # fsdp_gather
 
 
-def try_gather(student, rng, n: int, shape: tuple, dtype=np.float32) -> list[RankReply]:
+def try_gather(
+    student, rng, n: int, shape: tuple, dtype=np.float32, members: tuple | None = None
+) -> list[RankReply]:
     """Gather a weight and return the replies."""
     weight = normal(rng, *shape).astype(dtype)
     shards = [shard_by_hand(weight, rank, n).astype(dtype) for rank in range(n)]
-    case = f"{n} ranks, a {weight.dtype} weight of shape {shape}"
+    case = f"{IN_GROUP if members else f'{n} ranks'}, a {weight.dtype} weight of shape {shape}"
+    args = [(shard, shape) for shard in shards]
     with in_case(case):
-        replies = in_ranks(student, "fsdp_gather", [(shard, shape) for shard in shards])
+        replies = in_ranks(student, "fsdp_gather", args, members=members)
     whole = np.concatenate(shards)
 
     def of(order: list) -> np.ndarray:
@@ -673,8 +691,11 @@ def _(student, rng):
         try_gather(student, rng, n, shape)
 
 
-@exercise_check("fsdp_gather", points=1, title="few numbers, and what does not fit", is_core=False)
+@exercise_check(
+    "fsdp_gather", points=1, title="few numbers, a group, what does not fit", is_core=False
+)
 def _(student, rng):
+    try_gather(student, rng, len(GROUP), (3, 1), members=GROUP)
     for n, shape, dtype in ((3, (2,), np.float64), (2, (), np.float32), (1, (2, 3), np.float16)):
         try_gather(student, rng, n, shape, dtype)
     for shard, shape in (((3,), (4,)), ((1,), (4,)), ((2, 1), (4,)), ((2,), (2, 3))):
@@ -688,11 +709,13 @@ def _(student, rng):
 # fsdp_reduce
 
 
-def try_reduce(student, gradients: list[np.ndarray], case: str) -> list[RankReply]:
+def try_reduce(
+    student, gradients: list[np.ndarray], case: str, members: tuple | None = None
+) -> list[RankReply]:
     """Reduce gradients and return the replies."""
     n = len(gradients)
     with in_case(case):
-        replies = in_ranks(student, "fsdp_reduce", [(g,) for g in gradients])
+        replies = in_ranks(student, "fsdp_reduce", [(g,) for g in gradients], members=members)
     wide = [g.astype(np.float64) for g in gradients]
     mean = sum(wide) / n
 
@@ -753,8 +776,9 @@ def _(student, rng):
     try_reduce(student, gradients, case)
 
 
-@exercise_check("fsdp_reduce", points=1, title="few numbers", is_core=False)
+@exercise_check("fsdp_reduce", points=1, title="few numbers, a group", is_core=False)
 def _(student, rng):
+    try_reduce(student, [normal(rng, 5) for _ in GROUP], IN_GROUP, members=GROUP)
     for n, shape, dtype in ((3, (2,), np.float64), (2, (), np.float32), (1, (2, 3), np.float32)):
         gradients = [normal(rng, *shape).astype(dtype) for _ in range(n)]
         try_reduce(student, gradients, f"{n} ranks with {np.dtype(dtype)} of shape {shape}")

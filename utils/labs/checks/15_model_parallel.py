@@ -547,6 +547,10 @@ def _(student, rng):
 # column_parallel_linear
 
 
+GROUP = (1, 3)  # two of four ranks
+IN_GROUP = "`group` is ranks 1 and 3 of four"
+
+
 def normal(rng, *shape: int) -> np.ndarray:
     """Return numbers in float32."""
     return rng.normal(size=shape).astype(np.float32)
@@ -649,8 +653,19 @@ def _(student, rng):
         )
 
 
-@exercise_check("column_parallel_linear", points=1, title="what does not fit", is_core=False)
+@exercise_check(
+    "column_parallel_linear", points=1, title="a group, what does not fit", is_core=False
+)
 def _(student, rng):
+    x, weights, up = normal(rng, 2, 3), [normal(rng, 1, 3) for _ in GROUP], normal(rng, 2, 1)
+    args, ups = [(x, w) for w in weights], [up for _ in GROUP]
+    with in_case(IN_GROUP):
+        replies = in_ranks(
+            student, "column_parallel_linear", args, None, ups, with_gradients=True, members=GROUP
+        )
+    want = sum(up.astype(np.float64) @ w for w in weights)
+    for reply in replies:
+        close(reply.gradients[0], want, f"the gradient of x, summed over the group ({IN_GROUP})")
     x, weight = normal(rng, 3), normal(rng, 2, 3)
     (reply,) = in_ranks(student, "column_parallel_linear", [(x, weight)])
     close(reply.result, weight @ x, "one rank, x of one axis: the plain layer")
@@ -748,8 +763,14 @@ def _(student, rng):
     )
 
 
-@exercise_check("row_parallel_linear", points=1, title="what does not fit", is_core=False)
+@exercise_check("row_parallel_linear", points=1, title="a group, what does not fit", is_core=False)
 def _(student, rng):
+    args = [(normal(rng, 2, 3), normal(rng, 4, 3)) for _ in GROUP]
+    with in_case(IN_GROUP):
+        replies = in_ranks(student, "row_parallel_linear", args, members=GROUP)
+    want = sum(x.astype(np.float64) @ w.T for x, w in args)
+    for reply in replies:
+        close(reply.result, want, f"the sum over the group ({IN_GROUP})")
     x, weight, bias = normal(rng, 3), normal(rng, 2, 3), normal(rng, 2)
     (reply,) = in_ranks(student, "row_parallel_linear", [(x, weight, bias)])
     close(reply.result, weight @ x + bias, "one rank, x of one axis: the plain layer")
@@ -922,8 +943,14 @@ def _(student, rng):
     )
 
 
-@exercise_check("vocab_parallel_cross_entropy", points=1, title="what does not fit", is_core=False)
+@exercise_check(
+    "vocab_parallel_cross_entropy", points=1, title="a group, what does not fit", is_core=False
+)
 def _(student, rng):
+    with in_case(IN_GROUP):
+        replies = ask_loss(student, *SMALL, members=GROUP)
+    for reply in replies:
+        close(reply.result, whole_loss(*SMALL)[0], f"the mean cross-entropy ({IN_GROUP})")
     parts, good = [normal(rng, 2, 3) for _ in range(2)], np.array([5, 0])
     close(
         ask_loss(student, parts, good)[1].result, whole_loss(parts, good)[0], "the last id counts"
