@@ -4,8 +4,9 @@ Stages, in order: style, the build comparison, released labs, lectures and solut
 tests with doctests.
 All stages run even where one fails, so that one run shows every fault; the exit status is the worst
 of them, and the last line printed is pytest's. A run that takes longer than MINUTES is stopped, so
-that its log still says what was slow. `--unpinned` leaves out what compares with the exact
-versions of constraints.txt, for the weekly run on the newest releases.
+that its log still says what was slow. `--all` adds the tests that are marked weekly, and has no such
+end; `--unpinned` leaves out what compares with the exact versions of constraints.txt. The weekly
+run on the newest releases takes both.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def notebooks(*folders: str) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in found]
 
 
-def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
+def stages(unpinned: bool = False, weekly: bool = False) -> list[tuple[str, list[str]]]:
     """Return the name and the command of each stage."""
     python = [sys.executable, "-m"]
     shown = ["-q", "-p", "tests.plugin", "--durations=10", "--durations-min=3"]
@@ -60,7 +61,8 @@ def stages(unpinned: bool = False) -> list[tuple[str, list[str]]]:
     units = [*shown, "-n", str(n_workers_of_units()), "--dist", "loadfile"]
     nbval = ["--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg"]
     nbval += ["--nbval-cell-timeout=600", "-p", "no:cacheprovider", *parallel]
-    marks = ["-m", "not pinned"] if unpinned else []
+    left_out = ["pinned"] * unpinned + ["weekly"] * (not weekly)
+    marks = ["-m", " and ".join(f"not {mark}" for mark in left_out)] if left_out else []
     executed, released = notebooks("notebooks", "solutions"), notebooks("labs")
     return [
         ("style", python + ["ruff", "check", "."]),
@@ -147,7 +149,8 @@ def run_stage(command: list[str], env: dict[str, str], ends: float = math.inf) -
 
 def main() -> int:
     """Run the stages; return 0 where all passed."""
-    ends = time.monotonic() + 60 * MINUTES
+    weekly = "--all" in sys.argv[1:]
+    ends = math.inf if weekly else time.monotonic() + 60 * MINUTES
     with tempfile.TemporaryDirectory() as artifacts:
         env = {**os.environ, "COURSE_TIER": "cpu", "COURSE_ARTIFACTS": artifacts}
         env |= {"COURSE_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -156,7 +159,7 @@ def main() -> int:
         warm = [sys.executable, "-c", "import matplotlib.font_manager"]
         subprocess.run(warm, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
         failed = []
-        for name, command in stages(unpinned="--unpinned" in sys.argv[1:]):
+        for name, command in stages("--unpinned" in sys.argv[1:], weekly):
             start = time.perf_counter()
             print(f"== {name}", flush=True)
             status = run_stage(command, env, ends)

@@ -3,6 +3,7 @@
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+collect_ignore = ["ragas_worker.py"]  # runs in an environment of its own, where Ragas is
 SPREAD = ("tests/test_checks.py",)  # many tests that share nothing: any process runs any of them
 
 

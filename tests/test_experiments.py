@@ -21,6 +21,7 @@ from utils.zoo.real import has_real, how_to_get_real
 
 EXPERIMENTS = all_experiments()
 ONE_GO = {"14_sharded"}  # a few steps, which no checkpoint interrupts
+SAME_CODE = ("08_ewc_stiff", "08_full", "08_replay")  # as 08_ewc, with another setting
 REWARDED = {"12_format"}  # the loss of a policy is no measure of what it learned
 NOT_MET = {
     "07_medquad": "a model of this size feels four bits: 4 % above LoRA's loss where 2 % are asked",
@@ -75,7 +76,13 @@ def test_the_first_steps_of_a_short_experiment_learn(name, tmp_path):
 
 @pytest.mark.slow
 @needs_model
-@pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - ONE_GO))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.weekly] * (name in SAME_CODE))
+        for name in sorted(set(EXPERIMENTS) - ONE_GO)
+    ],
+)
 def test_four_steps_learn_and_a_stopped_run_goes_on(name, tmp_path, monkeypatch):
     run, n_calls, clip = Run(tmp_path, seed=0, n_steps=4, is_smoke=True), [], loop.clip_gradients
 

@@ -290,7 +290,7 @@ def test_what_is_behind_a_response_changes_nothing():
         )
         found.append((record | did, list(copy.parameters())))
     (one, first), (other, second) = found
-    assert one == pytest.approx(other, abs=1e-5)
+    assert one == pytest.approx(other, rel=1e-5, abs=1e-5)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, second, strict=True))
 
 

@@ -36,7 +36,7 @@ class Claim:
     measure: Callable[[int], Numbers]
     holds: Callable[[list[Numbers]], None]
     probe: Callable[[int], Numbers] | None = None
-    rtol: float = 0.05  # of a number measured again on another machine
+    rtol: float = 0.1  # of a number measured again: on another processor a training parts ways
     atol: float = 0.02
 
     @property

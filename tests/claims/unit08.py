@@ -68,6 +68,7 @@ def on_a_hundred_chats(seed, n_epochs):
     "08_overfitting",
     "on 100 chats the training loss falls under 0.05 and the validation loss rises by 0.1",
     holds=turns_and_rises,
+    rtol=0.25,  # the loss of a model that knows its hundred rows by heart
 )
 def overfitting(seed):
     losses = on_a_hundred_chats(seed, 20)

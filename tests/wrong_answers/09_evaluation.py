@@ -407,7 +407,8 @@ WRONG = [
             "(count + 1) / n_permutations",
             "drawn patterns and one",
         ),
-        ("no tolerance for rounding", " * (1 - 1e-12)", "", "share of all"),
+        # Which patterns round away differs between processors, and with them the hint.
+        ("no tolerance for rounding", " * (1 - 1e-12)", "", "as far"),
         ("nearer ones", LISTED, "(sums.abs() < least).double().mean().item()", "nearer"),
         ("zeros kept", "    differences = differences[differences != 0]\n", "", ""),
         ("always draws", "if n <= 12:", "if n <= 0:", "share of all"),
