@@ -4,9 +4,9 @@ Stages, in order: style, the build comparison, released labs, lectures and solut
 tests with doctests.
 All stages run even where one fails, so that one run shows every fault; the exit status is the worst
 of them, and the last line printed is pytest's. A run that takes longer than MINUTES is stopped, so
-that its log still says what was slow. `--all` adds the tests that are marked weekly, and has no such
-end; `--unpinned` leaves out what compares with the exact versions of constraints.txt. The weekly
-run on the newest releases takes both.
+that its log still says what was slow. `--all` adds the tests that are marked weekly, and has no
+such end; `--unpinned` leaves out what compares with the exact versions of constraints.txt. The
+weekly run on the newest releases takes both.
 """
 
 from __future__ import annotations
