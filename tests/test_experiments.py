@@ -21,7 +21,7 @@ from utils.zoo.real import has_real, how_to_get_real
 
 EXPERIMENTS = all_experiments()
 ONE_GO = {"14_sharded"}  # a few steps, which no checkpoint interrupts
-SAME_CODE = ("08_ewc_stiff", "08_full", "08_replay")  # as 08_ewc, with another setting
+SAME_CODE = ("08_full", "08_replay")  # as 08_ewc, with another setting
 REWARDED = {"12_format"}  # the loss of a policy is no measure of what it learned
 NOT_MET = {
     "07_medquad": "a model of this size feels four bits: 4 % above LoRA's loss where 2 % are asked",

@@ -882,6 +882,53 @@ claims.add(
 )
 
 # %% [markdown]
+# ## A real model
+#
+# Three times the loss, in 200 steps: is that how every tuning ends? SmolLM2 was tuned
+# on 40 batches of medical answers (MedQuAD, unit 06), at the rates of `course tune`:
+# 5e-5 for all weights, 5e-4 for adapters. The old text is a tenth of Python's language
+# reference, which no run was trained on; before the tuning each of its bytes needs 1.03
+# bits. How many once *all* weights have read the medical answers?
+
+# %%
+my_guess_bits = None  # bits per byte: your number
+
+# %% tags=["reveals"]
+from utils.experiments.records import recorded, told
+
+real = {
+    "all weights": recorded("08_full"),
+    "EWC, strength 100": recorded("08_ewc"),
+    "replay, one row in four": recorded("08_replay"),
+    "adapters of rank 16": recorded("08_lora"),
+}
+found = {name: record["results"]["0"] for name, record in real.items()}
+new, old = found["all weights"]["new"], found["all weights"]["old"]
+compare(my_guess_bits, old[1], "{:.2f}")
+rows = [("before", f"{new[0]:.2f}", f"{old[0]:.3f}")]
+for name, one in found.items():
+    rows.append((name, f"{one['new'][1]:.2f}", f"{one['old'][1]:.3f}"))
+header = ("SmolLM2", "new (nats per token)", "old (bits per byte)")
+print(text_table(header, rows))
+print(told(real["all weights"]))
+claims.add(
+    "recorded, SmolLM2: largest rise of the bits per byte of the old text",
+    measured=f"{max(one['old'][1] - one['old'][0] for one in found.values()):+.3f}",
+    bar="+0.02",
+    holds=all(one["old"][1] - one["old"][0] < 0.02 for one in found.values()),
+)
+
+# %% [markdown]
+# Nothing was lost. The answers were learned, nearly as well by all four, and the old
+# text costs no more than before. With replay it costs less, for the replayed rows come
+# from the same reference; that is practice, and no protection. So forgetting does not
+# come with every tuning. It grows with the rate, which is 80 times as high in the runs
+# above, with the number of steps, and with how far the new lies from the old. The
+# springs above had something to hold; here they had not.
+#
+# It is one seed, forty steps and one old text: that nothing else was lost, these
+# numbers do not say.
+#
 # ## A gate
 #
 # None of this helps if nobody looks. So let the pipeline look: a **general suite** of

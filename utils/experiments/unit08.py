@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 
 from utils.evaluate.text_loss import text_bits_per_byte
-from utils.experiments.records import recorded
 from utils.experiments.registry import Run, experiment
 from utils.text.corpora import python_reference
 from utils.text.qa_rows import question_answer_rows
@@ -125,13 +124,11 @@ def learns(results: list[dict]) -> None:
         assert result["new"][1] <= 0.95 * result["new"][0], result["new"]
 
 
-def keeps_half(results: list[dict]) -> None:
-    """The bar: it learns, and gives up at most half as much of the old text as full tuning."""
+def learns_and_keeps(results: list[dict]) -> None:
+    """The bar: it learns, and the old text needs at most a fiftieth of a bit per byte more."""
     learns(results)
-    before, after = recorded("08_full")["results"]["0"]["old"]
     for result in results:
-        rise = result["old"][1] - result["old"][0]
-        assert rise <= 0.5 * (after - before), (rise, after - before)
+        assert result["old"][1] - result["old"][0] <= 0.02, result["old"]
 
 
 @experiment(
@@ -151,7 +148,7 @@ def full(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with adapters of rank 16: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=keeps_half,
+    holds=learns_and_keeps,
 )
 def lora(run: Run) -> dict:
     """Tune adapters."""
@@ -163,7 +160,7 @@ def lora(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with a quarter of the rows old: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=keeps_half,
+    holds=learns_and_keeps,
 )
 def replay(run: Run) -> dict:
     """Tune all weights; one row of four is old text."""
@@ -175,20 +172,8 @@ def replay(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with springs of strength 100: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=keeps_half,
+    holds=learns_and_keeps,
 )
 def ewc(run: Run) -> dict:
     """Tune all weights with elastic weight consolidation."""
     return learned(run, strength=100.0)
-
-
-@experiment(
-    "08_ewc_stiff",
-    "SmolLM2 tuned on MedQuAD with springs of strength 10,000: answers held out, and the old text",
-    n_steps=N_STEPS,
-    minutes=MINUTES,
-    holds=keeps_half,
-)
-def ewc_stiff(run: Run) -> dict:
-    """Tune all weights with springs a hundred times as strong."""
-    return learned(run, strength=10_000.0)
