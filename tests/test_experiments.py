@@ -21,7 +21,12 @@ from utils.zoo.real import has_real, how_to_get_real
 
 EXPERIMENTS = all_experiments()
 ONE_GO = {"14_sharded"}  # a few steps, which no checkpoint interrupts
-SAME_CODE = ("08_full", "08_replay")  # as 08_ewc, with another setting
+SAME_CODE = (
+    "07_medquad",
+    "08_full",
+    "08_replay",
+    "12_brevity",
+)  # as 06, 08_ewc, 13, but for a setting
 REWARDED = {"12_format"}  # the loss of a policy is no measure of what it learned
 NOT_MET = {
     "07_medquad": "a model of this size feels four bits: 4 % above LoRA's loss where 2 % are asked",

@@ -14,7 +14,7 @@ from utils.settings import SECRETS, SETTINGS, project_root
 ROOT = project_root()
 STAGES = [
     ["settings"],
-    ["runtime"],
+    ["ray_cluster", "runtime"],
     ["world"],
     ["text"],
     ["tokens"],

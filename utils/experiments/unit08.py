@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 
 from utils.evaluate.text_loss import text_bits_per_byte
+from utils.experiments.records import recorded
 from utils.experiments.registry import Run, experiment
 from utils.text.corpora import python_reference
 from utils.text.qa_rows import question_answer_rows
@@ -124,11 +125,13 @@ def learns(results: list[dict]) -> None:
         assert result["new"][1] <= 0.95 * result["new"][0], result["new"]
 
 
-def learns_and_keeps(results: list[dict]) -> None:
-    """The bar: it learns, and the old text needs at most a fiftieth of a bit per byte more."""
+def keeps_half(results: list[dict]) -> None:
+    """The bar: it learns, and gives up at most half as much of the old text as full tuning."""
     learns(results)
+    before, after = recorded("08_full")["results"]["0"]["old"]
     for result in results:
-        assert result["old"][1] - result["old"][0] <= 0.02, result["old"]
+        rise = result["old"][1] - result["old"][0]
+        assert rise <= 0.5 * (after - before), (rise, after - before)
 
 
 @experiment(
@@ -148,7 +151,7 @@ def full(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with adapters of rank 16: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=learns_and_keeps,
+    holds=keeps_half,
 )
 def lora(run: Run) -> dict:
     """Tune adapters."""
@@ -160,7 +163,7 @@ def lora(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with a quarter of the rows old: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=learns_and_keeps,
+    holds=keeps_half,
 )
 def replay(run: Run) -> dict:
     """Tune all weights; one row of four is old text."""
@@ -172,7 +175,7 @@ def replay(run: Run) -> dict:
     "SmolLM2 tuned on MedQuAD with springs of strength 100: answers held out, and the old text",
     n_steps=N_STEPS,
     minutes=MINUTES,
-    holds=learns_and_keeps,
+    holds=keeps_half,
 )
 def ewc(run: Run) -> dict:
     """Tune all weights with elastic weight consolidation."""
