@@ -37,11 +37,11 @@ def ring_all_reduce(tensor, group=None):
         out, kept = parts[(r - turn) % n], parts[(r - turn - 1) % n]
         came = torch.zeros_like(kept)
         if r % 2 == 0:
-            dist.send(out, (r + 1) % n)
-            dist.recv(came, (r - 1) % n)
+            dist.send(out, group=group, group_dst=(r + 1) % n)
+            dist.recv(came, group=group, group_src=(r - 1) % n)
         else:
-            dist.recv(came, (r - 1) % n)
-            dist.send(out, (r + 1) % n)
+            dist.recv(came, group=group, group_src=(r - 1) % n)
+            dist.send(out, group=group, group_dst=(r + 1) % n)
         if turn < n - 1:
             kept += came
         else:
