@@ -1,6 +1,6 @@
 """Wrong answers of lab 08, each with words that the hint must hold."""
 
-from tests.wrong_answers import Wrong
+from tests.wrong_answers import Wrong, changed
 
 STOP = """def early_stopping(losses, patience, min_delta=0.0):
     if not losses:
@@ -88,12 +88,6 @@ LOST = """def forgetting(history):
 """
 BEST = "best[task] = max(score, best.get(task, score))"
 GIVE = "return {task: score - last[task] for task, score in best.items()}"
-
-
-def changed(code: str, old: str, new: str) -> str:
-    """Return a right answer with one place changed."""
-    assert old in code, old
-    return code.replace(old, new)
 
 
 WRONG = [

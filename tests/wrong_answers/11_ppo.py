@@ -1,6 +1,6 @@
 """Wrong answers of lab 11, each with words that the hint must hold."""
 
-from tests.wrong_answers import Wrong
+from tests.wrong_answers import Wrong, changed, slips
 
 PAID = """def kl_rewards(rewards, logprobs, ref_logprobs, response_mask, kl_coef):
     B, T = response_mask.shape
@@ -109,17 +109,6 @@ CHANGE = "self.kl_coef = self.kl_coef * (1 + error * n / self.horizon)"
 REFUSE = """        if not math.isfinite(kl) or n < 0 or n > self.horizon:
             raise ValueError("kl or n")
 """
-
-
-def changed(code: str, old: str, new: str) -> str:
-    """Return a right answer with one place changed."""
-    assert old in code, old
-    return code.replace(old, new)
-
-
-def slips(exercise: str, code: str, *cases: tuple[str, str, str, str]) -> list[Wrong]:
-    """Return a wrong answer for each (why, old, new, words)."""
-    return [Wrong(exercise, why, changed(code, old, new), words) for why, old, new, words in cases]
 
 
 WRONG = [

@@ -1,6 +1,6 @@
 """Wrong answers of lab 15, each with words that the hint must hold."""
 
-from tests.wrong_answers import Wrong
+from tests.wrong_answers import Wrong, slips
 
 ORDER = """def schedule_1f1b(n_stages, n_micro_batches):
     if n_stages < 1 or n_micro_batches < 1:
@@ -150,17 +150,6 @@ CHOSEN = "    chosen = Sum.apply(chosen)\n"
 END = "(total.log() - chosen)[counts].mean()"
 LOCAL = "targets - rank * size"
 MINE = "torch.where(mine, shifted.gather(-1, index).squeeze(-1), 0.0)"
-
-
-def changed(code: str, old: str, new: str) -> str:
-    """Return a right answer with one place changed."""
-    assert old in code, old
-    return code.replace(old, new)
-
-
-def slips(exercise: str, code: str, *cases: tuple[str, str, str, str]) -> list[Wrong]:
-    """Return a wrong answer for each (why, old, new, words)."""
-    return [Wrong(exercise, why, changed(code, old, new), words) for why, old, new, words in cases]
 
 
 WRONG = [
