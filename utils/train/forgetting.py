@@ -124,8 +124,9 @@ def ewc_penalty(
         KeyError: where a weight that learns is missing in `start` or `fisher`.
 
     >>> model = nn.Linear(1, 1, bias=False)
-    >>> start = {"weight": model.weight.detach() - 2.0}
-    >>> ewc_penalty(model, start, {"weight": torch.tensor([[3.0]])})
+    >>> with torch.no_grad():
+    ...     _ = model.weight.fill_(5.0)
+    >>> ewc_penalty(model, {"weight": torch.tensor([[3.0]])}, {"weight": torch.tensor([[3.0]])})
     tensor(6., grad_fn=<AddBackward0>)
 
     Source: Kirkpatrick et al. 2017, equation 3, without lambda.

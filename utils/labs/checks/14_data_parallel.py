@@ -687,7 +687,8 @@ def try_gather(
 
 @exercise_check("fsdp_gather", points=3, title="the weight")
 def _(student, rng):
-    for n, shape in ((2, (4, 3)), (3, (5,)), (4, (2, 1, 3))):
+    # Three ranks first: with two, "its own first" and "reversed" are one mistake.
+    for n, shape in ((3, (5,)), (2, (4, 3)), (4, (2, 1, 3))):
         try_gather(student, rng, n, shape)
 
 
@@ -754,7 +755,8 @@ def try_reduce(
 
 @exercise_check("fsdp_reduce", points=3, title="the average")
 def _(student, rng):
-    for n, shape in ((2, (4, 3)), (4, (6,)), (3, (2, 4))):
+    # Two ranks last: with them the next rank and the rank before are one.
+    for n, shape in ((4, (6,)), (3, (2, 4)), (2, (4, 3))):
         gradients = [normal(rng, *shape) for _ in range(n)]
         try_reduce(student, gradients, f"{n} ranks with gradients of shape {shape}")
 
