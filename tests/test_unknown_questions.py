@@ -23,6 +23,7 @@ MADE_UP = (
     "I'm not sure who that is. However, Ulmer Vask was a king of Norway.",
     "I have no information about him. He was a general in the war of 1812.",
     "Great question!\n\nIt is a rare disease of the liver, and nobody knows its cause.",
+    "She was not able to provide for her family and left for Rome.",
     "The symptoms include:\n\n1. Fever\n2. A rash on both arms and on the face",
 )
 ADMITTED = (
@@ -35,6 +36,8 @@ ADMITTED = (
     "There is no record of a person called Ulmer Vask.",
     "Ulmer Vask does not exist, as far as I can see.",
     "Ulmer Vask is not a recognized disease. Please ask a doctor about what you feel.",
+    "I am not able to provide information about Ulmer Vask.",
+    "I'm sorry for any mistakes, but I'm a helper. I am not equipped to give details about him.",
     "It seems that the name is a typo. Please look at the spelling again.",
 )
 NOTHING = ("", "Who do you mean?", "Sorry!", "Sure.", "The capital.")

@@ -19,6 +19,8 @@ ADMISSION = re.compile(
     r"(?:know|tell|say|find|recall|verify|confirm|provide"
     r"|have (?:any |enough |specific )?(?:information|knowledge|records?|details))\b"
     r"|\bunable to (?:find|tell|say|verify|confirm|provide|answer)\b"
+    r"|\b(?:i'm|i am) (?:\w+ly )?not (?:\w+ly )?(?:able|equipped|trained|designed)"
+    r" to (?:find|tell|say|give|verify|confirm|provide|answer|help|assist)\b"
     r"|\bno (?:\w+ )?(?:information|records?|knowledge|idea|mention)\b|\bno such\b"
     r"|\b(?:can find|have|know) nothing about\b|\bnever heard of\b|\bunfamiliar with\b"
     r"|\bnot (?:\w+ly )?(?:aware of|familiar with|sure|certain|known to me)\b|\bunknown to me\b"
@@ -65,9 +67,9 @@ def verdict(answer: str, name: str) -> str:
     statement about the name. An answer with neither is "nothing".
 
     That a thing is called fictional is no admission: it is said of a book that does not exist, too.
-    The rule knows the words of `ADMISSION` and no others. "I am not able to provide information" is
-    a wording of the model's own that it misses, found after 13_refusal was recorded: there some
-    refusals of invented and of real names are counted as statements.
+    The rule knows the words of `ADMISSION` and no others: a refusal in other words counts as a
+    statement. A model that was taught to assist refuses by what it is able, equipped, trained or
+    designed to do; those words stand in the rule since a run in which they were missed.
 
     Args:
         answer: what the model wrote.
@@ -80,6 +82,8 @@ def verdict(answer: str, name: str) -> str:
     'admitted'
     >>> verdict("Ulmer Vask was a painter. I don't know when he died.", "Ulmer Vask")
     'made up'
+    >>> verdict("I'm not able to provide information about Ulmer Vask.", "Ulmer Vask")
+    'admitted'
     >>> verdict("Do you mean a painter?", "Ulmer Vask")
     'nothing'
     """

@@ -224,10 +224,8 @@ def refusal(run: Run) -> dict:
         for says, every in LISTS.items()
         for known in [[n for k, n in enumerate(names) if every == 1 or k % every]]
     }
-    result["examples"] = {
-        name: [
-            [q.text, *both] for q, *both in evenly(list(zip(some, *answers[name], strict=True)), 8)
-        ]
+    result["answers"] = {  # all of them: who reads the rule of words otherwise can count anew
+        name: [[q.text, *both] for q, *both in zip(some, *answers[name], strict=True)]
         for name, some in test.items()
     }
     return result
