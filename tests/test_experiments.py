@@ -3,6 +3,7 @@
 `make real` runs them in full; see `utils/experiments/registry.py`.
 """
 
+import importlib.util
 import json
 import signal
 
@@ -32,7 +33,16 @@ NOT_MET = {
     "07_medquad": "a model of this size feels four bits: 4 % above LoRA's loss where 2 % are asked",
     "13_refusal": "made-up answers fell by less than half at both seeds; see the record",
 }
+HARNESS = {"09_mmlu"}  # asked by lm-evaluation-harness, of the extra `evaluate`
+needs_harness = pytest.mark.skipif(
+    importlib.util.find_spec("lm_eval") is None,
+    reason="lm-evaluation-harness is not installed: python -m utils.bootstrap evaluate",
+)
 needs_model = pytest.mark.skipif(not has_real(), reason=how_to_get_real())
+
+
+def marks_of(name):
+    return [pytest.mark.weekly] * (name in SAME_CODE) + [needs_harness] * (name in HARNESS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -84,7 +94,7 @@ def test_the_first_steps_of_a_short_experiment_learn(name, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.weekly] * (name in SAME_CODE))
+        pytest.param(name, marks=marks_of(name))
         for name in sorted(set(EXPERIMENTS) - ONE_GO)
     ],
 )

@@ -232,20 +232,46 @@ def write_task(
                 f"the example {example.prompt!r} gives the answer to a question of the test: take "
                 "examples about other facts"
             )
-    folder = Path(folder).resolve()
+    rows, shown = (choice_rows(some, n_choices, seed) for some in (questions, examples))
+    text = plain_question("{{question}}")
+    return write_choices(folder, rows, name=name, examples=shown, text=text), rows
+
+
+def write_choices(
+    folder: Path | str,
+    rows: Sequence[ChoiceRow],
+    *,
+    name: str,
+    examples: Sequence[ChoiceRow] = (),
+    text: str = "{{question}}",
+) -> Path:
+    """Write rows of any kind as a task of the harness, and return its YAML file.
+
+    Args:
+        folder: an empty or a new one; the harness keeps its cache there, too.
+        rows: what is asked, in this order.
+        name: of the task and of its files.
+        examples: shown before every question, all of them, in this order.
+        text: the prompt, in the harness's template language.
+
+    Raises:
+        ValueError: for no rows.
+    """
+    if not rows:
+        raise ValueError("there is nothing to ask: give one question at least")
+    folder, files = Path(folder).resolve(), {}
     folder.mkdir(parents=True, exist_ok=True)
-    rows, files = choice_rows(questions, n_choices, seed), {}
-    for split, group in (("test", rows), ("train", choice_rows(examples, n_choices, seed))):
+    for split, group in (("test", rows), ("train", examples)):
         if group:
             files[split] = folder / f"{name}.{split}.jsonl"
             lines = (json.dumps(row._asdict()) + "\n" for row in group)
             files[split].write_text("".join(lines), encoding="utf-8", newline="\n")
     path = folder / f"{name}.yaml"
-    path.write_text(task_yaml(name, files, len(examples)), encoding="utf-8", newline="\n")
-    return path, rows
+    path.write_text(task_yaml(name, files, len(examples), text), encoding="utf-8", newline="\n")
+    return path
 
 
-def task_yaml(name: str, files: dict[str, Path], n_examples: int) -> str:
+def task_yaml(name: str, files: dict[str, Path], n_examples: int, text: str) -> str:
     """Return the text of a task's YAML file; what json.dumps writes is YAML, too."""
     lines = [
         f"task: {json.dumps(name)}",
@@ -256,7 +282,7 @@ def task_yaml(name: str, files: dict[str, Path], n_examples: int) -> str:
         *(f"    {split}: {json.dumps(path.as_posix())}" for split, path in files.items()),
         "test_split: test",
         "output_type: multiple_choice",
-        f"doc_to_text: {json.dumps(plain_question('{{question}}'))}",
+        f"doc_to_text: {json.dumps(text)}",
         "doc_to_choice: choices",
         "doc_to_target: label",
         f"num_fewshot: {n_examples}",
@@ -275,7 +301,7 @@ def task_yaml(name: str, files: dict[str, Path], n_examples: int) -> str:
 
 
 def run_task(task: Path | str, lm: LM) -> list[Outcome]:
-    """Return what the harness finds for each question of a task that `write_task` wrote.
+    """Return what the harness finds for each question of a task that `write_choices` wrote.
 
     It runs in this process, asks no hub, prints nothing, and leaves the global generators alone.
 
