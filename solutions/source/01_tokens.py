@@ -174,10 +174,11 @@ print(f"{len(pages)} pages, {sum(map(len, ids)):,} tokens, all came back")
 # exercise: utils.evaluate.metrics.bits_per_byte points=1 minutes=5 difficulty=1
 
 # %% [markdown]
-# **Experiment.** One page in five is held out. For four vocabulary sizes, by your
-# functions: how long the held-out text becomes, and how well the simplest model
-# predicts it, the one that knows only how frequent each token was. The dots are
-# the tokenizer of `utils` on the same pages; they should lie on your line.
+# **Experiment.** One page in five is held out, and another one in five is read, to be
+# quick. For four vocabulary sizes, by your functions: how long the held-out text
+# becomes, and how well the simplest model predicts it, the one that knows only how
+# frequent each token was. The dots are the tokenizer of `utils` on the same pages; they
+# should lie on your line.
 #
 # First your prediction: with a vocabulary of 2,048, how many tokens does a byte of
 # this text cost?
