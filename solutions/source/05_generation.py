@@ -111,11 +111,11 @@ compare(my_share, new_words["temperature 1.5"], "{:.2f}")
 print(text_table(("settings", "different", "new words", "first text"), rows))
 
 # %% [markdown] tags=["result"]
-# At temperature 0 all texts are one. At 1.5 they differ, and about one word in
-# fourteen exists nowhere: a tail of a thousand unlikely tokens is hit now and
-# then, and one hit spoils a word. Filters cut that tail, and the texts still
-# differ. They have their own ways to find where the tail begins: a number of
-# tokens, a sum of shares, or a share of the best.
+# At temperature 0 all texts are one. At 1.5 they differ, and about one word in fourteen
+# exists nowhere: a tail of a thousand unlikely tokens is hit now and then, and one hit
+# spoils a word. Filters cut that tail, min-p most of it at these settings, and the
+# texts still differ. They have their own ways to find where the tail begins: a number
+# of tokens, a sum of shares, or a share of the best.
 
 # %% [markdown]
 # ## 2. The cache
