@@ -452,9 +452,14 @@ plt.show()
 # minute ago must not be the one that is half written over.
 #
 # Imported for you: `save(tensors, metadata=...)` gives the bytes of a safetensors file;
-# `content_hash(tensors, text)` the hash; `write_flushed(path, data)` writes and
-# flushes; `flush_folder(folder)` waits until the new name is on the disk as well;
-# `UNFINISHED` begins the name of a file that is not yet whole.
+# `content_hash(tensors, text)` the hash of the tensors and of a text;
+# `write_flushed(path, data)` writes and flushes; `flush_folder(folder)` waits until the
+# new name is on the disk as well; `UNFINISHED` begins the name of a file that is not
+# yet whole.
+#
+# The course's `load_checkpoint` reads your file back. Of the metadata it asks for two
+# texts: under `"info"` the facts as JSON, and under `"sha256"` the hash of the tensors
+# and of that very text.
 
 # %%
 # exercise: utils.train.checkpoints.save_checkpoint points=4 minutes=20 difficulty=2

@@ -230,9 +230,12 @@ compare(my_right, right, "{:.2f}", of="padding on the right")
 # than a pass over one, since reading the weights takes the time. Each accepted
 # proposal is a pass saved.
 #
-# `probabilities(model, token_ids, n_last, temperature)` is given: the model's
-# shares after each of the last `n_last` tokens of a row, (n_last, V), at
-# temperature 0 all on one token. `Speculation` holds the three results.
+# Each pass gives one token of the target's own besides the proposals that are kept; so
+# a round proposes at most one token fewer than are still to be written.
+#
+# `probabilities(model, token_ids, n_last, temperature)` is given: the model's shares
+# after each of the last `n_last` tokens of a row, (n_last, V), at temperature 0 all on
+# one token. `Speculation` holds the three results.
 
 # %%
 # exercise: utils.model.speculative.speculative_decode points=8 minutes=35 difficulty=3
