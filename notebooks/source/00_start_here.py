@@ -382,7 +382,7 @@ print(f"\n{group[0].prompt}\n    {said[0]}")
 #
 # ## Check yourself
 #
-# Put your letter in place of `None` and run the cell again.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 ask("00_start_here", "fluent-answer", answer=None)

@@ -975,8 +975,8 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put your letter in place of `None` and run the cell again. It says whether you
-# are right, and why.
+# Put your letter, in quotes, in place of `None` and run the cell again. It says whether
+# you are right, and why.
 
 # %%
 ask("01_tokens", "merge-order", answer=None)
@@ -1007,8 +1007,8 @@ ask("01_tokens", "spelt-special", answer=None)
 #
 # - Gage, *A New Algorithm for Data Compression*, C Users Journal 12(2), 1994:
 #   the algorithm, as a compressor.
-# - Sennrich, Haddow, Birch, *Neural Machine Translation of Rare Words with
-#   Subword Units*, ACL 2016, section 3.2: BPE for language models.
+# - Sennrich, Haddow, Birch, *Neural Machine Translation of Rare Words with Subword
+#   Units*, ACL 2016, section 3.2: BPE as a tokenizer, for translation.
 # - Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019,
 #   section 2.2: BPE on bytes, and why merges stop at word borders.
 # - Petrov, La Malfa, Torr, Bibi, *Language Model Tokenizers Introduce Unfairness

@@ -1160,9 +1160,9 @@ claims.add(
 )
 
 # %% [markdown]
-# A record is a promise that can be checked. Is the model in the folder the one
-# that the record is about? Its loss on documents of the world that no recipe
-# trains on:
+# A record is a promise that can be checked. Is the model in the folder the one that the
+# record is about? Its loss on documents of the world that no recipe trains on (others
+# than those of the record, so the last digit may differ):
 
 # %%
 from utils.evaluate.text_loss import stream_loss, text_bits_per_byte
