@@ -82,11 +82,11 @@ pd.DataFrame(
 #
 # ## A world whose truth is known
 #
-# To say whether a model tells the truth, somebody has to know it. For text from
-# the internet nobody does, not for millions of answers. So the course has a
-# world of its own: a town with a clinic, made from a **seed** (the number that
-# fixes every random choice). Its people, drugs, rooms and contracts are
-# invented, and each fact about them is in a table.
+# To say whether a model tells the truth, somebody has to know it. For text from the
+# internet nobody does, not for millions of answers. So the course has a world of its
+# own: a town with a clinic, and a few towns around it, made from a **seed** (the number
+# that fixes every random choice). Its people, drugs, rooms and contracts are invented,
+# and each fact about them is in a table.
 
 # %%
 world = build_world(seed=0)
@@ -257,8 +257,8 @@ plots.bars(
 plt.show()
 
 # %% [markdown]
-# *Figure 1. Horizontal bars, one for every third person of the town, sorted: in
-# how many of 2,000 documents the person is mentioned.*
+# *Figure 1. Horizontal bars, one for every third person of the world, sorted: in how
+# many of 2,000 documents the person is mentioned.*
 #
 # What you have done is kept in one file under `artifacts/` and drawn as a board.
 # `course progress` prints it in a terminal.
@@ -289,11 +289,10 @@ model = Decoder(config).to(tier.device)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters, all random")
 
 # %% [markdown]
-# The **loss** is the mean of -log(probability) that the model gave to the token
-# that really came. At the start it bets evenly on all tokens, so the loss begins
-# near the logarithm of the vocabulary size, which is 6.9. It is about to read the
-# text in 800 **steps**, each a small change of all parameters after a handful of
-# documents.
+# The **loss** is the mean of -log(probability) that the model gave to the token that
+# really came. At the start it bets evenly on all tokens, so the loss begins near the
+# logarithm of the vocabulary size: ln 1024 is 6.9. It is about to read the text in 800
+# **steps**, each a small change of all parameters after 16 pieces of 64 tokens.
 #
 # Afterwards it gets fifty questions about people and drugs, in words that it has
 # met. Read its answers: will you see which ones are false?
@@ -360,10 +359,11 @@ for name, group in (("known", asked), ("do not exist", nobody)):
 print(f"\n{group[0].prompt}\n    {said[0]}")
 
 # %% [markdown]
-# The better model knows its town almost perfectly, and speaks about people who do
-# not exist with the same confidence. A model sounds right long before it is
-# right, and it goes on sounding right where there is nothing to know. Units 06 to
-# 13 are about that distance, and about how to measure what a mend really mends.
+# The better model gives fifty right answers of fifty, and speaks about people who do
+# not exist with the same confidence: fifty answers, all of them made up. A model sounds
+# right long before it is right, and it goes on sounding right where there is nothing to
+# know. Units 06 to 13 are about that distance, and about how to measure what a mend
+# really mends.
 #
 # ## When you are stuck
 #
@@ -382,7 +382,7 @@ print(f"\n{group[0].prompt}\n    {said[0]}")
 #
 # ## Check yourself
 #
-# Put your letter in place of `None` and run the cell again.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 ask("00_start_here", "fluent-answer", answer=None)

@@ -123,11 +123,10 @@ for character in "aöκकは":
 # instead read whole words. Then the trouble is the vocabulary: there is no end
 # of words, and one that is not on the list can't be read at all.
 #
-# **Byte-pair encoding** (BPE) lies between. It starts from the 256 bytes and
-# adds, one by one, the pairs that occur most often. Frequent words end up as
-# one token; a rare word falls back to pieces, and in the worst case to its
-# bytes. No text is ever out of vocabulary. That explains the tall bars: the
-# Hindi card is paid for byte by byte.
+# **Byte-pair encoding** (BPE) lies between. It starts from the 256 bytes and adds, one
+# by one, the pairs that occur most often. Frequent words end up as one token; a rare
+# word falls back to pieces, and in the worst case to its bytes. No text is ever out of
+# vocabulary. Is that what makes the tallest bar? Count the bytes of the Hindi card:
 
 # %%
 hindi_bytes = len(CARD["Hindi"].encode("utf-8"))
@@ -137,9 +136,10 @@ assert cost["Hindi"] == hindi_bytes
 # %% [markdown]
 # ## One merge by hand
 #
-# Training repeats two steps: count all neighbouring pairs, then join the most
-# frequent pair everywhere. Take a tiny corpus: *fever* five times, *never*
-# twice, *feet* once.
+# The Hindi card is paid for byte by byte: no two of its bytes were ever joined. How are
+# two joined? Training repeats two steps: count all neighbouring pairs, then join the
+# most frequent pair everywhere. Take a tiny corpus: *fever* five times, *never* twice,
+# *feet* once.
 
 # %%
 corpus = ["fever"] * 5 + ["never"] * 2 + ["feet"]
@@ -180,11 +180,10 @@ leaders = Counter(bpe.count_pairs(round_two)).most_common(3)
 print({tuple(map(int, pair)): n for pair, n in leaders})
 
 # %% [markdown]
-# One of the two leaders has the new id in it: `v` with what was `er`. A new id may
-# itself be part of a later pair, and that is how pieces grow. The list of winners,
-# in the order in which they were learned, *is* the tokenizer. The plainest trainer
-# counts everything afresh in each round; `utils` has it as `train_bpe_by_hand`.
-# Five rounds:
+# One of the two leaders has the new id in it: `v` with what was `er`. That is how
+# pieces grow. The list of winners, in the order in which they were learned, *is* the
+# tokenizer. The plainest trainer counts everything afresh in each round; `utils` has it
+# as `train_bpe_by_hand`. Five rounds:
 
 # %%
 toy_merges = bpe.train_bpe_by_hand(toy_words, vocab_size=256 + 5)
@@ -229,10 +228,10 @@ print(f"{len(distinct):,} distinct words")
 # %% [markdown]
 # ## Training, fast enough to repeat
 #
-# The plain trainer visits every distinct word in every round. But a merge
-# changes only the words that hold the pair. How many are those? The next cell
-# replays training on real English, the language reference that ships with
-# Python, and counts the words that each merge has to touch.
+# The plain trainer visits every distinct word in every round. But a merge changes only
+# the words that hold the pair. How many are those? The next cell takes a megabyte of
+# text, the language reference that ships with Python (real English) and clinic records
+# behind it, replays training on it, and counts the words that each merge has to touch.
 
 # %%
 reference = python_reference()
@@ -260,9 +259,9 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# *Figure 2. Two lines over the number of the merge, on a logarithmic axis. The
-# plain trainer stays flat: it visits all distinct words each time. The words
-# that a merge really changes jump between one and a few hundred.*
+# *Figure 2. Two lines over the number of the merge, on a logarithmic axis. The plain
+# trainer stays flat: it visits all distinct words each time. The words that a merge
+# really changes jump between one and nearly a thousand.*
 #
 # So don't recount: keep what a merge does not change, and mend what it does.
 # That is `train_bpe`; you write it in the lab, where the plan stands too.
@@ -649,9 +648,9 @@ plt.show()
 # is cheapest on the reference, loses less on records, and pays as much for
 # Hindi.*
 #
-# How much of that is English and how much is script? Below, the price at home is
-# divided by the price on the other English domain, and by the mean of that and
-# the Hindi card. Small numbers mean that a tokenizer is tied to its home.
+# How much of that is the domain and how much is the script? Below, the price at home is
+# divided by the price on the other English domain, and by the mean of that and the
+# Hindi card. Small numbers mean that a tokenizer is tied to its home.
 
 # %% tags=["nbval-ignore-output"]
 ties = []
@@ -760,7 +759,8 @@ plt.show()
 # down a little and stay about four times as dear as English.*
 #
 # Every card became shorter, the English one as well, so the prices *relative* to
-# English hardly moved. Whether a service is fair to languages is not settled by the
+# English moved far less: the Hindi card's tokens fell from 204 to 92, its price from
+# 5.8 English cards to 4.6. Whether a service is fair to languages is not settled by the
 # size of its vocabulary, but by what filled it.
 #
 # What fills it is decided before the first merge, by the rule that cuts text into
@@ -810,9 +810,9 @@ for s in strings:
 # ## Tokens that nobody has read
 #
 # A tokenizer is trained first and on its own text; the model is trained later, on
-# another. Nothing makes sure that each of the 49,152 tokens ever occurs in the
-# second. A row of the embedding whose token never occurs is never told what it means.
-# How would you find such rows? Their lengths are no help, as it turns out:
+# another. Nothing makes sure that each of the 49,152 tokens ever occurs in the second.
+# A row of the embedding whose token never occurs is never told what it means. How would
+# you find such rows? Perhaps by their lengths:
 
 # %% tags=["real"]
 table = real.embedding.weight.detach()  # (V, D)
@@ -821,12 +821,13 @@ print("shortest:", real_tokenizer.tokens(lengths.argsort()[:6]))
 print("longest: ", real_tokenizer.tokens(lengths.argsort()[-6:]))
 
 # %% [markdown]
-# The shortest rows are first names, the longest are beginnings of words, and all of
-# them occur in any text. There is a better lead. The vocabulary has special tokens
-# for notebooks and for issues of software projects, such as `<jupyter_code>`, which
-# no text spells by accident. If the training text held none, their rows learned
-# nothing, and other rows that learned nothing should look like them. Guess: how many
-# of the 49,152 do, with a cosine over .999, besides special tokens?
+# No help: the shortest rows are first names, the longest are beginnings of words, and
+# all of them occur in ordinary text. There is a better lead. The vocabulary has special
+# tokens for notebooks and for issues of software projects, such as `<jupyter_code>`,
+# which no text spells by accident. If the training text held none, their rows learned
+# nothing, and other rows that learned nothing should look like them: all of them were
+# pushed the same way, as tokens that never come next. Guess: how many of the 49,152 do,
+# with a cosine over .999, besides special tokens?
 
 # %%
 my_guess_unread = None  # tokens: your number
@@ -860,10 +861,11 @@ print(real_tokenizer.tokens(glitches))
 # *Figure 7. Cosine with the row of `<jupyter_code>`, largest first. A plateau at one
 # for the first tokens, then a slow fall: some were read a few times, perhaps.*
 #
-# They are names from the code of a few large projects, frequent where the tokenizer
-# was trained and gone from the text that trained the model. What does the model do
-# when given one? It can't tell them apart. Ask it to say three of them again, and
-# compare what it expects next with an ordinary word's:
+# The first is a control character. The others look like scraps of code and of manuals:
+# frequent enough where the tokenizer was trained to become tokens and, by their rows,
+# absent from the text that trained the model. What does the model do when given one?
+# Can it tell them apart? Ask it to say three of them again, and compare what it expects
+# next with an ordinary word's:
 
 # %% tags=["real"]
 before, behind = (
@@ -973,8 +975,8 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put your letter in place of `None` and run the cell again. It says whether you
-# are right, and why.
+# Put your letter, in quotes, in place of `None` and run the cell again. It says whether
+# you are right, and why.
 
 # %%
 ask("01_tokens", "merge-order", answer=None)
@@ -1005,8 +1007,8 @@ ask("01_tokens", "spelt-special", answer=None)
 #
 # - Gage, *A New Algorithm for Data Compression*, C Users Journal 12(2), 1994:
 #   the algorithm, as a compressor.
-# - Sennrich, Haddow, Birch, *Neural Machine Translation of Rare Words with
-#   Subword Units*, ACL 2016, section 3.2: BPE for language models.
+# - Sennrich, Haddow, Birch, *Neural Machine Translation of Rare Words with Subword
+#   Units*, ACL 2016, section 3.2: BPE as a tokenizer, for translation.
 # - Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019,
 #   section 2.2: BPE on bytes, and why merges stop at word borders.
 # - Petrov, La Malfa, Torr, Bibi, *Language Model Tokenizers Introduce Unfairness

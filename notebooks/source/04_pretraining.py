@@ -4,11 +4,10 @@
 # **110 minutes** · before this: unit 03 · after this: `work/04_pretraining.ipynb`,
 # a lab of 150 minutes · the machine needs about three minutes
 #
-# A model is what it read. You take a heap of raw documents, throw out what
-# would spoil it, and watch what happens if you don't. Then comes the training
-# itself: the loss, the update, the learning rate, what to do when the machine
-# dies in the middle. At the end you predict how good a model will be that
-# nobody has trained yet.
+# A model is what it read. You take a heap of raw documents, throw out what would spoil
+# it, and watch what happens if you don't. Then comes the training itself: the loss, the
+# update, the learning rate, what to do when the machine dies in the middle. At the end
+# small runs predict how good a larger one will be, before anybody pays for it.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,11 +28,11 @@ claims = Claims()
 # %% [markdown]
 # ## How much of it is worth reading?
 #
-# Below is a raw crawl: pages of the town's records and of Python's language
-# reference, as a crawler would bring them home. Some pages were found twice, some
-# twice with another line at the foot. Some are menus, error pages, or text in the
-# wrong encoding. And forty of them hold something worse, of which later. What
-# share of the pages will be left when everything is gone that spoils a model?
+# Below is a raw crawl: pages of the town's records and of Python's language reference,
+# as a crawler would bring them home. Some pages were found twice, some twice with
+# another line at the foot. Some are menus, error pages, or text in the wrong encoding.
+# And forty of them hold something worse, of which later. What share of the pages is
+# left once all that spoils a model is gone?
 
 # %% tags=["nbval-ignore-output"]
 from utils.text.corpora import python_reference, world_corpus
@@ -48,9 +47,9 @@ print(f"{len(crawl):,} pages; one of them begins")
 print(repr(crawl[3].text[:170]))
 
 # %% [markdown]
-# A **pipeline** is a row of stages, each of which reads what the one before it
-# left, removes something, and can say what and why. Run it first, then look at
-# the stages one by one. But guess first.
+# A **pipeline** is a row of stages, each of which reads what the one before it left,
+# removes something, and can say what and why. Guess, run it, then look at the stages
+# one by one.
 
 # %%
 my_share = None  # of the pages, between 0 and 1: your number
@@ -118,12 +117,12 @@ for i in wrong[:3]:
 #
 # ## Near-copies, without comparing all pairs
 #
-# Exact copies are easy: give each page a **hash**, a short number computed from
-# all its bytes, and keep one page for each hash. A page with another line at its
-# foot has another hash. How alike are two texts? Cut each into **shingles**, all
-# runs of five words, and compare the two sets: what they share, divided by what
-# they hold together. This is the **Jaccard similarity**,
-# 1 for equal sets and 0 for sets with nothing in common.
+# Exact copies are easy: give each page a **hash**, a short number computed from all its
+# bytes, and keep one page for each hash. A page with another line at its foot has
+# another hash. How alike are two texts? Cut each into **shingles**, all runs of five
+# words (three in the small case below), and compare the two sets: what they share,
+# divided by what they hold together. This is the **Jaccard similarity**, 1 for equal
+# sets and 0 for sets with nothing in common.
 
 # %%
 from utils.text.duplicates import (
@@ -145,13 +144,12 @@ assert by_hand == jaccard(one, two)
 # Half a million million pairs, and each comparison walks through two sets. Two
 # ideas bring that down.
 #
-# The first is **MinHash**. Give every shingle a random number, always the same
-# for the same shingle, and keep the smallest of each set. When do two sets have
-# the same smallest? The smallest number of both sets together belongs to some
-# shingle, and each is as likely as any other to be the one. The two minima agree
-# if that shingle is in both sets. So the chance of agreement *is* the Jaccard
-# similarity. The two cards of the morning and the evening, under a thousand random
-# numberings:
+# The first is **MinHash**. Give every shingle a random number, always the same for the
+# same shingle, and keep the smallest of each set. When do two sets have the same
+# smallest? The smallest number of both sets together belongs to some shingle, and each
+# is as likely as any other to be the one. The two minima agree exactly if that shingle
+# is in both sets. So the chance of agreement *is* the Jaccard similarity. The two cards
+# of the morning and the evening, under a thousand random numberings:
 
 # %%
 import random
@@ -165,8 +163,8 @@ print(f"same minimum: {agree / 1000:.2f}; Jaccard similarity: {by_hand:.2f}")
 assert abs(agree / 1000 - by_hand) < 0.06  # four standard errors
 
 # %% [markdown]
-# With 64 numberings the share is a rougher estimate, from 64 numbers instead of a
-# whole page. A table of random numbers for all shingles of a crawl fits nowhere,
+# With 64 numberings instead of a thousand the estimate is rougher, and a page has
+# become 64 numbers. A table of random numbers for all shingles of a crawl fits nowhere,
 # so the numbers must come from the shingle itself. You write that in the lab:
 
 # %%
@@ -222,10 +220,11 @@ plt.show()
 
 # %% [markdown]
 # *Figure 3. Three rising curves in the form of an S. With few wide bands only
-# near-identical pages are compared, with many narrow ones half-similar pages,
-# too.*
+# near-identical pages are compared, with many narrow ones even pages that share a
+# fifth.*
 #
-# How many of all pairs of the crawl did that compare, and was anything missed?
+# How many near-copies does that find among all pairs of the crawl, and is a page left
+# that still stands there twice?
 
 # %% tags=["nbval-ignore-output"]
 texts = stages[2].texts
@@ -242,10 +241,10 @@ assert twice == 0
 # ## What copies do to a model
 #
 # Is it only waste? Plant 144 short private notes in the town's records, notes whose
-# people, things and places nobody can guess. Half of them stand there once, and a
-# sixth each 4, 16 and 32 times, each copy with another line at its foot. Train a
-# model for 500 steps. Then show it the first twenty tokens of each note, and count
-# the notes that it completes word by word.
+# people, things and places nobody can guess. Half of them stand there once, and a sixth
+# each 4, 16 and 32 times, each copy with another line at its foot. Train a model for
+# 500 steps. Then show it the first twenty tokens of each note, and count the notes of
+# which it gives the next twenty without a mistake.
 #
 # Of the 24 notes that stood there 32 times, what share will it recite? And of the
 # 72 that stood there once?
@@ -327,8 +326,8 @@ compare(my_once, once, "{:.1f}", of="one copy")
 
 # %% [markdown]
 # *Figure 4. Share of notes that the model recites over how often they stood in the
-# crawl. As found, the line climbs from zero at one copy to nearly one at 32. With
-# copies removed it lies near zero.*
+# crawl. As found, the line is at zero for one copy and for four, and climbs to one at
+# 32. With copies removed it lies near zero.*
 #
 # The model is not a different one, and it read the same notes. It learned by heart
 # what the crawl repeated; the field calls this **memorisation**. Removing
@@ -385,10 +384,11 @@ for name, times in epochs.items():
     print(f"{name:7} {len(sources[name]):4} pages, read {times:.1f} times")
 
 # %% [markdown]
-# The model reads rows of equal length. Padding each document to the longest would
-# fill most rows with nothing. **Packing** joins documents, each closed by the end
-# token, and cuts the long row into rows of one length. Each row shares a token
-# with the next, so that every token is the target of exactly one place.
+# The model reads rows of equal length. Padding each document to the longest would fill
+# most rows with nothing. **Packing** joins documents, each closed by the end token, and
+# cuts the long row into rows of one length. Each row shares a token with the next, so
+# that every token but the first is the target of exactly one place. A rest that fills
+# no row is left out, here the 6.
 
 # %%
 from utils.tokens.packing import pack_sequences
@@ -427,10 +427,10 @@ print(f"by hand {by_hand:.4f}, utils {cross_entropy(logits, targets):.4f}")
 assert abs(by_hand - cross_entropy(logits, targets)) < 1e-6
 
 # %% [markdown]
-# The exponentials are the trap. At a score of 1,000 the by-hand version stops
-# with an overflow, and a score of 1,000 is nothing unusual early in a run that
-# goes wrong. Shares do not change if the same number is taken off all scores of a
-# row; with the right one, no exponential is too large.
+# The exponentials are the trap. At a score of 1,000 the by-hand version stops with an
+# overflow, and runs that go wrong reach such scores. Shares do not change if the same
+# number is taken off all scores of a row; with the right one, no exponential is too
+# large.
 
 # %%
 large = torch.tensor([[1000.0, 0.0, -1000.0]])
@@ -494,15 +494,14 @@ print(f"same losses: {by_hand == [record['loss'] for record in records]}")
 #
 # ## The update: AdamW
 #
-# Plain gradient descent takes the same rate for all weights. But gradients of
-# some weights are a thousand times those of others: the table of tokens sees a
-# rare token once in a while, an output projection sees every token. **Adam**
-# keeps two running means for each weight, of its gradient and of the square of
-# its gradient, and steps by their ratio. A gradient that points the same way for
-# many steps gives a ratio near one, whatever its size; one that flips its sign
-# gives a ratio near zero. The **W** is for weight decay that is taken off the
-# weight itself and not added to the gradient, where the ratio would undo it. With
-# gradient $g_t$, rate $\eta$ and decay $\lambda$:
+# Plain gradient descent takes the same rate for all weights. But gradients of some
+# weights can be a thousand times those of others: the table of tokens sees a rare token
+# once in a while, an output projection sees every token. **Adam** keeps two running
+# means for each weight, of its gradient and of the square of its gradient, and steps by
+# their ratio. A gradient that points the same way for many steps gives a ratio near
+# one, whatever its size; one that flips its sign gives a ratio near zero. The **W** is
+# for weight decay that is taken off the weight itself and not added to the gradient,
+# where the ratio would undo it. With gradient $g_t$, rate $\eta$ and decay $\lambda$:
 #
 # $$m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t \qquad
 # v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2$$
@@ -558,12 +557,15 @@ claims.add(
 )
 
 # %% [markdown]
+# Gradients that differ by a factor of a million moved the weights by amounts that
+# differ by about a hundred, and all of that is chance: the signs were drawn.
+#
 # ### Muon beside it
 #
 # AdamW treats a matrix as a bag of numbers. **Muon** treats it as a matrix. Its
-# gradient is usually large in a few directions and tiny in the others; Muon keeps
-# the directions and makes all of them about equally long, by a handful of matrix
-# products (Newton-Schulz steps) instead of a costly decomposition:
+# gradient is usually large in a few directions and tiny in the others; Muon keeps the
+# directions and makes all of them about equally long, by a handful of matrix products
+# (Newton-Schulz steps) instead of a costly decomposition:
 
 # %%
 from utils.train.muon import muon, orthogonalise
@@ -632,14 +634,13 @@ assert lost["Muon"] < lost["AdamW"]
 # %% [markdown]
 # ## The learning rate over time
 #
-# The rate is the one number that you must not get wrong. Early, the running
-# means hold a few noisy steps and the weights are random, so the rate **warms
-# up** from near zero. Late, the loss rattles in a narrow valley, so the rate
-# goes down. In between there are two fashions. The **cosine** bends down from
-# the first step after the warm-up, and has to know the last step from the start.
-# **Warm-up, stable, decay** (WSD) keeps the full rate and falls at the very end;
-# so you can decide late when to stop, and go on from a checkpoint before the
-# fall.
+# The rate is the one number that you must not get wrong. Early, the running means hold
+# a few noisy steps and the weights are random, so the rate **warms up** from near zero.
+# Late, the loss rattles in a narrow valley, so the rate goes down. In between there are
+# two fashions. The **cosine** bends down at once after the warm-up, and has to know the
+# last step from the start. **Warm-up, stable, decay** (WSD) keeps the full rate and
+# falls at the very end; so you can decide late when to stop, and go on from a
+# checkpoint before the fall.
 
 # %%
 schedules = {
@@ -696,7 +697,7 @@ claims.add(
 
 # %% [markdown]
 # *Figure 7. Loss of two runs over 100 steps. Both fall; the one without warm-up
-# flattens early and ends well above the other.*
+# flattens early and ends about one nat above the other.*
 #
 # The first steps of Adam are the largest of all, since the ratio of its two means
 # is one for every weight while there is only one gradient to average. At the full
@@ -722,8 +723,8 @@ print(f"norm before: {clip_gradients(weights, max_norm=1.0):.1f}")
 print("gradients after:", *[w.grad.tolist() for w in weights])
 
 # %% [markdown]
-# In the loop the norm is recorded at each step. Watch it: a norm that climbs for
-# a hundred steps announces a loss that jumps.
+# In the loop the norm is recorded at each step. Watch it: a norm that keeps climbing
+# often announces a loss that jumps.
 #
 # ## A batch larger than the memory
 #
@@ -813,8 +814,8 @@ claims.add(
 )
 
 # %% [markdown]
-# Whether it is faster depends on the processor; without bfloat16 units it is
-# slower. The loss doesn't mind. On a GPU the tier of the course sets it.
+# Whether it is faster depends on the processor; without bfloat16 units it is slower.
+# The loss doesn't mind.
 #
 # ### The same cell on a larger machine
 #
@@ -997,14 +998,17 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 8. Two lines over 60 steps after the restart: loss above that of the run
-# with its whole state. Weights alone: zero at first, since the weights are the same,
-# then a jump to more than a tenth of a nat that shrinks slowly. With a second warm-up
-# the line stays near zero.*
+# *Figure 8. Two lines over 60 steps after the restart: loss above that of the run with
+# its whole state. Weights alone: zero at first, since the weights are the same, then a
+# jump to two tenths of a nat that shrinks slowly. With a second warm-up the line stays
+# near zero while the rate is low and climbs when it is not: after forty steps the two
+# are hardly to be told apart, both less than a tenth of a nat above the run that kept
+# everything.*
 #
-# Nothing crashed, and nobody would have noticed: the curve has a small step that
-# might as well be the data. On a run of weeks with a restart a day, it is paid
-# every day. Where only the weights are left, say of somebody else's model, warm up.
+# Nothing crashed, and nobody would have noticed: the curve has a small step that might
+# as well be the data. On a run of weeks with a restart a day, it is paid every day.
+# Where only the weights are left, say of somebody else's model, warm up: that spares
+# the jump, though not all that the two means knew.
 
 # %% [markdown]
 # ## Before you pay: scaling laws
@@ -1119,21 +1123,21 @@ for seed in (0, 1, 2):
 show(fit_scaling_law)
 
 # %% [markdown]
-# One run of eighteen moves the answer by up to a factor of two, though every one of
-# these laws predicts the measured budgets within a few percent. A hundredfold is far
-# outside of what was measured, and errors of exponents grow with the distance: take
-# such an answer as a plan for the next sweep. Published
-# laws found about twenty tokens for each weight; models that will serve many
-# users are trained on many more, since what they save in use outweighs what they
-# lose in training.
+# One run of eighteen moves the answer by more than a factor of two (seed 0: from 6
+# tokens for each weight to 14), where losses at three times the compute came within 3
+# %. A hundredfold is far outside of what was measured, and errors of exponents grow
+# with the distance: take such an answer as a plan for the next sweep. Published laws
+# found about twenty tokens for each weight; models that will serve many users are
+# trained on many more, since what they save in use outweighs what they lose in
+# training.
 
 # %% [markdown]
 # ## The base model
 #
-# Nobody wants to wait four minutes in the middle of a lecture, so the model that
-# you have used since unit 00 comes with the record of its making. The same
-# recipe runs again with `python -m utils.zoo.build base`. It was made three
-# times, from different seeds and in different worlds:
+# Nobody wants to wait for minutes in the middle of a lecture, so the model that you
+# have used since unit 00 comes with the record of its making. The same recipe runs
+# again with `python -m utils.zoo.build base`. It was made three times, from different
+# seeds and in different worlds:
 
 # %%
 record = base_record()
@@ -1156,9 +1160,9 @@ claims.add(
 )
 
 # %% [markdown]
-# A record is a promise that can be checked. Is the model in the folder the one
-# that the record is about? Its loss on documents of the world that no recipe
-# trains on:
+# A record is a promise that can be checked. Is the model in the folder the one that the
+# record is about? Its loss on documents of the world that no recipe trains on (others
+# than those of the record, so the last digit may differ):
 
 # %%
 from utils.evaluate.text_loss import stream_loss, text_bits_per_byte
@@ -1258,11 +1262,10 @@ print("the primed xz needs fewer bits than the model:", primed < after)
 # the 8 bits of the plain bytes, gzip less than 3, the trained model less than gzip.
 # The shortest bar is that of the compressor that has read the other topics.*
 #
-# The fair peer is the last one: it has seen the text that the model has seen, and it
-# wins. A compressor keeps all of it word for word and looks up long repetitions,
-# which a reference manual is full of; a model of a million weights that went through
-# it a few times keeps its habits. Where a comparison flatters your model, ask what
-# the other side had read.
+# The fair peer is the last one: it has read what the model has read. A compressor keeps
+# all of it word for word and looks up long repetitions, which a reference manual is
+# full of; a model of a million weights that went through it little more than once keeps
+# its habits. Where a comparison flatters your model, ask what the other side had read.
 #
 # Medical answers are within reach, too. If the setting `COURSE_DATA_DIR` names a
 # folder with `medquad.jsonl.gz`, the next cell does the same with articles of
@@ -1421,7 +1424,7 @@ n_bytes = sum(f["n_bytes"] for f in real_record()["files"].values())
 print(f"its files are {n_bytes / len(raw):,.0f} times as long as the text")
 
 # %% [markdown]
-# Nothing came close to that. Two questions before you believe it. *Is the comparison
+# None of the others came close. Two questions before you believe it. *Is the comparison
 # fair?* A compressor has to carry all that it knows in its program or in its file; the
 # model's files are thousands of times as long as the text. And *has it read the test?*
 # Python's reference is on the web, and nobody has checked that it was left out. You
@@ -1477,10 +1480,10 @@ plt.show()
 
 # %% [markdown]
 # *Figure 11. Training loss over 20 steps for three seeds, recorded. The lines go up and
-# down with the batch by more than they fall.*
+# down by more than they fall.*
 #
-# The batches differ from each other by more than twenty steps can win. The topics
-# that it did not read, all of them before and after, are the measurement:
+# One batch is harder than the next by more than twenty steps can win. So measure on the
+# topics that it did not read, all of them, before and after:
 
 # %%
 before_real, after_real = (
@@ -1514,7 +1517,8 @@ claims.add(
 
 # %% [markdown]
 # *Figure 12. Bars of bits per byte on the unseen topics. The real model as it is needs
-# about half of what the primed compressor needs; after twenty steps a tenth less.*
+# less than six tenths of what the primed compressor needs; after twenty steps it needs
+# a tenth less.*
 #
 # This is why the field fine-tunes: what is general was paid for once, by somebody else,
 # and your own text only has to say what is special. Part II begins there.
@@ -1527,7 +1531,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask
@@ -1559,10 +1563,10 @@ ask("04_pretraining", "isoflop", my_answer_4)
 #
 # ## Sources
 #
-# - Broder, *On the Resemblance and Containment of Documents*, 1997: MinHash. Lee
-#   et al., *Deduplicating Training Data Makes Language Models Better*, ACL 2022,
-#   sections 4 and 6. Carlini et al., *Quantifying Memorization Across Neural
-#   Language Models*, ICLR 2023, sections 3 and 5.
+# - Broder, *On the Resemblance and Containment of Documents*, 1997: MinHash. Lee et
+#   al., *Deduplicating Training Data Makes Language Models Better*, ACL 2022, sections
+#   4 and 6. Carlini et al., *Quantifying Memorization Across Neural Language Models*,
+#   ICLR 2023, sections 3 to 5.
 # - Brown et al., *Language Models are Few-Shot Learners*, 2020, section 4 and
 #   appendix C: overlap of n-grams with evaluation sets.
 # - Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,

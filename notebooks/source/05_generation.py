@@ -74,9 +74,8 @@ assert torch.equal(by_hand, generate(model, nothing, 90))
 print(tokenizer.decode(by_hand[0].tolist()).replace("<|end|>", "\n"))
 
 # %% [markdown]
-# Asked for anything it likes, the model finds a question that it likes, and then
-# the same question again and again. How likely is that question? Multiply the
-# probabilities of its tokens.
+# Asked for anything it likes, the model soon asks the same question again and again.
+# How likely is that question? Multiply the probabilities of its tokens.
 
 
 # %%
@@ -97,13 +96,13 @@ print(f"from nothing: {once:.0e}, where it stands twice: {again:.0e}")
 assert once < 1e-3 and again < 2 * once
 
 # %% [markdown]
-# Each of its tokens is the likeliest where it stands, and the line is rarer than
-# one in a thousand. **The likeliest tokens don't make a typical text.** Nor is it
-# what it has written that holds the model fast: a third time is hardly likelier
-# than the first. It has learned that a document owes nothing to the one before.
-# So it always begins from the same place, and the likeliest way on from there is
-# always the same. Large models have that trouble, too, and one more: a phrase
-# becomes likelier each time it is repeated (Holtzman et al., figure 4).
+# Each of its tokens is the likeliest where it stands, and the line is rarer than one in
+# a thousand. **The likeliest tokens don't make a typical text.** Nor is it what it has
+# written that holds the model fast: a third time is hardly likelier than the first. It
+# has learned that a document owes nothing to the one before. So each document begins
+# from nearly the same place, and the likeliest way on from there hardly changes. Large
+# models have that trouble, too, and one more: a phrase becomes likelier each time it is
+# repeated (Holtzman et al., figure 4).
 #
 # For a question with one right answer greedy is fine. For anything else one has to
 # **sample**: draw the next token at random, by its probability.
@@ -136,8 +135,8 @@ plots.grouped_bars(
 plt.show()
 
 # %% [markdown]
-# *Figure 1. Three bars for each of the eight likeliest tokens. At a temperature
-# of a half the first stands far above the others, at two they are nearly level.*
+# *Figure 1. Three bars for each of the eight likeliest tokens. At a temperature of a
+# half the first stands far above the others, at two it is less than twice the eighth.*
 #
 # So a knob between dull and mad, and where should it stand? In the world of this
 # course truth can be counted. Two hundred questions, each answered once at each
@@ -286,9 +285,9 @@ assert len(kept_by_hand(places["sure"], 2.5, "min_p", 0.1)) < 5
 
 # %% [markdown]
 # *Figure 3. Five lines over the temperature. At one, top-p and min-p both keep one
-# token where the model is sure and over ten where it is not; top-k keeps five at
-# both. From two on, both lines of top-p stand at hundreds, those of min-p at one
-# and at a few dozen.*
+# token where the model is sure and over ten where it is not; top-k keeps five at both.
+# From two on, both lines of top-p stand at hundreds, those of min-p at one and at
+# twenty to fifty.*
 #
 # Let them try a temperature of 2.5, at which hardly anything that the model says is
 # true any more. Before you run it: which of the three saves most?
@@ -444,10 +443,10 @@ def write_with_cache(model, ids, n_new, temperature=0.0, chance=None):
 assert torch.equal(by_hand, write_with_cache(model, nothing, 90))
 
 # %% [markdown]
-# And the work? A fresh model of the base's shape, with a longer context; what it
-# says does not matter here. Count the operations of all its products, with and
-# without, and run the clock beside it. A guess first: by what factor is the work
-# less for 256 tokens? (136 is what is saved in tokens.)
+# And the work? A fresh model of the base's shape, with a longer context; what it says
+# does not matter here. Count the operations of all its products, with and without, and
+# run the clock beside it. A guess first: by what factor is the work less for 256
+# tokens? (In tokens it was 136.)
 
 # %% tags=["nbval-ignore-output"]
 import time
@@ -511,10 +510,12 @@ claims.add(
 # *Figure 6. Billions of operations over the number of new tokens. Without a cache
 # the line bends upwards; with one it rises slowly along the bottom.*
 #
-# The clock saves less than the count, since a pass over one token is not that much
-# cheaper than a pass over 200: at one token the calls cost more than the arithmetic.
-# The course's `generate` joins small operations into fewer. All on one thread, since
-# a product this small is done before a second thread wakes up:
+# The factor is somewhat above 136, since attention saves more than the rest: a table of
+# scores each time becomes one row of it. The clock saves less than the count, since a
+# pass over one token is not that much cheaper than a pass over 200: at one token the
+# calls cost more than the arithmetic. The course's `generate` joins small operations
+# into fewer. All on one thread, since a product this small is done before a second
+# thread wakes up:
 
 # %% tags=["nbval-ignore-output"]
 slow = seconds(greedy_by_hand, long, prompt, 256)
@@ -524,11 +525,11 @@ for name, write in (("by hand", write_with_cache), ("generate", generate)):
     )
 
 # %% [markdown]
-# Time is bought with memory. Each token needs a key and a value of width `d_head`
-# in every layer and for each key-value head:
+# Time is bought with memory. Each token needs a key and a value of width `d_head` in
+# every layer and for each key-value head:
 # $2 \cdot n_{layers} \cdot n_{kv} \cdot d_{head}$ numbers, the formula of unit 03.
-# The base model's cache can be weighed. How much memory does one chat of 128,000
-# tokens hold in a model of 70 billion weights?
+# The base model's cache can be weighed. How much memory does one chat of 128,000 tokens
+# hold in a model of 70 billion weights, at two bytes a number?
 
 # %%
 my_gigabytes = None  # your number
@@ -662,11 +663,11 @@ assert lost["end token"] > 0.01
 print("lost without a mask, with the end token: more than one in a hundred")
 
 # %% [markdown]
-# With a mask it makes no difference which token stands in the gap. Without one,
-# some answers in a hundred are lost without a word, and only a comparison with the
-# same prompts one by one would show it. Here the questions are of about one length,
-# so the gaps are short. In the lab one long text is in the batch, every gap is dozens
-# of tokens wide, and most answers are lost: the damage grows with the padding.
+# With a mask it makes no difference which token stands in the gap. Without one, some
+# answers in a hundred are lost without a word, and only a comparison with the same
+# prompts one by one would show it. Here the questions are of about one length, so the
+# gaps are short. The lab puts one long text into the batch, and you measure what wide
+# gaps do.
 #
 # ## Guess, then check: speculative decoding
 #
@@ -1066,10 +1067,10 @@ print(written[0])
 #
 # ## On a real model
 #
-# The base model answers in four words about a town that does not exist. SmolLM2 has 135
-# million weights and answers in English (`course model` prepares it once; unit 02 has
-# more). It runs through the very functions of this unit: our decoder, our cache, our
-# batches. The oracle is `transformers` on the same folder, both greedy.
+# The base model answers in one short sentence about a town that does not exist. SmolLM2
+# has 135 million weights and answers in English (`course model` prepares it once; unit
+# 02 has more). It runs through the very functions of this unit: our decoder, our cache,
+# our batches. The oracle is `transformers` on the same folder, both greedy.
 
 # %% tags=["real"]
 from utils.zoo.real import has_real, how_to_get_real, load_real, real_folder
@@ -1105,7 +1106,7 @@ for text, ids in zip(asked, answers, strict=True):
 
 # %% [markdown]
 # Fluent, and not to be trusted: one of the rivers is on another continent, and asked
-# for aspirin the model stumbles into a loop that greedy decoding can't leave. Is that
+# about aspirin the model stumbles into a loop that greedy decoding can't leave. Is that
 # the model, or a fault of our cache? The oracle should write the very same tokens:
 
 # %% tags=["real"]
@@ -1130,11 +1131,11 @@ real_claims.add(
 )
 
 # %% [markdown]
-# **Prefill** reads the prompt, all tokens in one pass; **decode** writes, one pass for
-# each token. Both run through the same 135 million weights. Guess: in the time that one
-# token takes to be written, how many tokens of a prompt can be read? And if the
-# model answers eight people at once instead of one, how many times the tokens per
-# second does it write?
+# Prefill reads the prompt, all tokens in one pass; decode writes, one pass for each
+# token. Both run through the same 135 million weights. Guess: in the time that one
+# token takes to be written, how many tokens of a prompt can be read? And if the model
+# answers eight people at once instead of one, how many times the tokens per second does
+# it write?
 
 # %%
 my_guess_read = None  # tokens read in the time of one written: your number
@@ -1192,8 +1193,8 @@ plt.show()
 # of the answer is priced above a token of the question.
 #
 # What the rows of a batch don't share is the cache. Guess its size for one row at the
-# model's full context of 8,192 tokens, in megabytes; its 135 million weights take four
-# bytes each.
+# model's full context of 8,192 tokens, in megabytes. (Its numbers take four bytes each,
+# like the 135 million weights.)
 
 # %%
 my_guess_cache = None  # megabytes: your number
@@ -1217,9 +1218,9 @@ real_claims.add(
 del cache
 
 # %% [markdown]
-# Last, int8. In the base model it cost nothing that you could see. Does that hold for
-# weights that have learned a hundred times as much? On the longest page of Python's
-# reference:
+# Last, int8. In the base model it cost nothing that you could see. Does that hold for a
+# model with more than a hundred times the weights? On the first 1,500 tokens of the
+# longest page of Python's reference:
 
 # %% tags=["real"]
 from utils.text.corpora import python_reference
@@ -1251,7 +1252,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

@@ -3,12 +3,12 @@
 #
 # **140 minutes** · after the lecture `notebooks/03_decoder.ipynb`
 #
-# You write what stands around attention: the norm, the gated feed-forward part,
-# and the block that adds them to the stream. Of your own parts you build a whole model,
-# which loads the weights of the course's base model and writes. Then you count what a
-# model costs before anyone trains it, and route tokens to experts. Each exercise has a check
-# that answers at once; after each, an experiment runs *your* function. An
-# exercise that you skip only switches off its own experiments.
+# You write what stands around attention: the norm, the gated feed-forward part, and the
+# block that adds them to the stream. Of your own parts you build a whole model, which
+# loads the weights of the course's base model and writes. Then you count what a model
+# costs before anyone trains it, and route tokens to experts. Each exercise has a check
+# that answers at once; after each, an experiment runs *your* function. An exercise that
+# you skip only switches off its own experiments.
 #
 # Letters for shapes: B batch, T tokens, D width of the stream, K width of a
 # head, F width of the feed-forward part, E experts.
@@ -45,8 +45,8 @@ tier = start(seed=0)
 # exercise: utils.model.norm.rms_norm points=4 minutes=10 difficulty=1
 
 # %% [markdown]
-# **Experiment.** The base model's stream, layer by layer, before and after your
-# norm. By what factor does the stream grow from the first layer to the last?
+# **Experiment.** The base model's stream, layer by layer, before and after your norm.
+# By what factor does the stream grow from before the first layer to behind the last?
 
 # %%
 my_guess = None  # times: your number

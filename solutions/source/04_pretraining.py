@@ -5,10 +5,10 @@
 #
 # You write the parts of a training run in the order in which the run meets them:
 # finding near-copies, packing, the loss, the update, the rate, the clip, the
-# checkpoint, and the law that says what a larger run would bring. Each exercise has
-# a check that answers at once; after each, an experiment runs *your* function, and at
-# the end all of them train a model together. An exercise that you skip only switches off
-# its own experiments.
+# checkpoint, and the law that says what a larger run would bring. Each exercise has a
+# check that answers at once; after each, an experiment runs *your* function, and at
+# the end all of them train a model together. An exercise that you skip only switches
+# off its own experiments.
 #
 # Letters for shapes: B batch, T tokens, V vocabulary, N rows.
 
@@ -171,8 +171,9 @@ for i, j in pairs[:2]:
 # exercise: utils.tokens.packing.pack_sequences points=4 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** Documents of the world in rows of 65. Before you run it: if each
-# document were padded to the longest, what share of all places would hold a token?
+# **Experiment.** Documents of the world in rows of 65. (All are short; the lecture's
+# mix held long pages of Python as well.) Before you run it: if each document were
+# padded to the longest, what share of all places would hold a token?
 
 # %%
 my_share = None  # between 0 and 1: your number
@@ -191,9 +192,9 @@ compare(my_share, share, "{:.0%}", of="padded")
 #
 # **Goal**: the mean of -log p over the targets that count.
 #
-# **Why it matters**: it is the one number that training obeys. A version that
-# forgets a case (a huge logit, an ignored target, a batch without any) gives NaN
-# on a Sunday night.
+# **Why it matters**: it is the one number that training obeys. A version that forgets a
+# case (a huge logit, an ignored target, a batch without any) gives NaN, and one NaN
+# destroys every weight.
 #
 # `check_targets(logits, targets)` is imported: it returns the mask of targets that
 # count, and refuses what has none.
@@ -228,7 +229,8 @@ print(f"first {my_losses[0]['loss']:.1f}, after 60 steps under 4.5:", end=" ")
 print(sum(r["loss"] for r in my_losses[-10:]) / 10 < 4.5)
 
 # %% [markdown] tags=["result"]
-# *Figure 1. A falling line: loss over 60 steps, from nearly seven to about four.*
+# *Figure 1. A falling line: loss over 60 steps, from nearly seven to about three and a
+# half.*
 
 # %% [markdown]
 # From here on, the experiments train on rows of the world with the course's own
@@ -438,8 +440,8 @@ plots.lines(
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 4. Two lines fall from two to nearly zero. At step 30 one leaps to about
-# forty and needs about as many steps to come back; the clipped one hardly moves.*
+# *Figure 4. Two lines fall from two to nearly zero. At step 30 one leaps to about forty
+# and needs nearly as many steps to come back; the clipped one hardly moves.*
 
 # %% [markdown]
 # ## 8. Writing a checkpoint
@@ -449,10 +451,15 @@ plt.show()
 # **Why it matters**: machines die while they write, too. The file that was good a
 # minute ago must not be the one that is half written over.
 #
-# Imported for you: `save(tensors, metadata=...)` gives the bytes of a safetensors
-# file; `content_hash(tensors, text)` the hash; `write_flushed(path, data)` writes and
-# flushes; `flush_folder(path)` makes the new name last; `UNFINISHED` begins the name
-# of a file that is not yet whole.
+# Imported for you: `save(tensors, metadata=...)` gives the bytes of a safetensors file;
+# `content_hash(tensors, text)` the hash of the tensors and of a text;
+# `write_flushed(path, data)` writes and flushes; `flush_folder(folder)` waits until the
+# new name is on the disk as well; `UNFINISHED` begins the name of a file that is not
+# yet whole.
+#
+# The course's `load_checkpoint` reads your file back. Of the metadata it asks for two
+# texts: under `"info"` the facts as JSON, and under `"sha256"` the hash of the tensors
+# and of that very text.
 
 # %%
 # exercise: utils.train.checkpoints.save_checkpoint points=4 minutes=20 difficulty=2
@@ -643,9 +650,8 @@ plots.lines(
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 5. Two falling lines, from nearly seven to between four and five. The
-# validation losses lie on the training line: with text enough, nothing is learned by
-# heart in 120 steps.*
+# *Figure 5. Two falling lines, from nearly seven to about four. The validation losses
+# lie on the training line: with text enough, nothing is learned by heart in 120 steps.*
 
 # %% [markdown]
 # ## 11. Written answer (3 points)

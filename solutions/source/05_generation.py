@@ -111,11 +111,11 @@ compare(my_share, new_words["temperature 1.5"], "{:.2f}")
 print(text_table(("settings", "different", "new words", "first text"), rows))
 
 # %% [markdown] tags=["result"]
-# At temperature 0 all texts are one. At 1.5 they differ, and about one word in
-# fourteen exists nowhere: a tail of a thousand unlikely tokens is hit now and
-# then, and one hit spoils a word. Filters cut that tail, and the texts still
-# differ. They have their own ways to find where the tail begins: a number of
-# tokens, a sum of shares, or a share of the best.
+# At temperature 0 all texts are one. At 1.5 they differ, and about one word in fourteen
+# exists nowhere: a tail of a thousand unlikely tokens is hit now and then, and one hit
+# spoils a word. Filters cut that tail, min-p most of it at these settings, and the
+# texts still differ. They have their own ways to find where the tail begins: a number
+# of tokens, a sum of shares, or a share of the best.
 
 # %% [markdown]
 # ## 2. The cache
@@ -230,9 +230,12 @@ compare(my_right, right, "{:.2f}", of="padding on the right")
 # than a pass over one, since reading the weights takes the time. Each accepted
 # proposal is a pass saved.
 #
-# `probabilities(model, token_ids, n_last, temperature)` is given: the model's
-# shares after each of the last `n_last` tokens of a row, (n_last, V), at
-# temperature 0 all on one token. `Speculation` holds the three results.
+# Each pass gives one token of the target's own besides the proposals that are kept; so
+# a round proposes at most one token fewer than are still to be written.
+#
+# `probabilities(model, token_ids, n_last, temperature)` is given: the model's shares
+# after each of the last `n_last` tokens of a row, (n_last, V), at temperature 0 all on
+# one token. `Speculation` holds the three results.
 
 # %%
 # exercise: utils.model.speculative.speculative_decode points=8 minutes=35 difficulty=3
