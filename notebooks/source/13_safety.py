@@ -626,6 +626,149 @@ claims.add(
 )
 
 # %% [markdown]
+# ## On a real model
+#
+# In the town a judge knows all that is true. For SmolLM2 nobody does; but whatever it
+# says about a name that was made up for this course is made up, too. It was asked about
+# 42 such names: people, places and illnesses. Every question had the form of one about
+# a real name, "What causes narvolitis?" like "What causes the plague?". To how many of
+# the 42 does it say that it doesn't know?
+
+# %%
+my_admitted = None  # of 42: your number
+
+# %% tags=["reveals"]
+from utils.assistants.unknown_questions import INVENTED_TEST, verdict
+from utils.experiments.records import recorded, told
+
+run = recorded("13_refusal")
+results = {f"seed {seed}": one for seed, one in run["results"].items()}
+before = results["seed 0"]["invented"]["before"]
+compare(my_admitted, 42 * before["admitted"]["share"], "{:.0f} of 42")
+for question, answer, _ in results["seed 0"]["answers"]["invented"][29:32]:
+    print(f"{question}\n  {answer}")
+
+# %% [markdown]
+# So you do what the second part did. To 48 other invented names it drew answers of its
+# own; an admission is preferred to each that made something up. And so that it does not
+# learn to refuse, its own right answers to real questions are preferred to admissions.
+# Then forty steps of DPO with adapters, four pairs a step, from two seeds. Behind that
+# you may put the third part as a mere **lookup**: who stands on no list of names is not
+# spoken of. What will do more, the training or the list?
+
+# %%
+LIST = "all names"  # all real ones of the experiment stand on it
+shares = {}
+for name, one in results.items():
+    shares[name] = {
+        "as it was": one["invented"]["before"],
+        "DPO": one["invented"]["after"],
+        "list alone": one["checked"][LIST]["invented"]["before"],
+        "DPO and list": one["checked"][LIST]["invented"]["after"],
+    }
+made_up = {
+    name: {what: found["made up"]["share"] for what, found in some.items()}
+    for name, some in shares.items()
+}
+plots.grouped_bars(
+    made_up,
+    title="Training takes away a part, a list nearly all",
+    ylabel="made up, share of 42 invented names",
+)
+plt.show()
+for name, one in results.items():
+    low, high = one["invented"]["after"]["made up"]["interval"]
+    kl, pairs = one["KL"]["invented"], one["pairs"]
+    print(
+        f"{name}: {sum(pairs.values())} pairs, KL {kl:.1f} nats; made up after DPO "
+        f"{low:.2f} to {high:.2f}, p = {one['invented']['p']['made up']:.4f}"
+    )
+print(told(run))
+
+# %% [markdown]
+# *Figure 4. Four bars for each of two seeds. As it was: 1. After DPO about three
+# quarters at one seed, six tenths at the other. With the list, before DPO or after
+# it, a twentieth or less.*
+#
+# The course's own bar was a half, by training alone. It is missed at both seeds. Where
+# does the rest stand, and what did it cost? Real names were asked for, too: thirty in
+# the same forms, and twenty short questions of unit 12. In the last row one name in
+# five is missing on the list:
+
+# %%
+kinds = ("people", "places", "illnesses")
+assert len(INVENTED_TEST) == 42
+rows = []
+for name, one in results.items():
+    found = [
+        verdict(answer, asked.name) == "made up"
+        for asked, (_, _, answer) in zip(
+            INVENTED_TEST, one["answers"]["invented"], strict=True
+        )
+    ]
+    counts = [sum(found[14 * k : 14 * k + 14]) for k in range(3)]
+    rows.append((name, *(f"{n} of 14" for n in counts)))
+print(text_table(("made up after DPO", *kinds), rows))
+gappy = "four of five names"
+rows = []
+for name, one in results.items():
+    for what, found in (
+        ("real names", one["real"]),
+        ("short questions", one["short"]),
+        ("real names, gaps in the list", one["checked"][gappy]["real"]),
+    ):
+        sides = [found[when] for when in ("before", "after")]
+        refused, right = (
+            [f"{side[key]['share']:.2f}" for side in sides]
+            for key in ("refused", "right")
+        )
+        rows.append((name, what, " to ".join(refused), " to ".join(right)))
+print(text_table(("", "asked", "refused", "right"), rows))
+
+# %% [markdown]
+# No real name was refused, and right answers did not fall beyond chance: that is what
+# the second kind of pairs is for. The rest stands at illnesses. The pairs held as many
+# of them as of people and places, and hardly fewer are made up. Perhaps because a
+# question about symptoms has an answer of a fixed form, which fits any name. A list
+# does not care about forms; its price is whatever is not on it. With one name in five
+# missing, one real question in five is refused. Three answers after DPO, to read for
+# yourself:
+
+# %%
+for question, _, answer in results["seed 0"]["answers"]["invented"][9:10]:
+    print(f"{question}\n  {answer}")
+for question, _, answer in results["seed 1"]["answers"]["invented"][26:28]:
+    print(f"{question}\n  {answer}")
+claims.add(
+    "recorded: SmolLM2 with DPO and a list of names, made up, of what it was",
+    measured=", ".join(f"{s['DPO and list']:.2f}" for s in made_up.values()),
+    bar="0.5 at most",
+    holds=all(
+        s["DPO and list"] <= 0.5 * s["as it was"] for s in made_up.values()
+    ),
+)
+claims.add(
+    "recorded: real names refused by SmolLM2 after DPO",
+    measured=", ".join(
+        f"{one['real']['after']['refused']['share']:.2f}"
+        for one in results.values()
+    ),
+    bar="0.05 at most",
+    holds=all(
+        one["real"]["after"]["refused"]["share"] <= 0.05
+        for one in results.values()
+    ),
+)
+
+# %% [markdown]
+# The first has learned the sentence and not what it says: preferences move what a model
+# says, and nothing in so few pairs tells it what it knows. The second counts as made
+# up, since the rule of words behind these numbers (`verdict`) takes what is said about
+# the name after an admission for a statement. Would you? An earlier version of the rule
+# knew only the admissions that were taught, and missed "I am not able to provide
+# information". A share of inventions is a share by somebody's rule. All answers are in
+# the record; count them by yours.
+#
 # ## The proof
 #
 # You have numbers from an exam of your own making. Users are another matter, and the
@@ -689,7 +832,7 @@ claims.add(
 )
 
 # %% [markdown]
-# *Figure 4. The p-value of a test that may be looked at after each pair, falling
+# *Figure 5. The p-value of a test that may be looked at after each pair, falling
 # below the line at five per cent within the first quarter of the planned people.*
 #
 # Noise of people shrinks what you see: with one verdict in five turned round, a rise
