@@ -764,10 +764,10 @@ claims.add(
 # The first has learned the sentence and not what it says: preferences move what a model
 # says, and nothing in so few pairs tells it what it knows. The second counts as made
 # up, since the rule of words behind these numbers (`verdict`) takes what is said about
-# the name after an admission for a statement. Would you? An earlier version of the rule
-# knew only the admissions that were taught, and missed "I am not able to provide
-# information". A share of inventions is a share by somebody's rule. All answers are in
-# the record; count them by yours.
+# the name after an admission for a statement. Would you? The rule's first version knew
+# two dozen ways to admit it, and missed "I am not able to provide information". A share
+# of inventions is a share by somebody's rule. All answers are in the record; count them
+# by yours.
 #
 # ## The proof
 #
