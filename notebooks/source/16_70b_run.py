@@ -109,10 +109,11 @@ from utils.parallel.planner.memory import memory_per_gpu
 show(memory_per_gpu)
 
 # %% [markdown]
-# Four layouts of the 70B model on 64 GPUs, each GPU's memory by term. `framework` is
-# what no formula knows: the context, buffers of the communication library, and what
-# the allocator holds and does not use. It was fitted to readings of `nvidia-smi`.
-# Which of the four fit into 80 GiB?
+# Four layouts of the 70B model on 64 GPUs, each GPU's memory by term. In their names TP
+# counts tensor-parallel ranks and PP the stages of a pipeline; what is left of the 64
+# is data parallel. `framework` is what no formula knows: the context, buffers of the
+# communication library, and what the allocator holds and does not use. It was fitted to
+# readings of `nvidia-smi`. Which of the four fit into 80 GiB?
 
 # %%
 my_guess_fit = None  # how many of the four fit: your number
