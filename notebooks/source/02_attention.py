@@ -428,13 +428,13 @@ print(f"largest difference from Llama below 1e-5: {largest_llama < 1e-5}")
 # %% [markdown]
 # ## Where am I? Rotary positions
 #
-# Nothing so far depends on a token's place in the row, its **position**. Shuffle
-# the keys together with their values and every answer stays the same; *dog bites
-# man* is *man bites dog*. **Rotary positions** (RoPE) put the order into the score
-# itself. Take the channels of a query in pairs and read each pair as a point in the
-# plane. Turn it by an angle that grows with the token's position. Do the same to
-# keys. The dot product of two turned points depends only on the angle between them,
-# that is, on how far apart the tokens are.
+# But for the mask, nothing so far depends on a token's place in the row, its
+# **position**. Shuffle the keys a query may see, together with their values, and its
+# answer stays the same; *dog bites man* is *man bites dog*. **Rotary positions**
+# (RoPE) put the order into the score itself. Take the channels of a query in pairs and
+# read each pair as a point in the plane. Turn it by an angle that grows with the
+# token's position. Do the same to keys. The dot product of two turned points depends
+# only on the angle between them, that is, on how far apart the tokens are.
 #
 # One pair by hand. Turned by an angle $a$, the point $(x, y)$ becomes
 # $(x \cos a - y \sin a,\; x \sin a + y \cos a)$. A query at position 7 and a key at
@@ -958,8 +958,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 7. Share of attention that goes to the first token of a sentence, by layer,
-# beside an even share. No more than that in the first two layers, about a quarter in
-# layers 2 to 9, half and more in most layers from 12 on.*
+# beside an even share. About that much in the first two layers, a fifth to a third in
+# layers 2 to 9, little again in 10 and 11, half and more in most layers from 12 on.*
 #
 # Is it the word or the place? Put other tokens in front of the same sentence:
 
@@ -1091,7 +1091,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 my_answer_1 = None  # "a", "b" or "c"

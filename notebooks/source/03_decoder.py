@@ -511,9 +511,10 @@ claims.add(
 )
 
 # %% [markdown]
-# For short texts all this is nearly *six times the number of weights* per token:
-# two forwards, four backwards. That rule of thumb is enough for a budget on the
-# back of an envelope. Llama 3.1 405B saw 15.6 trillion tokens:
+# For a large model and short texts all this is nearly *six times the number of weights*
+# per token: two forwards, four backwards. (For the smallest of the four, attention adds
+# two fifths to that.) The rule of thumb is enough for a budget on the back of an
+# envelope. Llama 3.1 405B saw 15.6 trillion tokens:
 
 # %%
 budget = 6 * count_parameters(**sizes_of(MODELS["Llama 3.1 405B"])) * 15.6e12
@@ -587,7 +588,8 @@ claims.add(
 #
 # The difficulty is the router. An expert that is chosen is trained, gets better,
 # and is chosen more. Left alone, a few experts take all. A second loss measures
-# how uneven the choice is (1 if even, the number of experts if one takes all):
+# how uneven the choice is: 1 if even, more if not. Where a token uses one expert, and
+# all use the same one, it is the number of experts:
 
 # %%
 with torch.no_grad():
@@ -809,7 +811,7 @@ claims.add(
 #
 # ## And the base model?
 #
-# It copies codes; unit 02 found heads that look at the letter to write next. Is
+# It copies codes; unit 02 found a head that looks at the letter to write next. Is
 # that induction? Show it random tokens twice, and then leave its heads out one by
 # one while it copies:
 
@@ -1125,20 +1127,20 @@ print(f"after 30 layers {lens[30, word_id]:.2f}, and the model says{says}")
 
 # %% [markdown]
 # *Figure 9. Probability of the expected word (rows) after 0 to 30 layers (columns). All
-# rows are dark up to layer 26. Four are bright at the end of the last layers, `Celsius`
-# in the very last alone; `four` is brighter before the last layer than after it.*
+# rows are dark up to layer 26. Four become bright within the last layers, `Celsius` in
+# the very last alone; `four` is brighter before the last layer than after it.*
 #
-# Up to layer 26 the lens shows nothing that a reader would call an answer: mostly
-# commas and line ends. Either the answer is decided late, or it stands in the stream
-# in another form than the one that the unembedding reads. The lens can't tell which:
-# it was trained for the last layer's stream and for no other (Belrose et al. 2023
-# train a small translator for each layer, and find answers earlier). And the sum: the
-# right word led until the last layer took it away. A model of this size doesn't
+# Up to layer 26 none of the six words has a share worth speaking of. Either the answer
+# is decided late, or it stands in the stream in another form than the one that the
+# unembedding reads. The lens can't tell which: that matrix was trained for the last
+# layer's stream and for no other (Belrose et al. 2023 train a small translator for each
+# layer, and find answers earlier). And the sum: the right word had nearly half of the
+# shares, until the last layer took most of that away. A model of this size doesn't
 # compute, it has read.
 #
 # Now the heads. Random tokens of its vocabulary, 32 of them, then the same 32 again: no
 # text that it was trained on looks like that. Of its 270 heads, how many give more than
-# .4 of their attention to the token that followed last time?
+# 0.4 of their attention to the token that followed last time?
 
 # %%
 my_guess_n_heads = None  # heads: your number
@@ -1289,7 +1291,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

@@ -154,7 +154,7 @@ claims.add(
 # | 0 | a0 b0 c0 | a1 b1 c1 | a2 b2 c2 | a0, b1, c2 |
 # | 1 | a0 b0 c02 | a01 b1 c1 | a2 b12 c2 | c02, a01, b12 |
 # | 2 | a0 **b012** c02 | a01 b1 **c012** | **a012** b12 c2 | b012, c012, a012 |
-# | 3 | **a012 b012** c02 | a01 **b012 c012** | **a012** b12 **c012** | b by 2, ... |
+# | 3 | **a012 b012** c02 | a01 **b012 c012** | **a012** b12 **c012** | sums a, b, c |
 # | 4 | all | all | all | |
 #
 # After n - 1 rounds each sum is complete somewhere: a **reduce-scatter**. In n - 1 more
@@ -499,7 +499,7 @@ for rank in range(3):
 # | 0 | nothing | all-reduce the gradient, update all weights |
 # | 1 | optimizer state | all-reduce, update its own shard, all-gather the weights |
 # | 2 | and gradients | reduce-scatter instead, update, all-gather |
-# | 3 | **a012 b012** c02 | a01 **b012 c012** | **a012** b12 **c012** | b by 2, ... |
+# | 3 | and weights | reduce-scatter, update; all-gather a layer when it computes |
 #
 # Stage 3 is what torch calls **FSDP**, *fully sharded data parallel*. Its core are two
 # functions. One makes a whole weight from everybody's shards, the other takes the
@@ -604,7 +604,7 @@ plt.show()
 # %% [markdown]
 # *Figure 2. Bars of weights, gradients and optimizer state on each of four ranks. In
 # data parallel training state takes twice the weights. ZeRO-1 cuts it to a quarter;
-# ZeRO-3 cuts all three.*
+# ZeRO-3 cuts all three, whether it gathers once or twice.*
 
 # %%
 whole_state = reference[1][2]
@@ -627,9 +627,11 @@ print(text_table(("4 ranks", "a step sends / weights"), rows))
 
 # %% [markdown]
 # One gathering and one reduce-scatter are 0.75 each: together what an all-reduce costs.
-# Shards of state and gradients are free on the wire. Weights that are thrown away after
-# the forward pass have to be gathered once more, half as much again: the price of never
-# holding the model.
+# So shards of state and gradients are free on the wire, if the gradient is
+# reduce-scattered. (Our ZeRO-1 sums all of it everywhere and gathers the weights
+# besides, which costs a gathering more.) Weights that are thrown away after the forward
+# pass have to be gathered once more, half as much again: the price of never holding the
+# model.
 #
 # Clipping has its trap here, too. A rank sees a shard of the gradient, whose norm is
 # not the gradient's:
@@ -652,8 +654,9 @@ print("by shards:", ", ".join(f"{own:.2f}" for own, _ in norms))
 print(f"of the whole: {norms[0][1]:.2f}")
 
 # %% [markdown]
-# Four ranks would scale by four factors, and all by too little. `clip_shards` adds up
-# the squares over all ranks first. Torch's `clip_grad_norm_` does so for FSDP's own
+# With a bound of 0.1, say, four ranks would scale by four factors, all of them too
+# large: a shard's norm is smaller than the whole's. `clip_shards` adds up the squares
+# over all ranks first. Torch's `clip_grad_norm_` does so for FSDP's own
 # tensors, and can't for a shard that you hold yourself.
 #
 # ## At work: DDP, FSDP2, DeepSpeed
@@ -871,7 +874,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask
@@ -895,8 +898,9 @@ ask("14_data_parallel", "stages", my_answer_3)
 # - Sum over tokens, divide by the tokens of all ranks, then clip, then step.
 # - Same start, same gradient, same step: nothing keeps ranks equal but that. Compare
 #   hashes of weights, and of data.
-# - ZeRO-1 and 2 cost nothing on the wire. ZeRO-3 costs half as much more, and is the
-#   one that trains a model which fits on no device.
+# - State and gradients in shards cost nothing on the wire, where gradients are
+#   reduce-scattered. Weights gathered twice cost half as much more, and train a model
+#   that fits on no device.
 # - The test of all of it is one process on the same batch, with rows of unequal length.
 #
 # ## Sources

@@ -114,9 +114,10 @@ print(text_table(("micro-batches", "4 ranks", "8 ranks", "16 ranks"), rows))
 # %% [markdown]
 # `replay` gave each number of the table a second way: it takes a **schedule**, the list
 # of what each rank does in which order, and plays it by a **logical clock**. An
-# operation starts when its rank is free and its input is there. Twice as many ranks
-# need twice as many micro-batches, and a micro-batch has at least one sequence. That,
-# with the largest batch that still trains well, bounds the depth of a pipeline.
+# operation starts when its rank is free and its input is there. For the same bubble
+# twice as many ranks need about twice as many micro-batches, and a micro-batch has at
+# least one sequence. That, with the largest batch that still trains well, bounds the
+# depth of a pipeline.
 #
 # ## One forward, one backward
 #
@@ -131,14 +132,16 @@ draw_schedule("1F1B", 4, 8)
 plt.title("The same corners, and half as much to remember", loc="left")
 plt.show()
 
+# %% [markdown]
+# *Figure 3. The same four ranks and eight micro-batches. Forwards and backwards
+# alternate; the first rank begins with four forwards, the last with one.*
+#
+# You write this schedule in the lab. What it has to keep to:
+
 # %%
 from utils.parallel.schedules import schedule_1f1b
 
 show(schedule_1f1b)
-
-# %% [markdown]
-# *Figure 3. The same four ranks and eight micro-batches. Blue and orange boxes
-# alternate; the first rank begins with four forwards, the last with one.*
 
 # %%
 rows = []
@@ -312,7 +315,8 @@ print(f"mean of the three means {sum(means) / 3:.4f}")
 #
 # **The embedding is tied.** The first stage reads the table, the last one multiplies by
 # it, and each holds a copy. Each copy gets the gradient of its own use. One process
-# adds them up without being asked; a pipeline has to send one of them:
+# adds them up without being asked; in a pipeline the two ranks have to send theirs to
+# each other:
 
 
 # %%
@@ -366,8 +370,8 @@ print(f"after 12 steps: summed {curves['summed'][1][-1]:.1g}")
 # *Figure 5. Two lines over twelve steps. With the sum the copies stay bit for bit the
 # same. Without it they are apart at once, and stay apart.*
 #
-# The loss falls in both runs. What is wrong shows when the checkpoint is saved, with
-# one of the two tables.
+# Nothing in a training loop compares the copies. What is wrong shows when the
+# checkpoint is saved, with one of the two tables.
 #
 # ## Activation checkpointing
 #
@@ -586,8 +590,8 @@ print(f"8,192 positions: logits {logits_bytes / 1e9:.1f} GB, ", end="")
 print(f"three numbers each {numbers_bytes / 1e3:.0f} kB")
 
 # %% [markdown]
-# The vocabulary must divide by the ranks. Where it does not, it is padded with ids that
-# no text has, and their logits must be kept out of the sum.
+# The number of ranks must divide the vocabulary. Where it does not, the vocabulary is
+# padded with ids that no text has, and their logits must be kept out of the sum.
 #
 # ## Sequence parallel
 #
@@ -612,6 +616,9 @@ for name, is_cut in (
 print(text_table(("two blocks, one step", *kinds), rows))
 
 # %% [markdown]
+# Four for each of the two blocks, one where the embedding ends, and one where the
+# unembedding begins.
+#
 # One thing changes for what is *not* cut. Each rank holds all gains of the norms. With
 # whole streams every rank computes the same gradient for them. With cut streams each
 # has seen its own tokens, and the gradients must be summed. If they are not:
@@ -709,9 +716,10 @@ from utils.parallel.hybrid import Hybrid
 show(Hybrid.step)
 
 # %% [markdown]
-# Eight processes, four steps of AdamW, against one process on the same batch. Losses
-# alone would be weak evidence: in four steps they hardly move. So each rank also cuts
-# the *gradients* of the one process as it cuts weights, and compares them with its own.
+# Up to eight processes, four steps of AdamW, against one process on the same batch.
+# Losses alone would be weak evidence: each is one number for all gradients, and AdamW
+# does not see a gradient that is twice too large. So each rank also cuts the
+# *gradients* of the one process as it cuts weights, and compares them with its own.
 
 
 # %%
@@ -1030,7 +1038,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask
@@ -1071,7 +1079,7 @@ ask("15_model_parallel", "bend", my_answer_3)
 #   Model Parallelism*, 2019, section 3.
 # - Korthikanti et al., *Reducing Activation Recomputation in Large Transformer Models*,
 #   2022, sections 4 and 5.
-# - Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016, section 3.
+# - Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016, section 4.
 #
 # **Next**: `work/15_model_parallel.ipynb`. You write the schedule, the bubble, the
 # checkpoint and three parallel layers, and run them in ranks. Then unit 16: which of

@@ -72,8 +72,9 @@ print(f"one GPU    {h100.memory_gib:6.0f} GiB")
 # The states alone fill more than a dozen GPUs, and nothing has been computed yet.
 # **Activations** come on top: what the forward pass keeps because the backward pass
 # needs it. Take one layer of a GPT with width $d$, and count in bytes for each token
-# and each unit of width. Norms and residuals keep 10 of them (two inputs, two
-# outputs, two masks of dropout), attention and the feed-forward part 24:
+# and each unit of width, without the scores of attention. Norms and residuals keep 10
+# of them (two inputs and two outputs at 2 bytes, two masks of dropout at 1), attention
+# and the feed-forward part 24:
 #
 # $$ s\,b\,d\,\Big(10 + \frac{24}{t}\Big) $$
 #
@@ -108,10 +109,11 @@ from utils.parallel.planner.memory import memory_per_gpu
 show(memory_per_gpu)
 
 # %% [markdown]
-# Four layouts of the 70B model on 64 GPUs, each GPU's memory by term. `framework` is
-# what no formula knows: the context, buffers of the communication library, and what
-# the allocator holds and does not use. It was fitted to readings of `nvidia-smi`.
-# Which of the four fit into 80 GiB?
+# Four layouts of the 70B model on 64 GPUs, each GPU's memory by term. In their names TP
+# counts tensor-parallel ranks and PP the stages of a pipeline; what is left of the 64
+# is data parallel. `framework` is what no formula knows: the context, buffers of the
+# communication library, and what the allocator holds and does not use. It was fitted to
+# readings of `nvidia-smi`. Which of the four fit into 80 GiB?
 
 # %%
 my_guess_fit = None  # how many of the four fit: your number
@@ -158,9 +160,10 @@ plt.show()
 
 # %% [markdown]
 # *Figure 1. A stack of terms for each layout, with a dashed line at 80 GiB. Tensor
-# parallelism by itself is above the line. Stages divide its weights and gradients;
-# full recompute takes most of the activations away; with ZeRO 3 every GPU has a part of
-# all states, and the activations and logits of the model's whole width.*
+# parallelism by itself is above the line. Four stages divide its weights and gradients
+# by four; full recompute takes nearly all activations away; with ZeRO 3 every GPU has a
+# small part of all states, and activations, logits and gathered weights of the model's
+# whole width.*
 #
 # ## What a GPU computes
 #
@@ -248,9 +251,11 @@ show(step_time)
 # %% [markdown]
 # ## The layout
 #
-# Now the search. It tries every number of tensor-parallel ranks, stages, chunks, sizes
-# of the micro-batch, and ways to recompute, throws out what can't be run, and ranks the
-# rest by time. What it throws out it says why:
+# Now the search. It tries numbers of tensor-parallel ranks, stages and chunks, sizes of
+# the micro-batch, stages of ZeRO and ways to recompute. One axis is new: **context
+# parallelism** (CP) gives each of a few ranks a part of every sequence, and attention
+# sends keys and values between them. The search throws out what can't be run, says why,
+# and ranks the rest by time:
 
 # %%
 from utils.parallel.planner.layout import choose_layout, why_not
@@ -587,7 +592,9 @@ print(text_table(("a GPU-day", "1 GPU", "512", "16,384", "counted in"), rows))
 # $$ \frac{s}{\tau} + \frac{\tau}{2m} $$
 #
 # of the time: the first falls with $\tau$, the second grows. Where the two are equal
-# the sum is least: Young's formula. Daly's follows the exponentials to the end.
+# the sum is least: Young's formula. Daly's follows the exponentials to the end. The
+# share of the time whose work is kept is called **goodput**; restarts count against it,
+# too.
 
 # %%
 show(checkpoint_interval)
@@ -630,14 +637,14 @@ claims.add(
 # *Figure 4. Goodput over the number of GPUs. The line of the best interval falls
 # gently; that of one checkpoint in three hours falls steeply beyond a few thousand.*
 #
-# **Goodput** is the share of the time whose work is kept. The run of Llama 3.1 405B
-# kept over 90 % on 16,384 GPUs; the ten minutes that are assumed here for a restart
-# keep less. So the lever on large clusters is the restart: find the dead node in
-# seconds, keep spares, load from the memory of a neighbour in place of a file system.
+# The run of Llama 3.1 405B reports over 90 % on 16,384 GPUs; the ten minutes that are
+# assumed here for a restart keep less. So the lever on large clusters is the restart:
+# find the dead node in seconds, keep spares, load from the memory of a neighbour in
+# place of a file system.
 #
 # ## Money and energy
 #
-# Days times GPUs are GPU-hours; from there on it is multiplication by numbers that
+# Hours times GPUs are GPU-hours; from there on it is multiplication by numbers that
 # nobody knows well. The planner carries them as ranges.
 
 # %%

@@ -293,8 +293,9 @@ claims.add(
 
 # %% [markdown]
 # `text` makes the same bytes again, so for the models nothing has changed; the report
-# is written anew, since a record is. This works because every draw has a seed. Where a
-# stage is not reproducible, one touched file costs everything behind it.
+# is written anew, since it reads the record of `text`, which is new. This works because
+# every draw has a seed. Where a stage is not reproducible, one touched file costs
+# everything behind it.
 #
 # ## Sentences and their records
 #
@@ -598,9 +599,10 @@ claims.add(
 
 # %% [markdown]
 # The two differ by one level at most, and the more a weighting forgives that, the
-# higher its kappa. The second row turns the first few grades into their opposite. There
-# the order of the three turns round, too: quadratic weights forgive a step and punish a
-# leap. Report the kind beside the number; a kappa without it can't be compared.
+# higher its kappa. In the second row none and full change places among the first fifth
+# of the grades. There the order of the three turns round, too: quadratic weights
+# forgive a step and punish a leap. Report the kind beside the number; a kappa without
+# it can't be compared.
 #
 # `course review 17 --question 1 --samples` prints the samples with their points and
 # reasons. With `--judge URL` a model on your machine proposes points for an answer. It
@@ -646,7 +648,7 @@ scratch.cleanup()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

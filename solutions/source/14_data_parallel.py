@@ -299,8 +299,8 @@ compare(my_share, run_ranks(most_held, 4)[0], "{:.2f}")
 # **Goal**: of the average of all gradients each rank its own shard.
 #
 # **Why it matters**: the shard of the optimizer needs the shard of the gradient, and
-# nothing else. Who sums everything everywhere sends twice as much and keeps n times as
-# much.
+# nothing else. A rank that takes part in a sum of everything sends twice as much and
+# keeps n times as much.
 
 # %%
 # exercise: utils.parallel.zero.fsdp_reduce points=5 minutes=16 difficulty=2
@@ -309,7 +309,7 @@ compare(my_share, run_ranks(most_held, 4)[0], "{:.2f}")
 # **Experiment.** All together: every block and the rest of the model in shards on three
 # ranks, gathered by your `fsdp_gather`, reduced by your `fsdp_reduce`. How many times
 # its weights' bytes does a rank send in a step? (The all-reduce of exercise 1 would
-# send 1.33 times as much.)
+# send 1.33 times the weights on three ranks.)
 
 # %%
 my_bytes = None  # times the weights: your number

@@ -63,9 +63,10 @@ inputs, targets = token_ids[:, :-1].contiguous(), token_ids[:, 1:].contiguous()
 # exercise: utils.parallel.schedules.schedule_1f1b points=5 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** Your schedule, with a decoder cut into two stages in two real
-# processes, four micro-batches. Four stages and eight micro-batches would leave how
-# many forwards before the first backward on the first stage?
+# **Experiment.** Your schedule runs a decoder, cut into two stages, in two real
+# processes, with four micro-batches. The guess is about a longer pipeline: with four
+# stages and eight micro-batches, how many forwards does the first stage do before its
+# first backward?
 
 # %%
 my_forwards = None  # your number
@@ -201,7 +202,7 @@ same = all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
 print(f"gradients are the same bits: {same}")
 
 # %% [markdown] tags=["result"]
-# With more blocks the factor grows: what is left beside them are the logits.
+# With more blocks the factor grows: the logits, which are kept either way, weigh less.
 
 # %% [markdown]
 # ## 4. Cut by outputs
@@ -269,8 +270,8 @@ compare(my_apart, 1e-5 if apart < 1e-4 else apart, "{:.5f}")
 print(f"loss from {one[0]:.2f} to {one[-1]:.2f}, on one and on two ranks")
 
 # %% [markdown] tags=["result"]
-# The same numbers but for the order of a sum. That is the whole promise of tensor
-# parallel: another place, the same model.
+# The same numbers but for the order of a sum (what is below 0.0001 counts as 0.00001
+# here). That is the whole promise of tensor parallel: another place, the same model.
 
 # %% [markdown]
 # ## 6. A loss over a cut vocabulary

@@ -240,7 +240,7 @@ print(text_table(("GPUs", "minutes between", "Young", "Daly"), rows))
 # %% [markdown]
 # ## 5. Goodput
 #
-# **Goal**: the share of the time that is training which is kept.
+# **Goal**: which share of the time is training whose result is kept.
 #
 # **Why it matters**: a step that is 3 % faster is a month of work for a team. A
 # restart that takes 10 minutes less may be worth as much.
@@ -249,8 +249,8 @@ print(text_table(("GPUs", "minutes between", "Young", "Daly"), rows))
 # exercise: utils.parallel.planner.failures.goodput points=3 minutes=12 difficulty=2
 
 # %% [markdown]
-# **Experiment.** 16,384 GPUs, at the best interval of the exercise before. With a
-# restart of 10 minutes, what share is kept?
+# **Experiment.** 16,384 GPUs that save every 20 minutes, near the best interval of the
+# exercise before. With a restart of 10 minutes, what share is kept?
 
 # %%
 my_kept = None  # share that is kept, 0 to 1: your number
