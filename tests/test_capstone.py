@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from utils.assistants.chat_models import chat_prompt
 from utils.capstone import project as projects
@@ -30,6 +32,7 @@ from utils.world.facts import build_world
 
 SENTENCE = "On day {} the clerk of the town wrote {} lines about rain, bread and boats. "
 needs_dvc = pytest.mark.skipif(not projects.has_dvc(), reason="DVC is not installed (extra ops)")
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
 
 def own_text(n: int, first: int = 0) -> str:
@@ -394,6 +397,11 @@ def test_without_dvc_stages_run_in_order_and_only_those_that_must(copied, monkey
     metrics = read_json(copied / "evaluate" / RECORD)["metrics"]
     right = [row["safety right"] for row in answers if row["part"] == "domain"]
     assert metrics["domain: right, safety"]["value"] == sum(right) / len(right)
+    columns = [f"metrics.{name}.value" for name in metrics]
+    kept = projects.EXPERIMENTS.split('--keep "')[1].rstrip('"')
+    assert [column for column in columns if re.match(kept, column)] == [
+        "metrics.unknown: made up, safety.value", "metrics.domain: right, safety.value",
+    ]  # fmt: skip
 
 
 @needs_dvc
@@ -449,3 +457,155 @@ def stages_of_dry_run(root: Path, **values: str) -> list[str]:
         said = projects.dvc(root, "repro", "--dry").stdout
     write_params(root)
     return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running")]
+
+
+@pytest.fixture
+def contrary_settings(tmp_path, monkeypatch):
+    """A person's git settings that stop commits, change texts and leave rows out."""
+    home = tmp_path / "home"
+    (home / "hooks").mkdir(parents=True)
+    (home / "hooks" / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
+    (home / "hooks" / "pre-commit").chmod(0o755)
+    (home / "ignored").write_text("*.jsonl\n*.yaml\n")
+    (home / ".gitconfig").write_text(
+        f"[core]\nhooksPath = {home.as_posix()}/hooks\nautocrlf = true\n"
+        f"excludesFile = {home.as_posix()}/ignored\n"
+        "[commit]\ngpgsign = true\n[user]\nuseConfigOnly = true\n"
+    )
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+
+
+def git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def contents(root: Path, without: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """Return the files of a folder with their bytes, apart from some folders in it."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return {
+        name: path.read_bytes()
+        for name, path in names.items()
+        if name.partition("/")[0] not in without
+    }
+
+
+@needs_dvc
+@needs_git
+@pytest.mark.slow
+@pytest.mark.usefixtures("contrary_settings")
+def test_dvc_exp_run_over_settings_gives_a_table_and_leaves_the_folder(tmp_path, capfd):
+    root = tmp_path / "project"
+    assert course(["capstone", "init", str(root), "--git"]) == 0
+    assert projects.EXPERIMENTS in capfd.readouterr().out
+    lab = (project_root() / "solutions" / "source" / "17_capstone.py").read_text("utf-8")
+    assert all(part.strip() in lab for part in projects.EXPERIMENTS.split("--keep "))
+    write_params(root)
+    before, commit = contents(root, without=(".git", ".dvc")), git(root, "rev-parse", "HEAD")
+    changed = git(root, "status", "--porcelain")
+    seeds = {"workspace": 0, "seed-1": 1, "seed-2": 2}
+    for seed in (1, 2):
+        words = ("--temp", "--name", f"seed-{seed}", "--set-param", f"seed={seed}")
+        projects.dvc(root, "exp", "run", "text", *words)
+    assert contents(root, without=(".git", ".dvc")) == before
+    assert git(root, "rev-parse", "HEAD") == commit
+    assert git(root, "status", "--porcelain") == changed == " M params.yaml\n"
+
+    capfd.readouterr()
+    projects.dvc(root, "exp", "show", "--json")
+    workspace, baseline = json.loads(capfd.readouterr().out)
+    found = {"workspace": workspace["data"]}
+    for experiment in baseline["experiments"]:
+        (revision,) = experiment["revs"]
+        found[experiment["name"]] = revision["data"]
+        differs = git(root, "diff", "--name-only", "HEAD", revision["rev"]).split()
+        assert differs == ["dvc.lock", PARAMS]
+    params = {name: data["params"][PARAMS]["data"] for name, data in found.items()}
+    wanted = {name: asdict(Params(budget="smoke", seed=seed)) for name, seed in seeds.items()}
+    assert params == wanted
+    records = {name: found[name]["metrics"]["text/record.json"]["data"] for name in list(seeds)[1:]}
+    one, two = records["seed-1"], records["seed-2"]
+    raw = {path: before[path] for path in before if path.startswith("clinic/")}
+    wanted = {path: hashlib.sha256(data).hexdigest() for path, data in raw.items()}
+    assert len(raw) == 3 and one["inputs"] == two["inputs"] == wanted, "a copy has the same bytes"
+    assert [record["params"]["seed"] for record in records.values()] == [1, 2]
+    differing = {path for path in one["outputs"] if one["outputs"][path] != two["outputs"][path]}
+    assert differing >= {"text/documents.jsonl", "text/chats.jsonl", "text/exam.jsonl"}
+    for name, record in records.items():
+        for path, digest in record["outputs"].items():
+            kept = found[name]["outs"][path]["hash"]
+            file = root / ".dvc" / "cache" / "files" / "md5" / kept[:2] / kept[2:]
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == digest, (name, path)
+
+    projects.dvc(root, "exp", "show", "--md", "--drop", ".*", "--keep", "Exp|seed")
+    rows = [line.split("|")[1:3] for line in capfd.readouterr().out.splitlines() if "[seed" in line]
+    assert sorted((name.split("[")[1][:6], int(seed)) for name, seed in rows) == [
+        ("seed-1", 1), ("seed-2", 2),
+    ]  # fmt: skip
+
+
+@needs_dvc
+@needs_git
+@pytest.mark.slow
+@pytest.mark.usefixtures("contrary_settings")
+def test_a_project_inside_a_repository_gets_its_own_and_leaves_the_outer(tmp_path, monkeypatch):
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init", "--quiet")
+    (outer / "mine.txt").write_text("mine")
+    git(outer, "add", "mine.txt")
+    before = contents(outer)
+    with monkeypatch.context() as hook:  # of the outer repository: git names it to all that it runs
+        hook.setenv("GIT_DIR", str(outer / ".git"))
+        hook.setenv("GIT_INDEX_FILE", str(outer / ".git" / "index"))
+        assert course(["capstone", "init", str(outer / "project"), "--git"]) == 0
+    root = outer / "project"
+    assert contents(outer, without=("project",)) == before
+    assert git(outer, "status", "--porcelain") == "A  mine.txt\n?? project/\n"
+    assert Path(git(root, "rev-parse", "--show-toplevel").strip()).samefile(root)
+    assert git(root, "status", "--porcelain") == ""
+    assert set(git(root, "ls-files").splitlines()) == {
+        ".gitignore", ".gitattributes", ".dvcignore", ".dvc/.gitignore", ".dvc/config",
+        "params.yaml", "dvc.yaml", "budgets.yaml", "governance.yaml",
+        *(f"{folder}/{name}.jsonl" for folder in ("clinic", "contracts")
+          for name in ("chats", "documents", "pairs")),
+    }  # fmt: skip
+    config = (root / ".dvc" / "config").read_text()
+    assert "analytics = false" in config and "check_update = false" in config
+    for stage in STAGES:
+        (root / stage).mkdir()
+        (root / stage / RECORD).write_text("{}")
+    assert git(root, "status", "--porcelain") == "", "what stages write is left to DVC"
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == list(STAGES)
+
+
+def test_without_git_or_dvc_no_repository_is_begun_and_it_is_said(tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert course(["capstone", "init", str(root), "--git"]) == 2
+        said = capsys.readouterr().err
+        assert "install it" in said and "without --git" in said and said.count("\n") == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "which", lambda name: name)
+        patch.setattr(projects, "has_dvc", lambda: False)
+        assert course(["capstone", "init", str(root), "--git"]) == 2
+        said = capsys.readouterr().err
+        assert "extra `ops`" in said and said.count("\n") == 1
+    assert not root.exists()
+
+
+@needs_dvc
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for git is a shell script")
+def test_a_git_that_fails_says_why_and_what_to_do(tmp_path, monkeypatch, capsys):
+    (tmp_path / "git").write_text("#!/bin/sh\necho 'fatal: no space left' >&2\nexit 128\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    root = tmp_path / "project"
+    assert course(["capstone", "init", str(root), "--git"]) == 2
+    said = capsys.readouterr().err
+    assert "git init ended with 128: fatal: no space left" in said and f"remove {root}" in said
+    assert not (root / PARAMS).exists(), "an unfinished folder is no project"

@@ -96,7 +96,10 @@ SYSTEMS = (
     ),
     System(
         "DVC",
-        ("test_capstone::test_dvc_runs_what_depends_on_a_change_and_nothing_else",),
+        (
+            "test_capstone::test_dvc_runs_what_depends_on_a_change_and_nothing_else",
+            "test_capstone::test_dvc_exp_run_over_settings_gives_a_table_and_leaves_the_folder",
+        ),
         "'-m', 'dvc'",
     ),
     System(

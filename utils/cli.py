@@ -124,6 +124,11 @@ def parser() -> argparse.ArgumentParser:
         default="here",
         help="for run: stage by stage on this machine (default), a SLURM cluster or Ray",
     )
+    capstone.add_argument(
+        "--git",
+        action="store_true",
+        help="for init: a git repository of its own, in which dvc exp run compares settings",
+    )
     capstone.add_argument("--name", default="", help="for sign: who signs")
     capstone.add_argument("--role", default="", help="for sign: as what")
     review = commands.add_parser("review", help="grade a design review by its rubric")
@@ -222,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
             name=chosen.name,
             role=chosen.role,
             engine=chosen.on,
+            git=chosen.git,
         )
     if chosen.command == "review":
         from utils.commands.review import main as review

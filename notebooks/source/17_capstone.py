@@ -116,10 +116,11 @@ claims.add(
 #
 # `course capstone init FOLDER` makes a project, `course capstone run FOLDER` runs what
 # a change makes necessary, by **DVC** where it is installed: it keeps the graph of
-# stages in `dvc.yaml`, and a version of each file by its hash. Here all eight stages
-# run in a temporary folder at the budget of the tests. The model learns next to
-# nothing. The records are those of any run, and so is the pack of evidence that the
-# last stage writes.
+# stages in `dvc.yaml`, and a version of each file by its hash. In a project made with
+# `--git`, `dvc exp run` tries several settings and `dvc exp show` compares them in a
+# table; the end of the lab has the commands. Here all eight stages run in a temporary
+# folder at the budget of the tests. The model learns next to nothing. The records are
+# those of any run, and so is the pack of evidence that the last stage writes.
 
 # %% tags=["nbval-ignore-output"]
 scratch = tempfile.TemporaryDirectory()

@@ -471,6 +471,26 @@ plt.show()
 # change: the raw text in the project's folder (documents, chats, pairs), the method, the
 # seed. What you may not change: the exam. Then let somebody who was not there read the
 # pack and try to sign it.
+#
+# Or let DVC keep the settings apart, where git and DVC (the extra `ops`) are installed:
+#
+# ```
+# course capstone init my-settings --git
+# cd my-settings
+# dvc exp run --temp -n dpo -S method=dpo
+# dvc exp run --temp -n ppo -S method=ppo
+# dvc exp run --temp -n grpo -S method=grpo
+# dvc exp show --drop ".*" \
+#   --keep "Exp|method|seed|.*(domain: right|unknown: made up), safety.value"
+# dvc exp apply grpo
+# ```
+#
+# `--git` makes the folder a git repository of its own. Each `dvc exp run` works in a
+# copy of it, takes the stages that an earlier one has done from DVC's cache, and keeps
+# the result under its name; the folder itself stays as it is. `dvc exp show` prints a
+# table of them, and `dvc exp apply` brings one into the folder, where `course capstone
+# report` and `course capstone check` go on with it. A copy holds what git knows: tell it
+# of a folder with your own text by `git add` before.
 
 # %%
 from utils.capstone.baseline import BASELINE, MADE_UP, RIGHT

@@ -1,8 +1,9 @@
 """A learner's project: a folder with parameters, raw text, and the graph of stages for DVC.
 
-DVC is used without git here: it keeps versions in a folder of the project, and takes the result of
-a run that it has seen before from there. Without DVC the stages run in order, and one whose record
-fits its inputs is left as it is.
+DVC needs no git here: it keeps versions in a folder of the project, and takes the result of a run
+that it has seen before from there. In a project that is a git repository (see `repository`) its
+experiments work too. Without DVC the stages run in order, and one whose record fits its inputs is
+left as it is.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from utils.capstone.params import (
     read_params,
 )
 from utils.capstone.records import RECORD, read_json, write_json
+from utils.capstone.repository import check_git, first_commit, init_repository
 from utils.capstone.sources import files_of, folder_of, write_world
 from utils.capstone.stages import STAGES, is_up_to_date, records_of, run_stage
 from utils.evidence.facts import FOLDER as REPORT
@@ -41,6 +43,7 @@ from utils.world.facts import build_world
 from utils.zoo.files import write_atomically
 
 GRAPH, SIZES, RUNS, REMOTE = "dvc.yaml", "budgets.yaml", "runs", "store"
+DVC_FILES = (".dvcignore", ".dvc/config", ".dvc/.gitignore")
 COLUMNS = {  # of the table of runs -> metric of the stage `evaluate`
     "right": "{part}: right, {stage}",
     "made up": "unknown: made up, {stage}",
@@ -48,6 +51,12 @@ COLUMNS = {  # of the table of runs -> metric of the stage `evaluate`
     "words": "known: words, {stage}",
     "bits per byte": "bits per byte, {stage}",
 }
+
+
+EXPERIMENTS = (  # what `dvc exp show` shows of hundreds of columns
+    'dvc exp show --drop ".*" '
+    '--keep "Exp|method|seed|.*(domain: right|unknown: made up), safety.value"'
+)
 
 
 class StageFailed(RuntimeError):
@@ -85,12 +94,26 @@ def sizes_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def init_project(root: Path, say: Callable[[str], None] = print) -> None:
+def init_project(root: Path, say: Callable[[str], None] = print, git: bool = False) -> None:
     """Make a project in a new or empty folder.
 
+    Args:
+        root: the folder.
+        say: told what was made.
+        git: make it a git repository of its own, which `dvc exp run` needs.
+
     Raises:
-        WrongParams: where the folder holds other files.
+        WrongParams: where the folder holds other files, or `git` is asked for without git or DVC.
+        ChildProcessError: where git fails.
+        StageFailed: where DVC fails.
     """
+    if git:
+        check_git()
+        if not has_dvc():
+            raise WrongParams(
+                "--git is for dvc exp run, and DVC is not installed: install the extra `ops`, or "
+                "leave --git out"
+            )
     if root.is_file() or root.is_dir() and any(root.iterdir()):
         raise WrongParams(f"{root} is not empty: give the name of a new folder")
     root.mkdir(parents=True, exist_ok=True)
@@ -100,16 +123,25 @@ def init_project(root: Path, say: Callable[[str], None] = print) -> None:
     write_atomically(root / GRAPH, graph_text().encode("utf-8"))
     write_sizes(root)
     write_governance(root)
+    if git:
+        init_repository(root)
     if has_dvc():
-        dvc(root, "init", "--quiet", "--no-scm")
+        dvc(root, "init", "--quiet", *([] if git else ["--no-scm"]))
         dvc(root, "remote", "add", "--quiet", "--default", "local", str(Path("..") / REMOTE))
         with open(root / ".dvcignore", "a", encoding="utf-8") as file:
             file.write(f"/{REMOTE}\n/{RUNS}\n")
     write_atomically(root / PARAMS, params_text(Params()).encode("utf-8"))  # last: now it is one
+    if git:
+        for setting in ("core.analytics", "core.check_update"):  # the learner calls DVC: no network
+            dvc(root, "config", "--quiet", setting, "false")
+        first_commit(root, [PARAMS, GRAPH, SIZES, GOVERNANCE, *DVC_FILES, *WORLDS])
     say(f"{root} holds {PARAMS}, {GRAPH} and the raw text of {' and '.join(WORLDS)}.")
     if not has_dvc():
         say("DVC is not installed (extra `ops`): the stages will run in order without it.")
     say(f"Run it: course capstone run {root}")
+    if git:
+        say("Or try settings inside it, each by its name: dvc exp run --temp -n ppo -S method=ppo")
+        say(f"Compare them: {EXPERIMENTS}")
 
 
 def write_sizes(root: Path) -> None:

@@ -16,6 +16,7 @@ def main(
     name: str = "",
     role: str = "",
     engine: str = "here",
+    git: bool = False,
 ) -> int:
     """Make, run, compare, report, check or sign.
 
@@ -25,6 +26,7 @@ def main(
         changes: of parameters, such as "method=ppo"; for "run" alone.
         name, role: of who signs; for "sign" alone.
         engine: where stages run, "here", "slurm" or "ray"; for "run" alone.
+        git: make the folder a git repository, for `dvc exp run`; for "init" alone.
 
     Returns:
         0; 1 where a check found faults; 2 where it can't begin or go on; 130 where it was stopped.
@@ -44,7 +46,7 @@ def main(
 
     try:
         if action == "init":
-            init_project(folder)
+            init_project(folder, git=git)
             return 0
         if action == "run":
             run_project(folder, dict(map(read_change, changes)), engine=engine)
