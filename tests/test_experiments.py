@@ -93,10 +93,7 @@ def test_the_first_steps_of_a_short_experiment_learn(name, tmp_path):
 @needs_model
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=marks_of(name))
-        for name in sorted(set(EXPERIMENTS) - ONE_GO)
-    ],
+    [pytest.param(name, marks=marks_of(name)) for name in sorted(set(EXPERIMENTS) - ONE_GO)],
 )
 def test_four_steps_learn_and_a_stopped_run_goes_on(name, tmp_path, monkeypatch):
     run, n_calls, clip = Run(tmp_path, seed=0, n_steps=4, is_smoke=True), [], loop.clip_gradients

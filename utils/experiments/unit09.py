@@ -94,8 +94,7 @@ def examined(model, tokenizer, rows: Sequence[ChoiceRow]) -> dict:
         "interval": list(wilson_interval(sum(right), len(right))),
         "letters": dict(Counter(LETTERS[k] for k in sorted(chosen))),
         "equal": sum(
-            (k == label) == verdict
-            for k, label, verdict in zip(chosen, labels, right, strict=True)
+            (k == label) == verdict for k, label, verdict in zip(chosen, labels, right, strict=True)
         ),
         "nats apart": (own - theirs).abs().max().item(),
     }
@@ -125,9 +124,7 @@ def mmlu(run: Run) -> dict:
     settings, wanted = Tuning(seed=run.seed, n_held_out=40), "medquad"
     if run.is_smoke:  # needs neither a folder nor a network
         wanted, rows = "world", OWN_ROWS
-        settings = Tuning(
-            data="world", n_tokens=500, context_length=96, batch_size=2, n_held_out=2
-        )
+        settings = Tuning(data="world", n_tokens=500, context_length=96, batch_size=2, n_held_out=2)
     else:
         rows = medical_questions(N_ASKED)
     texts, columns = question_answer_rows(wanted)
