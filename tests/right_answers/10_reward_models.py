@@ -2,6 +2,37 @@
 
 RIGHT = {
     "bradley_terry_loss": [
+        # by hand, with a margin that is a constant
+        """
+def bradley_terry_loss(chosen, rejected, margin=None, center=0.0):
+    if chosen.dim() != 1 or rejected.shape != chosen.shape or chosen.numel() < 1:
+        raise ValueError("bad scores")
+    if margin is None:
+        margin = torch.zeros(len(chosen))
+    if margin.shape != chosen.shape:
+        raise ValueError("bad margin")
+    if center < 0:
+        raise ValueError("bad center")
+    gap = chosen - rejected - margin.detach()
+    loss = torch.log1p(torch.exp(-gap.abs())) + torch.relu(-gap)
+    return loss.mean() + center * ((chosen + rejected) ** 2).mean()
+""",
+        # pair by pair
+        """
+def bradley_terry_loss(chosen, rejected, margin=None, center=0.0):
+    if chosen.dim() != 1 or chosen.shape != rejected.shape:
+        raise ValueError("one score each")
+    P = len(chosen)
+    if P == 0 or center < 0 or (margin is not None and margin.shape != (P,)):
+        raise ValueError("pairs, margin, center")
+    total = 0.0
+    for p in range(P):
+        gap = chosen[p] - rejected[p]
+        if margin is not None:
+            gap = gap - float(margin[p])
+        total = total + F.softplus(-gap) + center * (chosen[p] + rejected[p]) ** 2
+    return total / P
+""",
         # softplus of the gap turned round
         """
 def bradley_terry_loss(chosen, rejected, margin=None, center=0.0):
@@ -29,6 +60,17 @@ def bradley_terry_loss(chosen, rejected, margin=None, center=0.0):
 """,
     ],
     "score_at_last": [
+        # counted up; and text by text, features first
+        """
+def score_at_last(features, keep, weight, bias):
+    if keep.dtype != torch.bool or keep.shape != features.shape[:2]:
+        raise ValueError("keep must be bool")
+    if not keep.any(1).all():
+        raise ValueError("no token")
+    last = keep.long().cumsum(1).argmax(1)
+    picked = torch.stack([features[b, last[b]] for b in range(len(keep))])
+    return torch.einsum("bd,d->b", picked, weight) + bias
+""",
         # turned round, the last is the first
         """
 import math

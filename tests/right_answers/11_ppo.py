@@ -33,6 +33,27 @@ def kl_rewards(rewards, logprobs, ref_logprobs, response_mask, kl_coef):
 """,
     ],
     "gae": [
+        # response by response, over its own run of tokens
+        """
+def gae(rewards, values, response_mask, discount=1.0, lam=0.95):
+    if rewards.shape != values.shape or values.shape != response_mask.shape:
+        raise ValueError("shapes")
+    if response_mask.dtype != torch.bool:
+        raise ValueError("mask")
+    if not 0 <= discount <= 1 or not 0 <= lam <= 1:
+        raise ValueError("settings")
+    advantages, returns = torch.zeros_like(values), torch.zeros_like(values)
+    for b in range(len(values)):
+        at = response_mask[b].nonzero().flatten()
+        start, stop = at[0].item(), at[-1].item() + 1
+        following = advantage = 0.0
+        for t in range(stop - 1, start - 1, -1):
+            delta = rewards[b, t] + discount * following - values[b, t]
+            advantage = delta + discount * lam * advantage
+            following = values[b, t]
+            advantages[b, t], returns[b, t] = advantage, advantage + following
+    return advantages, returns
+""",
         # each row alone, its own tokens, in Python lists
         """
 def gae(rewards, values, response_mask, discount=1.0, lam=0.95):

@@ -122,6 +122,30 @@ COPIES = "    gone |= duplicates({n: (*pairs[n], others[n]) for n in pairs})\n"
 AT_THE_END = "    gone |= duplicates({n: pair for n, pair in pairs.items() if n not in gone})\n"
 
 WRONG = [
+    Wrong(
+        "render_chat",
+        "a prompt behind a question alone",
+        CHAT.replace("if add_prompt:", "if add_prompt and role == 'user':"),
+        "add_prompt=True changes nothing",
+    ),
+    Wrong(
+        "render_chat",
+        "blanks made one",
+        CHAT.replace("encode(content)", "encode(' '.join(content.split(' ')).replace('  ', ' '))"),
+        "each of its characters",
+    ),
+    Wrong(
+        "pack_examples",
+        "room for the last id",
+        PACK.replace("[len(ids) - 1 for", "[len(ids) for"),
+        "where fit_rows needs 2",
+    ),
+    Wrong(
+        "filter_examples",
+        "shortened by place in what is kept",
+        FILTER.replace("cut.append(n)", "cut.append(len(kept) - 1)"),
+        "numbers of the rows that came in",
+    ),
     # response_mask
     Wrong(
         "response_mask",

@@ -586,6 +586,18 @@ WRONG = [
         "double_quantize",
         DOUBLE,
         (
+            "a small step is none",
+            "step if step > 0",
+            "step if step > 1e-6",
+            "/ 100,000",
+        ),
+        (
+            "filled up before the mean is taken off",
+            "(scales - mean).split(block_size)",
+            "(F.pad(scales, (0, -len(scales) % block_size)) - mean).split(block_size)",
+            "largest distance from the mean",
+        ),
+        (
             "without the mean",
             "(scales - mean).split",
             "scales.split",

@@ -94,6 +94,48 @@ WRONG = [
     # early_stopping
     Wrong(
         "early_stopping",
+        "min_delta as a share of the best",
+        changed(STOP, BETTER, "if loss < lowest * (1 - min_delta):"),
+        "is (2, False), yours is (3, False)",
+    ),
+    Wrong(
+        "early_stopping",
+        "an infinite loss is refused",
+        changed(STOP, "if not losses:", 'if not losses or float("inf") in losses:'),
+        "ValueError",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "does not work without a generator",
+        changed(FISHER, "    fisher = {", "    generator.initial_seed()\n    fisher = {"),
+        "no generator is passed",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "the generator is set back for each sequence",
+        changed(
+            FISHER,
+            "        log_probs = model",
+            "        if generator is not None:\n"
+            "            generator.manual_seed(generator.initial_seed())\n"
+            "        log_probs = model",
+        ),
+        "",
+    ),
+    Wrong(
+        "mix_replay",
+        "the share is looked at in a step alone",
+        changed(
+            changed(MIX, 'raise ValueError("share")', "pass"),
+            "        n = round(share * B)\n",
+            "        n = round(share * B)\n"
+            "        if not 0 <= share <= 1:\n"
+            '            raise ValueError("share")\n',
+        ),
+        "before any step is asked for",
+    ),
+    Wrong(
+        "early_stopping",
         "does no work: always the first, never stops",
         "def early_stopping(losses, patience, min_delta=0.0):\n    return 0, False\n",
         "is (1, False), yours is (0, False)",

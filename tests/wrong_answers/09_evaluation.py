@@ -194,6 +194,19 @@ WRONG = [
         "rouge_l",
         ROUGE,
         ("gaps lose all", OTHERWISE, "pass", "longest common subsequence"),
+        (
+            "each word once",
+            WORDS,
+            "(list(dict.fromkeys(WORD.findall(text.lower()))) for text in (prediction, reference))",
+            "has 2 words, of 4 and 3",
+        ),
+        (
+            "without the s of a plural",
+            WORDS,
+            '([w.rstrip("s") for w in WORD.findall(text.lower())] for text in (prediction, '
+            "reference))",
+            "longest common subsequence",
+        ),
         ("exchanged", "common / n, common / m", "common / m, common / n", "exchanged"),
         ("f1 is the mean", F1, "(precision + recall) / 2", "f1 is the mean"),
         ("f1 is the product", F1, "precision * recall", "longest common subsequence"),
@@ -409,6 +422,14 @@ WRONG = [
         ),
         # Which patterns round away differs between processors, and with them the hint.
         ("no tolerance for rounding", " * (1 - 1e-12)", "", "as far"),
+        ("a tolerance of a hundredth", "(1 - 1e-12)", "(1 - 1e-2)", "patterns of signs"),
+        (
+            "a tolerance of its own size",
+            "differences.sum().abs() * (1 - 1e-12)",
+            "differences.sum().abs() - 1e-6",
+            "patterns of signs",
+        ),
+        ("all patterns of 13", "if n <= 12:", "if n <= 13:", "13 differences other than zero"),
         ("nearer ones", LISTED, "(sums.abs() < least).double().mean().item()", "nearer"),
         ("zeros kept", "    differences = differences[differences != 0]\n", "", ""),
         ("always draws", "if n <= 12:", "if n <= 0:", "share of all"),

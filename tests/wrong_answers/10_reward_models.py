@@ -175,6 +175,14 @@ WRONG = [
     loss("shapes broadcast", SHAPES, "", "four chosen scores and three"),
     loss("margin's shape not looked at", "([] if margin is None else [margin])", "[]",
          "a margin of length 1"),
+    loss("one pair without its margin", "    gap = chosen - rejected\n",
+         "    if len(chosen) == 1:\n        return -F.logsigmoid(chosen - rejected).mean()\n"
+         "    gap = chosen - rejected\n", "one pair, with a margin"),
+    loss("lengths alone are compared", "any(row.shape != chosen.shape for row in rows)",
+         "any(len(row) != len(chosen) for row in rows)", "shape (4, 1)"),
+    loss("a column as margin", "any(row.shape != chosen.shape for row in rows)",
+         "rejected.shape != chosen.shape or any(len(row) != len(chosen) for row in rows)",
+         "a margin of shape (4, 1)"),
     loss("no pairs give NaN", '    if len(chosen) == 0:\n        raise ValueError("no pairs")\n',
          "", "no pairs"),
     loss("negative center taken", '    if center < 0:\n        raise ValueError("center")\n', "",
@@ -203,6 +211,10 @@ WRONG = [
           "return (picked @ weight + bias).unsqueeze(1)", "one score for each text"),
     score("multiplied by a mask", PICK,
           "(features * F.one_hot(last, T).unsqueeze(2)).sum(1)", "features of NaN"),
+    score("always float32", "return picked @ weight + bias",
+          "return picked.float() @ weight.float() + bias.float()", "float64"),
+    score("in front of the first padding", LAST, "keep.int().argmin(dim=1) - 1",
+          "a mask of the response"),
     score("detached features", PICK, f"{PICK}.detach()", "no gradient reaches"),
     score("detached weight", "@ weight", "@ weight.detach()", "no gradient reaches"),
     score("left padding by flipping the count",
@@ -293,6 +305,11 @@ WRONG = [
          "return torch.tensor(wins / pairs), top / bottom", "2 Python floats"),
     bias("NaN taken", "    if not scores.isfinite().all():\n"
          '        raise ValueError("no numbers")\n', "", "a score of"),
+    bias("minus infinity taken", "if not scores.isfinite().all():",
+         "if (scores.isnan() | (scores == float('inf'))).any():", "a score of -inf"),
+    bias("refuses a group of one length", "        longer = l[:, None] > l[None, :]\n",
+         "        longer = l[:, None] > l[None, :]\n        if len(l) > 1 and not longer.any():\n"
+         "            raise ValueError(\"nothing to compare\")\n", "ValueError"),
     bias("shapes not looked at", "    if scores.ndim != 1 or not scores.shape == lengths.shape == "
          'groups.shape:\n        raise ValueError("shapes")\n', "", "raise a ValueError"),
     Wrong("best_of_n", "does no work: zeros",

@@ -289,6 +289,12 @@ WRONG = [
         ),
         ("any settings", "if not (0 <= discount <= 1 and 0 <= lam <= 1)", "if False", "discount"),
         (
+            "lam of NaN",
+            "if not (0 <= discount <= 1 and 0 <= lam <= 1)",
+            "if not 0 <= discount <= 1 or lam < 0 or lam > 1",
+            "lam nan",
+        ),
+        (
             "broadcast shapes",
             "if rewards.shape != values.shape or rewards.shape != response_mask.shape:",
             "values = values.expand_as(rewards)\n    if False:",
@@ -335,6 +341,12 @@ WRONG = [
             BOUND,
             "log_ratio.clamp(-clip_eps, clip_eps).exp() * advantages",
             "clip the ratio",
+        ),
+        (
+            "clips positive advantages alone",
+            BOUND,
+            "torch.where(advantages > 0, ratio.clamp(max=1 + clip_eps), ratio) * advantages",
+            "2 rows, 5 of 8 places kept",
         ),
         (
             "clips one side",
@@ -429,6 +441,13 @@ WRONG = [
             "(values - old_values).clamp(-clip_range, clip_range)",
             "is added to the old value",
         ),
+        (
+            "the larger of the means",
+            HALF,
+            "0.5 * torch.maximum(((values - returns) ** 2).sum(), ((clipped - returns) ** 2).sum())"
+            " / response_mask.sum()",
+            "at each token the larger",
+        ),
         ("the wrong sign", HALF, f"-{HALF}", "squares are no loss below 0"),
         ("sizes", LARGER, LARGER.replace(") ** 2", ").abs()"), "squares, not sizes"),
         ("all places", "/ response_mask.sum()", "/ response_mask.numel()", "padding and prompt"),
@@ -492,6 +511,12 @@ WRONG = [
         ("always back", BACK, "    white = white + mean\n", "shift_mean is True"),
         ("no mean", SCALE, "values / (variance + 1e-8).sqrt()", "the mean is not taken off"),
         ("the sign", SCALE, f"-{SCALE}", "the sign is the other way round"),
+        (
+            "squares less the squared mean",
+            "kept.var(unbiased=False)",
+            "kept.square().mean() - mean.square()",
+            "values around 5000",
+        ),
         ("eps outside the root", "(variance + 1e-8).sqrt()", "(variance.sqrt() + 1e-8)", "1e-8"),
         ("no eps", "(variance + 1e-8)", "variance", "a single kept"),
         (
@@ -554,6 +579,13 @@ WRONG = [
             "each builds on the one before",
         ),
         ("any settings", "not math.isfinite(value) or value <= 0", "False", "a kl_coef of 0.0"),
+        (
+            "bounds the product",
+            CHANGE,
+            "change = min(max((kl / self.target - 1) * n / self.horizon, -0.2), 0.2)\n"
+            "        self.kl_coef = self.kl_coef * (1 + change)",
+            "after update(40.0, 50)",
+        ),
         ("settings of NaN", "not math.isfinite(value) or value <= 0", "value <= 0", "of nan"),
         ("NaN let in", "not math.isfinite(kl) or ", "", "a kl of NaN"),
         ("any n", " or n < 0 or n > self.horizon", "", "n = -1"),

@@ -148,6 +148,24 @@ WRONG = [
         ),
         ("chosen alone", "rejected responses are left out", MARGIN, "beta * (chosen - ref_chosen)"),
         ("a sum", "the sum over pairs", END, "-F.logsigmoid(margin).sum()"),
+        (
+            "beta for the policy alone",
+            "chosen -1, rejected -3",
+            MARGIN,
+            "beta * (chosen - rejected) - (ref_chosen - ref_rejected)",
+        ),
+        (
+            "lengths alone are compared",
+            "(3, 1)",
+            "len(set(shapes))",
+            "len({s[:1] for s in shapes})",
+        ),
+        (
+            "smoothed labels",
+            "a margin of -800 gives 800",
+            END,
+            "-(0.9 * F.logsigmoid(margin) + 0.1 * F.logsigmoid(-margin)).mean()",
+        ),
         ("mean inside", "mean is taken inside", END, "-F.logsigmoid(margin.mean())"),
         ("no logarithm", "logarithm is left out", END, "(1 - torch.sigmoid(margin)).mean()"),
         ("runs over", "must not run over", END, "-torch.log(torch.sigmoid(margin)).mean()"),
@@ -279,6 +297,24 @@ WRONG = [
         ("no beta", "beta is left out", GAIN, "logprobs - ref - point"),
         ("cut gradient", "cuts the gradient", KTO_END, KTO_END + ".detach()"),
         (
+            "a gradient for wanted ones alone",
+            "the reverse for others",
+            "ref, wanted, other, ref_other, beta",
+            "ref_logprobs, is_desirable, mismatched_logprobs, ref_mismatched_logprobs, beta",
+            "    if logprobs.dim()",
+            "    ref, wanted = ref_logprobs, is_desirable\n"
+            "    other, ref_other = mismatched_logprobs, ref_mismatched_logprobs\n"
+            "    if logprobs.dim()",
+            KTO_END,
+            "torch.where(wanted, liked, disliked.detach()).mean()",
+        ),
+        (
+            "a point never above 0",
+            "is 0 where its mean is positive",
+            "clamp(min=0)",
+            "clamp(max=0)",
+        ),
+        (
             "takes numbers as marks",
             "whole numbers in is_desirable",
             "wanted.dtype != torch.bool or ",
@@ -310,6 +346,18 @@ WRONG = [
             "rewards.detach().float().view(group_size, -1).T",
             ".flatten()",
             ".T.flatten()",
+        ),
+        (
+            "nearly equal is equal",
+            "nearly equal",
+            "flat = groups.amax(1, keepdim=True) == groups.amin(1, keepdim=True)",
+            "flat = groups.amax(1, keepdim=True) - groups.amin(1, keepdim=True) < 1e-5",
+        ),
+        (
+            "eps as a bound",
+            "eps is not added",
+            STD,
+            "groups.std(1, keepdim=True).clamp(min=eps)",
         ),
         ("eps inside", "not inside", STD, "(groups.var(1, keepdim=True) + eps).sqrt()"),
         ("no eps", "eps", STD, "groups.std(1, keepdim=True)"),
@@ -355,6 +403,20 @@ WRONG = [
     *wrongs(
         "grpo_loss",
         GRPO,
+        (
+            "one number as a decimal alone",
+            "`lengths` is not used",
+            OWN,
+            "    if lengths is None or isinstance(lengths, int):\n        lengths = mask.sum(1)\n",
+        ),
+        (
+            "a column of advantages taken",
+            "advantages (B, 1)",
+            "advantages.shape != (B,)",
+            "advantages.numel() != B",
+            "advantages.unsqueeze(1)",
+            "advantages.reshape(B, 1)",
+        ),
         ("does no work: 0", "ratios 1, 2", GRPO_END, "logprobs.sum() * 0"),
         (
             "does no work: minus the mean advantage",
@@ -438,6 +500,7 @@ WRONG = [
     *wrongs(
         "verify_answer",
         VERIFY,
+        ("an underscore as a letter", "an underscore", "(?<![0-9A-Za-z])", r"(?<!\w)"),
         ("does no work: always right", "another number", "float(a == b)", "1.0"),
         ("does no work: always wrong", "the bare number", "float(a == b)", "0.0"),
         (

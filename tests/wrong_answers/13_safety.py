@@ -162,6 +162,17 @@ WRONG = [
         ("def ", "import re\ndef "),
     ),
     score(
+        "an expression of its own for words",
+        "in wide letters",
+        (HELD, "dict.fromkeys(re.findall(r'\\w+', text.lower()))"),
+        ("def ", "import re\ndef "),
+    ),
+    score(
+        "punctuation off the ends alone",
+        "without a blank between",
+        (HELD, "dict.fromkeys(w.strip('.,!?()') for w in text.lower().split())"),
+    ),
+    score(
         "parts of words",
         "whole words",
         (SUM, "bias + sum(w for word, w in weights.items() if word in text.lower())"),
@@ -217,6 +228,32 @@ WRONG = [
     chats("users count, too", "rude user drops no chat", (SAID, "list(of_chat)")),
     chats("users count alone", "not those of the user", ('== "assistant"', '== "user"')),
     chats("strictly above", "equals the threshold", ("s >= threshold", "s > threshold")),
+    chats(
+        "scores counted over all chats",
+        "with one score and three",
+        ("if len(chat) != len(of_chat)", "if sum(map(len, chats)) != sum(map(len, scores))"),
+    ),
+    chats(
+        "stops at the first that is toxic",
+        "behind a message that drops the chat",
+        (
+            "        if not all(0 <= score <= 1 for score in of_chat):\n"
+            '            raise ValueError("score")\n',
+            "        for m, score in zip(chat, of_chat):\n"
+            "            if not 0 <= score <= 1:\n"
+            '                raise ValueError("score")\n'
+            "            if m['role'] == 'assistant' and score >= threshold:\n"
+            "                break\n",
+        ),
+    ),
+    chats(
+        "threshold tried with chats alone", "and no chats", ("if not 0 <=", "if chats and not 0 <=")
+    ),
+    chats(
+        "every second message",
+        "roles at other places",
+        ('m["role"] == "assistant"', "chat.index(m) % 2 == 1"),
+    ),
     chats(
         "polite ones dropped",
         "at or above the threshold are dropped",
@@ -294,6 +331,20 @@ WRONG = [
         "does no work: none is kept",
         "who said it",
         ("return kept, dropped", "return [], list(range(len(chats)))"),
+    ),
+    pairs(
+        "refusing answers are never toxic",
+        "one that refuses",
+        (
+            TOXIC,
+            'worse += [(a, "toxic") for a, s, no in zip(drawn, toxicity, refused) '
+            "if s >= threshold and not no]",
+        ),
+    ),
+    pairs(
+        "equal but for capitals",
+        "but for a capital and a blank",
+        ("if rejected != chosen", "if rejected.lower() != chosen.lower()"),
     ),
     pairs(
         "refusals beside refusals",
@@ -389,6 +440,27 @@ WRONG = [
         "does no work: refusal before all", "one row of each kind", ('if truth == "":', "if True:")
     ),
     ranking("no logarithm", "logarithm is missing", (WEIGHT, "1.0")),
+    ranking(
+        "k after an early return",
+        "and no passages",
+        ("    if k < 1:", "    if not passages:\n        return []\n    if k < 1:"),
+    ),
+    ranking(
+        "settings tried where something is found",
+        "and no query",
+        ("    if k < 1:", "    if not words_of(query):\n        return []\n    if k < 1:"),
+    ),
+    ranking(
+        "an expression of its own for words",
+        "in wide letters",
+        ("words_of(passage)", "re.findall(r'\\w+', passage.lower())"),
+        ("def ", "import re\ndef "),
+    ),
+    ranking(
+        "another k1",
+        "the scores: a word in one passage",
+        ("k1=1.5", "k1=1.2"),
+    ),
     ranking(
         "no 1 in the logarithm",
         "1 added inside",
@@ -486,6 +558,7 @@ WRONG = [
     ),
     ranking("does no work: nothing found", "indices", ("return [(i", "return []\n    return [(i")),
     facts("whoever is named", "names somebody else", (ABOUT, "passages")),
+    facts("the first name alone", "a part of the name", ("[entity])", "[entity.split()[0]])")),
     facts(
         "name and value in two passages",
         "in two passages",

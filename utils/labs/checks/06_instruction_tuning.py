@@ -323,7 +323,7 @@ def _(student, rng):
 @exercise_check("render_chat", points=1, title="the prompt for the next answer")
 def _(student, rng):
     q, a, more = (letters(rng, n) for n in (3, 2, 4))
-    for messages in ([user(q)], [user(q), assistant(a), user(more)]):
+    for messages in ([user(q)], [user(q), assistant(a), user(more)], [user(q), assistant(a)]):
         with in_case(f"add_prompt=True, the chat {brief(messages)}"):
             ids, mask = rendered(student.render_chat(messages, BYTES, add_prompt=True))
         without, want = turns(messages), [*turns(messages), ASSISTANT]
@@ -343,6 +343,7 @@ def _(student, rng):
         [user("go"), assistant(forged)],
         [user("<|user|>"), assistant("<|pad|>")],
         [user(" ä 本\n"), assistant("🙂 ")],
+        [user("5  mg\t\n\nnow"), assistant("No.  Never")],
     ):
         with in_case(f"the chat {brief(messages)}"):
             got = student.render_chat(messages, BYTES)
@@ -666,7 +667,7 @@ def _(student, rng):
 
 @exercise_check("pack_examples", points=1, title="few rows")
 def _(student, rng):
-    cases = [((6, 6, 4, 4), 8), ((3, 5, 2, 4), 7), ((9, 1, 5, 5, 4, 6), 10)]
+    cases = [((3, 5, 2, 4), 7), ((6, 6, 4, 4), 8), ((9, 1, 5, 5, 4, 6), 10)]
     cases.append((tuple(int(n) for n in rng.integers(1, 17, 40)), 16))
     for lengths, T in cases:
         examples = [example(rng, n + 1) for n in lengths]
@@ -913,6 +914,10 @@ def _(student, rng):
         kept, [short, rows[1]], "whole sentences from the beginning, and the other columns as ever"
     )
     same(report["shortened"], (0,), "shortened holds the numbers of the rows that were cut")
+    behind = [row("", "Ann."), rows[1], rows[0]]
+    what = "too_long='cut', behind a row without a question"
+    _, report = compare_reports(student, behind, {0: "no question"}, what, **choices)
+    same(report["shortened"], (2,), f"{what}: shortened holds numbers of the rows that came in")
     want = {0: "too long", 2: "too long", 3: "duplicate"}
     kept, report = compare_reports(student, rows, want, "too_long='refuse'", fits=Limit(44))
     same(kept, [rows[1]], "too_long='refuse' is the default and shortens nothing")

@@ -781,8 +781,8 @@ def same_steps(result: object, scales: np.ndarray, size: int, case: str) -> None
     )
     close(steps, wanted, f"{case}: each block's largest distance from the mean over 127", 0, 1e-4)
     shifted = np.concatenate([b / s for b, s in zip(centred, wanted, strict=True)])
-    off = codes - shifted if codes.shape == want.shape else np.ones(1)
-    if not np.array_equal(codes, want):  # up to rounding of a step, which may move 127 to 126
+    if codes.shape == want.shape and not np.array_equal(codes, want):
+        off = codes - shifted  # up to rounding of a step, which may move 127 to 126
         down = ((off > -1.001) & (off < 0.001)).all()
         inward = ((np.abs(off) < 1.001) & (off * np.sign(shifted) < 0.001)).all()
         not_the_mistake(not down, f"{case}: codes are rounded to the nearest, not down")
@@ -841,6 +841,9 @@ def _(student, rng):
             ],
         )
         same_steps((codes, steps, mean), scales, size, "a block of equal scales")
+
+    scales = np.array([1e-5, 3e-5, 2e-5], np.float32)
+    same_steps(student.double_quantize(scales), scales, 256, "scales (1, 3, 2) / 100,000")
 
 
 @exercise_check("double_quantize", points=1, title="what is refused", is_core=False)

@@ -196,8 +196,9 @@ def _(student, rng):
     small = "an improvement of min_delta or less does not count"
     compare_decision(student, ([3.0, 2.5], 1, 0.5), (0, True), {small: (1, False)})
     # Each step falls by 0.25: compared with the one before none counts, with the best some do.
+    # Around 1, where a share of the best would be another number than min_delta.
     words = "compare with the best that counted, not with the lowest or the one before"
-    compare_decision(student, ([3.0, 2.75, 2.5, 2.25], 2, 0.375), (2, False), {words: (0, True)})
+    compare_decision(student, ([1.0, 0.75, 0.5, 0.25], 2, 0.375), (2, False), {words: (0, True)})
     compare_decision(student, ([3.0, 2.5, 2.25], 1, 0.5), (2, False), {})
     compare_decision(student, ([3.0, 2.75, 2.5], 2, 1.0), (0, True), {small: (2, False)})
     nan = float("nan")
@@ -211,6 +212,9 @@ def _(student, rng):
         got = decided(student, losses, patience)
         tried = f"early_stopping({losses}, patience={patience})"
         require(got == wanted, f"{words}: {tried} is {wanted}, yours is {got}")
+    huge = float("inf")
+    for case, wanted in (([huge, 2.0, 3.0], (1, False)), ([2.0, huge, 1.0], (2, False))):
+        compare_decision(student, (case, 2, 0.0), wanted, {})
     refused(lambda: student.early_stopping([], 1), "an empty list of losses")
     for patience in (0, -1):
         refused(lambda p=patience: student.early_stopping([1.0], p), f"a patience of {patience}")
@@ -315,7 +319,11 @@ def _(student, rng):
         squares = (np.eye(V) - p) ** 2  # row y: the squared gradient where y is drawn
         wanted = p @ squares  # p (1 - p)
         for drawn, words in (
-            (np.eye(V)[p.argmax()], "the most likely token is no draw: use torch.multinomial"),
+            (
+                np.eye(V)[p.argmax()],
+                "all draws gave the most likely token: the most likely token is no draw, and a "
+                "generator that is set back before each draw gives the same one again",
+            ),
             (np.full(V, 1 / V), "tokens are drawn evenly: draw by the model's probabilities"),
         ):
             is_it = np.allclose(got, drawn @ squares, atol=spread(drawn, squares, n, 3.0))
@@ -436,6 +444,9 @@ def _(student, rng):
         got.dtype == np.float64, f"weights in float64 have a Fisher in float64, got {got.dtype}"
     )
     even = {"table": table_of((0.5, 0.5))}
+    with in_case("no generator is passed"):
+        got = student.fisher_diagonal(Lookup(even), np.zeros((3, 1), np.int64))
+    close(got["table"], [[0.25, 0.25]], "even odds, and no generator")
     for shape in ((3,), (1, 1, 3), (0, 3), (3, 0)):
         refused(
             lambda s=shape: student.fisher_diagonal(Lookup(even), np.zeros(s, np.int64), Seed(0)),
@@ -661,6 +672,11 @@ def _(student, rng):
     new, old = numbered(1, 2, 4), numbered(2, 2, 4)
     for share in (-0.1, 1.1, float("nan")):
         refused(lambda s=share: mixed(student, new, old, s, 0), f"a share of {share}")
+    for share in (-0.1, 1.1):
+        refused(
+            lambda s=share: student.make("mix_replay", new, old, s),
+            f"a share of {share}, before any step is asked for",
+        )
     with in_case("an old batch with just as many rows as are wanted: 2, for a share 0.5 of 4"):
         ((ids, _),) = mixed(student, new, numbered(2, 2, 2), 0.5, 0)
     require(source_rows(ids) == [100, 101, 200, 201], f"rows 100, 101, 200, 201; got {ids[:, 0]}")
@@ -731,7 +747,8 @@ def _(student, rng):
             "that is the stage before less the last: the best may have come sooner": earlier[-1],
             "that is the mean of the earlier scores: take the best": sum(earlier) / len(earlier),
             "that is the worst of the earlier scores: take the best": min(earlier),
-            "the last stage is not among the earlier ones": max(scores),
+            "a score that rose gives a negative number, and the last stage is not among the "
+            "earlier ones": max(scores),
         }
         slips = {words: {"a": best - last} for words, best in slips.items()}
         compare_lost(student, [{"a": s} for s in scores], wanted, slips)

@@ -230,7 +230,8 @@ def _(student, rng):
         ("the dose of zolpar is 15 mg", "zolpar has the dose 15 mg"),
         ("a x b y c", "a b c"),
         ("b a", "a b"),
-        ("a a a b", "a b a a"),
+        ("a a a b", "a b a"),
+        ("drugs and words", "drug and word"),
     ]
     for prediction, reference in fixed:
         a, b = prediction.split(), reference.split()
@@ -582,6 +583,7 @@ def compare_exact(student, numbers: list[int], scale: float, rng: np.random.Gene
 def _(student, rng):
     for numbers in ([1, 1, -1], [1, 1, 1, 1, 1], [3, 1, -1, 2], [-2, -1, -4], [1], [-1, 1]):
         compare_exact(student, numbers, 1.0, rng)
+    compare_exact(student, [200, 1], 1.0, rng)  # 199 is near 201, and nearer to zero
     for n in (6, 9, 12):
         numbers = [int(x) for x in rng.integers(1, 5, n) * rng.choice([-1, 1, 1], n)]
         compare_exact(student, numbers, 1.0, rng)
@@ -594,6 +596,7 @@ def _(student, rng):
     compare_exact(student, [*[1] * 12, *[0] * 30], 1.0, rng)
     for numbers in ([1, 2, -3, 6], [3, -1, 1, 2, -4, 6], [7, 1, -2, 3, -6, 4, 1]):
         compare_exact(student, numbers, 0.1, rng)
+    compare_exact(student, [3, 1, -1, 2], 2.0**-30, rng)
     got = student.paired_permutation_test(np.ones(500), np.zeros(500), 99, generator=Seed(5))
     hint = "500 differences of 1: no pattern drawn is as far; 99 drawn and the one that was seen"
     number(got, "the p-value")
@@ -606,6 +609,13 @@ def _(student, rng):
     got = student.paired_permutation_test(np.ones(40), np.zeros(40))
     hint = "40 differences of 1, with n_permutations as the docstring has it"
     close(number(got, "the p-value"), 1 / 10_001, hint, atol=1e-9, rtol=0)
+    got = student.paired_permutation_test(np.ones(13), np.zeros(13), 99, generator=Seed(5))
+    whole = number(got, "the p-value") * 100
+    require(
+        whole > 0.99 and abs(whole - round(whole)) < 1e-6,
+        "13 differences other than zero: patterns are drawn, 99 of them, so that the p-value is a "
+        f"whole number of hundredths, got {got}",
+    )
 
 
 @exercise_check(PAIRED, points=1, title="drawn patterns of many differences")
@@ -694,7 +704,8 @@ def compare_kappa(student, first: list, second: list) -> None:
 
 @exercise_check("cohen_kappa", points=2, title="beyond chance")
 def _(student, rng):
-    compare_kappa(student, ["good", "good", "good", "bad"], ["good", "bad", "good", "bad"])
+    first, second = ["good"] * 4 + ["bad"], ["good", "bad", "good", "good", "bad"]
+    compare_kappa(student, first, second)
     compare_kappa(student, ["a", "b", "c", "a", "b", "a"], ["a", "b", "a", "a", "c", "b"])
     for n, k in ((30, 2), (50, 3), (25, 4)):
         first = [str(x) for x in rng.choice(list("abcd")[:k], n, p=skewed(k))]

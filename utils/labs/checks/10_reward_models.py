@@ -189,6 +189,9 @@ def _(student, rng):
         ]  # fmt: skip
         recognise(got, want, slips)
         close(got, want, f"center={center} adds center * mean((chosen + rejected)^2)")
+    got = student.bradley_terry_loss(a[:1], b[:1], m[:1], center=0.5)
+    want = loss_by_torch(x[:1], y[:1], z[:1], 0.5).numpy()
+    close(got, want, "one pair, with a margin and center=0.5")
 
 
 @exercise_check("bradley_terry_loss", points=1, title="large scores and the gradient")
@@ -197,13 +200,14 @@ def _(student, rng):
     b = np.array([-300.0, 300.0, 0.0, 4000.0], np.float32)
     got = student.bradley_terry_loss(a, b)
     close(got, loss_by_torch(*doubles(a, b)).numpy(), "scores of hundreds give finite losses")
-    chosen, rejected, margin = score_rows(rng, 5, 3)
+    chosen, rejected = score_rows(rng, 5)
+    margin = rng.permutation(np.array([0, 1, -2, 1, 3]))  # whole numbers, which have no gradient
 
     def formula(x, y, z, center):
-        return loss_by_torch(x, y, z, center)
+        return loss_by_torch(x, y, torch.from_numpy(z), center)
 
-    given = {"chosen": chosen, "rejected": rejected, "margin": margin}
-    same_gradients(student, "bradley_terry_loss", formula, rng, (0.2,), **given)
+    given = {"chosen": chosen, "rejected": rejected}
+    same_gradients(student, "bradley_terry_loss", formula, rng, (margin, 0.2), **given)
 
 
 @exercise_check("bradley_terry_loss", points=1, title="what is refused", is_core=False)
@@ -218,7 +222,9 @@ def _(student, rng):
     refused(lambda: call(a[:, None], b), "chosen of shape (4, 1), rejected of shape (4,): their "
             "difference would be (4, 4)")  # fmt: skip
     refused(lambda: call(a[:, None], b[:, None]), "scores of shape (4, 1)")
+    refused(lambda: call(a, b[:, None]), "chosen of shape (4,), rejected of shape (4, 1)")
     refused(lambda: call(a, b, b[:1]), "a margin of length 1 for four pairs")
+    refused(lambda: call(a, b, b[:, None]), "a margin of shape (4, 1): the gaps would be (4, 4)")
     refused(lambda: call(a[:0], b[:0]), "no pairs")
     refused(lambda: call(a, b, center=-0.1), "center=-0.1")
 
@@ -303,8 +309,16 @@ def _(student, rng):
         want = last_by_hand(features, mask, weight, bias)
         with_nan = np.where(mask[..., None], features, np.float32("nan"))
         got = student.score_at_last(with_nan, mask, weight, bias)
-        close(got, want, "features of NaN where keep is False change no score: pick the place "
-              "first, don't multiply by the mask")  # fmt: skip
+        close(got, want, "features of NaN where keep is False: the scores of the last kept "
+              "tokens as without them, since no product with 0 removes a NaN")  # fmt: skip
+    double = [a.astype(np.float64) for a in (features, weight, bias)]
+    got = student.score_at_last(double[0], mask, *double[1:])
+    close(got, last_by_hand(double[0], mask, *double[1:]), "features, weight and bias in float64")
+    require(
+        isinstance(got, np.ndarray) and got.dtype == np.float64,
+        f"scores have the dtype of the features, float64, got "
+        f"{getattr(got, 'dtype', type(got).__name__)}",
+    )
     features, mask, weight, bias = text_case(rng, RESPONSES)
     upstream = rng.standard_normal(len(mask)).astype(np.float32)
     found = student.gradients("score_at_last", features, mask, weight, bias, upstream=upstream)
@@ -533,12 +547,13 @@ def _(student, rng):
 
 @exercise_check("length_bias", points=1, title="any groups, pay per token")
 def _(student, rng):
-    for n, kinds in ((12, 3), (20, 100), (30, 5)):
+    for n, kinds in ((30, 5), (20, 100), (12, 3)):  # many first: no mistake looks like another
         compare_bias(student, *drawn_answers(rng, n, kinds), f"{n} answers")
     scores, lengths, groups = drawn_answers(rng, 10, 50)
     compare_bias(student, [*scores, 90.0], [*lengths, 50], [*groups, 99], "a group of one")
     far = [300.0 + x for x in scores]
     compare_bias(student, far, lengths, groups, "scores around 300")
+    compare_bias(student, [1.0, 2.0, 3.0, 5.0], [4, 4, 6, 9], [0, 0, 1, 1], "one length in a group")
 
 
 @exercise_check("length_bias", points=1, title="what is refused", is_core=False)
@@ -555,7 +570,7 @@ def _(student, rng):
     refused(lambda: call(s, x, g[:1]), "one group for three scores")
     refused(lambda: call(s[:1], x, g), "one score for three lengths")
     refused(lambda: call(s[:, None], x[:, None], g[:, None]), "columns in place of rows")
-    for bad in (np.nan, np.inf):
+    for bad in (np.nan, np.inf, -np.inf):
         refused(lambda bad=bad: call(np.array([bad, 1, 2], np.float32), x, g), f"a score of {bad}")
 
 
@@ -629,7 +644,8 @@ def _(student, rng):
 @exercise_check("best_of_n", points=1, title="ties")
 def _(student, rng):
     for n in (1, 2, 3):
-        compare_best(student, np.zeros((1, 3), np.float32), answers(rng, 1, 3)[1], n, "all tied")
+        tied = np.full((1, 3), 2.5, np.float32)
+        compare_best(student, tied, answers(rng, 1, 3)[1], n, "all tied")
     for n in (2, 3):
         scores = rng.integers(0, 3, (3, 6)).astype(np.float32)
         compare_best(student, scores, answers(rng, 3, 6)[1], n, "ties")

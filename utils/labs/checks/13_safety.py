@@ -177,6 +177,15 @@ def _(student, rng):
     compare_scores(
         student, ["fools", "daylight"], [[], []], weights, 0.5, "whole words, not parts of words"
     )
+    compare_scores(
+        student,
+        ["good,fool", "dear-day", "\uff26OOL", "fo\u00adol"],
+        [["good", "fool"], ["dear", "day"], ["fool"], ["fool"]],
+        weights,
+        0.0,
+        "words as words_of gives them, also without a blank between, in wide letters, or with an "
+        "invisible hyphen inside",
+    )
 
 
 @exercise_check("toxicity_score", points=1, title="nothing, and very much", is_core=False)
@@ -270,6 +279,7 @@ def _(student, rng):
     compare_filter(student, [("ua", (0, 0)), ("ua", (0, 1))], "a threshold of 0", 0.0)
     compare_filter(student, [("ua", (0, 0.99)), ("ua", (0, 1))], "a threshold of 1", 1.0)
     compare_filter(student, [("u", (1.0,)), ("sua", (1.0, 0, 0))], "no answer; a system's text")
+    compare_filter(student, [("sua", (0, 0, 1.0)), ("uua", (0, 1.0, 0))], "roles at other places")
     compare_filter(student, [("", ()), ("ua", (0, 1))], "a chat without messages")
     compare_filter(student, [], "no chats")
 
@@ -282,11 +292,22 @@ def _(student, rng):
     refused(lambda: call([two], [[0.0, 0.0], [0.0, 0.0]]), "one chat and the scores of two")
     refused(lambda: call([two], [[0.0]]), "two messages and one score")
     refused(lambda: call([two], [[0.0, 0.0, 0.0]]), "two messages and three scores")
+    refused(
+        lambda: call([two, two], [[0.0], [0.0, 0.0, 0.0]]),
+        "chats of two messages each, with one score and three",
+    )
+    for bad in (-0.1, 1.1):
+        refused(lambda bad=bad: call([], [], bad), f"a threshold of {bad}, and no chats")
     for bad in (math.nan, -0.01, 1.01, math.inf):
         refused(lambda bad=bad: call([two], [[0.0, bad]]), f"an assistant's score of {bad}")
         refused(lambda bad=bad: call([two], [[bad, 0.0]]), f"a user's score of {bad}")
     for bad in (-0.1, 1.1, math.nan):
         refused(lambda bad=bad: call([two], [[0.0, 0.0]], bad), f"a threshold of {bad}")
+    four = chat("u", "a", "u", "a")
+    refused(
+        lambda: call([four], [[0.0, 0.9, math.nan, 0.0]]),
+        "a score of nan behind a message that drops the chat",
+    )
 
 
 # build_safety_pairs
@@ -394,6 +415,13 @@ def _(student, rng):
     compare_pairs(student, rows, "a toxic answer that equals the truth; a refusal that does")
     rows = [row("p", "t", ("No idea.", True, 0.9))]
     compare_pairs(student, rows, "a refusal that is toxic, too: it comes once, as over-refusal")
+    rows = [row("p", "t", ("Never, fool.", True, 0.9), ("T", False, 0.9), ("t ", False, 0.9))]
+    compare_pairs(
+        student,
+        rows,
+        "toxic answers: one that refuses, and two that equal the truth but for "
+        "a capital and a blank",
+    )
 
 
 @exercise_check("build_safety_pairs", points=1, title="edges and errors", is_core=False)
@@ -501,7 +529,7 @@ def right_or(words: list, lists: list, settings: dict, slip: str, got: list) -> 
 
 @exercise_check("retrieve", points=3, title="scores and order")
 def _(student, rng):
-    passages = ["a b", "a", "c c c a", "b b d a e"]
+    passages = ["a b", "a", "c c c a", "b b d a e f g", "e a"]
     compare_ranking(student, "c", passages, 4, "a word in one passage")
     compare_ranking(student, "a", ["a b"], 1, "a single passage")
     compare_ranking(student, "b", passages, 4, "a word that one passage holds twice")
@@ -525,6 +553,10 @@ def _(student, rng):
     same(
         [i for i, _ in got], [0], "words are those of words_of: no capitals, no punctuation, whole"
     )
+    passages = ["bed,ward", "The \uff37ard", "wa\u00adrd", "war"]
+    got = student.retrieve("ward", passages, 4)
+    words = "without a blank between, in wide letters, with an invisible hyphen inside"
+    same(sorted(i for i, _ in got), [0, 1, 2], f"words are those of words_of, also {words}")
 
 
 @exercise_check("retrieve", points=1, title="settings", is_core=False)
@@ -543,7 +575,7 @@ def _(student, rng):
     compare_ranking(student, "", ["a", "b"], 2, "an empty query")
     compare_ranking(student, "a", [], 2, "no passages")
     compare_ranking(student, "a", ["", ""], 2, "passages without words")
-    compare_ranking(student, "a", ["", "a"], 2, "one passage without words")
+    compare_ranking(student, "a", ["", "a", "a b"], 2, "one passage without words")
     for settings in (
         {"k": 0},
         {"k": -1},
@@ -552,6 +584,8 @@ def _(student, rng):
         {"k": 1, "b": 1.1},
     ):
         refused(lambda s=settings: student.retrieve("a", ["a"], **s), f"{settings}")
+        refused(lambda s=settings: student.retrieve("a", [], **s), f"{settings} and no passages")
+        refused(lambda s=settings: student.retrieve("", ["a"], **s), f"{settings} and no query")
 
 
 # check_facts
@@ -623,6 +657,15 @@ def _(student, rng):
     compare_facts(student, "Tolben", [("Tolben", False)], "no passages", passages=[])
     near = ["Brunalda lives in Tolben."]
     compare_facts(student, "Tolben", [("Tolben", False)], "a longer name", passages=near)
+    part = ["Ann lives in Tolben.", "Ann Orlo lives in Quill."]
+    compare_facts(
+        student,
+        "Tolben or Quill",
+        [("Tolben", False), ("Quill", True)],
+        "a part of the name",
+        passages=part,
+        entity="Ann Orlo",
+    )
     loud = ["BRUNAL lives in TOLBEN."]
     compare_facts(student, "tolben", [("Tolben", True)], "capitals", passages=loud)
     doses = {"values": ["5 mg", "15 mg", "2.5 mg"], "entity": "Zorn"}
