@@ -175,7 +175,8 @@ print(f"share of tokens pushed up: {up[0]:.2f}, with padding {up[1]:.2f}")
 
 # %% [markdown] tags=["result"]
 # The rewards were shifted by 2 here, as those of a reward model that nobody has
-# centred. With the padding's zeros in the mean, even poor responses look good.
+# centred. With the zeros of padding and prompts in the mean, some of the poor responses
+# look good.
 
 # %% [markdown]
 # ## 4. The clipped loss
@@ -286,7 +287,7 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 3. Two lines over 60 steps: at the larger rate the explained variance climbs
-# soon, at the policy's own rate it has hardly left the ground.*
+# soon, at the policy's own rate it has come less than half as far at the end.*
 
 # %% [markdown]
 # ## 6. The thermostat
@@ -445,6 +446,9 @@ plt.show()
 # %% [markdown] tags=["result"]
 # *Figure 5. Two lines over fourteen iterations, both rising, the divergence with more
 # noise.*
+#
+# Shorter and worth more, and right a little less often, as in the lecture: no part of
+# this reward holds on to facts.
 
 # %% [markdown]
 # ## 8. Written answer (3 points)
