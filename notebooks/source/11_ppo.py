@@ -270,11 +270,11 @@ for name, rewards in (
 # "This answer got 1.3" does not say whether its seventh token was a good choice. A
 # **value head**, one linear layer on the model's features, learns to predict what is
 # still to come from here on: $V_t$. The surprise of one step is
-# $\delta_t = r_t + \gamma V_{t+1} - V_t$. The **discount** $\gamma$ is what a reward one
-# step later is worth; for answers it is 1. The **advantage** adds up the surprises from
-# here on, each weighted by $\gamma\lambda$ times the weight of the one before, with
-# $\lambda$ from 0 to 1 (**generalised advantage estimation**, GAE; Schulman et al. 2016,
-# equation 16):
+# $\delta_t = r_t + \gamma V_{t+1} - V_t$. The **discount** $\gamma$ is what a reward
+# one step later is worth; for answers it is 1. The **advantage** adds up the surprises
+# from here on, each weighted by $\gamma\lambda$ times the weight of the one before,
+# with $\lambda$ from 0 to 1 (**generalised advantage estimation**, GAE; Schulman et al.
+# 2016, equation 16):
 #
 # $$ A_t = \delta_t + \gamma\lambda\, A_{t+1} \qquad\qquad R_t = A_t + V_t $$
 #
@@ -559,9 +559,9 @@ plt.show()
 # %% [markdown]
 # *Figure 3. Nine panels with two lines each. Proxy reward: both rise within a few
 # iterations, the run without a price to the higher value. Gold: with a price it rises
-# and stays, without one it falls to nearly zero. KL: with a price it levels off at a few
-# nats, after one early spike; without, it climbs far above. Entropy: much higher without
-# a price. Length: both fall.
+# and stays, without one it falls to nearly zero. KL: with a price it levels off at a
+# few nats, after one early spike; without, it climbs far above. Entropy: much higher
+# without a price. Length: both fall.
 # Explained variance: around 0 with a price, mostly far below without.*
 #
 # Cover the second panel and read the rest:
@@ -684,8 +684,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 4. Gold utility over the divergence, six paths from one start. Those with a
-# price rise, and stay within a few nats. Those without go on to the right, and fall, one
-# of them after a first rise.*
+# price rise, and stay within a few nats. Those without go on to the right, and fall,
+# one of them after a first rise.*
 
 # %%
 best = [
