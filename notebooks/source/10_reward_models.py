@@ -385,12 +385,11 @@ print(f"they agree on {agreed:.0%}; kappa {kappa:.2f}")
 
 # %% [markdown]
 # Published figures are higher, and far from 100 %. Labellers of InstructGPT agreed on
-# about 73 %
-# of comparisons (Ouyang et al. 2022, section 3.4), researchers and labellers of
-# summaries on about 77 % (Stiennon et al. 2020, section 3.3), Anthropic's researchers
-# and crowd workers on about 63 % (Bai et al. 2022, section 2). A reward model that
-# reports 72 % on such data may be nearly done, or may have learned only style; the
-# number can't say which. Pairs that differ in one thing alone can.
+# about 73 % of comparisons (Ouyang et al. 2022, section 3.4), researchers and labellers
+# of summaries on about 77 % (Stiennon et al. 2020, section 3.3), Anthropic's
+# researchers and crowd workers on about 63 % (Bai et al. 2022, section 2). A reward
+# model that reports 72 % on such data may be nearly done, or may have learned only
+# style; the number can't say which. Pairs that differ in one thing alone can.
 #
 # ## What nobody asked for
 #

@@ -174,10 +174,9 @@ print(text_table(("", "true KL", "mean", "spread", "below 0"), rows))
 # reference often writes, a single value can be huge. $k_2$ is biased. So you may well
 # meet a run that is trained with one and reported with another. Here both are $k_1$:
 # what the dashboard shows is the very sum that was paid. A batch of it may dip below
-# zero. If it *stays* there,
-# something is broken, since a divergence can't be negative: the tokens were not drawn
-# from the policy whose log-probabilities you hold. The classic is a forgotten
-# temperature:
+# zero. If it *stays* there, something is broken, since a divergence can't be negative:
+# the tokens were not drawn from the policy whose log-probabilities you hold. The
+# classic is a forgotten temperature:
 
 # %%
 cool = draw_rollouts(

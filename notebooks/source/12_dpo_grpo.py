@@ -662,11 +662,10 @@ print(f"sequence longer by {min(gaps):+.1f} to {max(gaps):+.1f} tokens")
 
 # %% [markdown]
 # (Each number is a mean over the last five iterations.) The sign is not even the same
-# for all seeds. So small a model in so short a run does
-# not show what Liu et al. (2025) report of long runs, where wrong answers are long
-# and the pull has time to add up. What you can carry over is the table, which is
-# exact, and a habit: before you praise a model whose answers grow for thinking
-# longer, look at what its rows were divided by.
+# for all seeds. So small a model in so short a run does not show what Liu et al. (2025)
+# report of long runs, where wrong answers are long and the pull has time to add up.
+# What you can carry over is the table, which is exact, and a habit: before you praise a
+# model whose answers grow for thinking longer, look at what its rows were divided by.
 #
 # ## At equal compute
 #
