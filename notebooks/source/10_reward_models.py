@@ -697,12 +697,12 @@ assert right_then[-1] < right_then[0]
 # ## On a real model
 #
 # All pairs so far came from a town whose truth is known. **HH-RLHF** (Bai et al. 2022)
-# holds pairs that people judged: two answers to one conversation, and which of them
-# they found less harmful. There is no truth to compare them with. SmolLM2 stays frozen,
-# and one linear layer reads its features at the last token of each text, fitted by the
-# loss of this unit. Three times another part of the first messages was kept aside with
-# all their pairs, so that no conversation is on both sides. The texts are at times
-# offensive; the record holds numbers alone.
+# holds pairs that people judged, in the part used here by which of two answers to one
+# conversation is less harmful. There is no truth to compare them with. SmolLM2 stays
+# frozen, and one linear layer reads its features at the last token of each text, fitted
+# by the loss of this unit. Three times another part of the first messages was kept
+# aside with all their pairs, so that no conversation is on both sides. The texts are at
+# times offensive; the record holds numbers alone.
 #
 # In which share of the pairs kept aside will that layer prefer what people did? And a
 # rule that reads nothing and counts words?

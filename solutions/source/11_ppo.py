@@ -190,9 +190,10 @@ print(f"share of tokens pushed up: {up[0]:.2f}, with padding {up[1]:.2f}")
 # exercise: utils.align.policy_losses.ppo_clip_loss points=6 minutes=20 difficulty=2
 
 # %% [markdown]
-# **Experiment.** Twelve steps on the same 32 responses, at three times the usual rate:
-# with a clip of 0.2, and with one of 1000, which is none. How many times as far does
-# the policy move without the clip, in nats per token?
+# **Experiment.** Twelve steps on the same 32 responses, at a rate of 0.001, three times
+# that of the run at the end of this lab: with a clip of 0.2, and with one of 1000,
+# which is none. How many times as far does the policy move without the clip, in nats
+# per token?
 
 # %%
 my_times = None  # times: your number
@@ -234,8 +235,8 @@ plots.lines(
 plt.show()
 
 # %% [markdown] tags=["result"]
-# *Figure 2. Two lines over twelve steps. They part after the first few. Without the clip
-# the distance shoots up; with it the line rises slowly and stays far lower.*
+# *Figure 2. Two lines over twelve steps. They part after the first few. Without the
+# clip the distance shoots up; with it the line rises slowly and stays far lower.*
 
 # %% [markdown]
 # ## 5. The value head's loss

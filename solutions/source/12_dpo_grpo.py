@@ -263,13 +263,14 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 2. Two falling lines. Without the division the advantage is the share of wrong
-# answers. With it, it is larger everywhere, most of all where a single answer is right.*
+# answers. With it, it is larger everywhere, most of all where a single answer is
+# right.*
 
 # %% [markdown]
 # ## 5. GRPO
 #
 # **Goal**: the clipped loss over tokens, with its row's advantage, and a length to
-# divide each row by.
+# divide each row by; where a reference is given, its pull comes on top of each token.
 #
 # **Why it matters**: models that reason were trained with this loss. What a row is
 # divided by looks like a detail, and decides whether answers grow.
