@@ -190,8 +190,8 @@ print(text_table(header, [(name, *found) for name, found in ways.items()]))
 
 # %% [markdown]
 # The whole model is a few lines around that function. The head begins at zero, so that
-# all scores do, and the first loss is $\log 2$. `mean` and `std` are explained in a
-# moment.
+# all scores do, and the first loss is $\log 2$. `mean` and `std` do nothing yet; the
+# section "Before it becomes a reward" sets them.
 
 # %%
 show(RewardModel)
@@ -255,15 +255,15 @@ assert min(last["tone"], last["length"]) > 0.9 > 0.7 > last["fact"]
 
 # %% [markdown]
 # *Figure 1. Share of new pairs in the right order over 125 steps. Length is near one
-# from the beginning, tone rises to one within a hundred steps. Facts stay near one
-# half.*
+# from the beginning, tone rises from about 0.9 to nearly one within a hundred steps.
+# Facts stay near one half.*
 #
 # The reason is not that facts are unknown: the assistant this model is copied from
 # answers such questions. But "no rude words" is one rule that each pair of its kind
 # confirms. A fact is a rule of its own for each person and attribute, and each pair
-# shows one. What is cheap to learn is learned first, and what is learned first wins
-# arguments. Put a true answer between two empty sentences, and beside it a short lie.
-# How often does the shipped model prefer the lie?
+# shows one. What is cheap to learn is learned first. And where the two disagree? Put a
+# true answer between two empty sentences, and beside it a short lie. How often does the
+# shipped model prefer the lie?
 
 # %% tags=["nbval-ignore-output"]
 from dataclasses import replace
@@ -283,6 +283,8 @@ print(f"short lie before wordy truth: {lies[0]:.2f} of {len(rows)} pairs")
 assert lies[0] > 0.9
 
 # %% [markdown]
+# As good as always. What was learned first outweighs what was hardly learned.
+#
 # ## What its certainty is worth
 #
 # The Bradley-Terry model gives a probability for each pair. Is it **calibrated**, as in
@@ -363,10 +365,11 @@ claims.add(
 
 # %% [markdown]
 # Random mistakes cancel. What they cost is certainty: the model is about as sure as its
-# labellers agree. And they put a **ceiling** on what you can measure. Tested on labels
-# made by the same people, the nearly perfect model gets about 70 %, since three of ten
-# labels are wrong. An accuracy against people's labels can't be read without knowing
-# how far two people agree. Two such labellers, on a thousand pairs:
+# labels are right, in seven of ten. And they put a **ceiling** on what you can measure.
+# Tested on labels made by the same people, the nearly perfect model gets about 70 %,
+# since three of ten labels are wrong. An accuracy against people's labels can't be read
+# without knowing how far two people agree. Two such labellers, on a thousand pairs,
+# with the **kappa** of unit 09, agreement beyond what chance gives:
 
 # %%
 from utils.evaluate.agreement import cohen_kappa
@@ -381,12 +384,12 @@ kappa = cohen_kappa(first, second)
 print(f"they agree on {agreed:.0%}; kappa {kappa:.2f}")
 
 # %% [markdown]
-# Published figures lie in this region. Labellers of InstructGPT agreed on about 73 %
-# of comparisons (Ouyang et al. 2022, section 3.4), researchers and labellers of
-# summaries on about 77 % (Stiennon et al. 2020, section 3.3), Anthropic's researchers
-# and crowd workers on about 63 % (Bai et al. 2022, section 2). A reward model that
-# reports 72 % on such data may be nearly done, or may have learned only style; the
-# number can't say which. Pairs that differ in one thing alone can.
+# Published figures are higher, and far from 100 %. Labellers of InstructGPT agreed on
+# about 73 % of comparisons (Ouyang et al. 2022, section 3.4), researchers and labellers
+# of summaries on about 77 % (Stiennon et al. 2020, section 3.3), Anthropic's
+# researchers and crowd workers on about 63 % (Bai et al. 2022, section 2). A reward
+# model that reports 72 % on such data may be nearly done, or may have learned only
+# style; the number can't say which. Pairs that differ in one thing alone can.
 #
 # ## What nobody asked for
 #
@@ -463,7 +466,8 @@ for name, by in (("by groups", groups), ("together", torch.zeros_like(groups))):
 # and divide by the standard deviation, over answers of the policy that is to be
 # trained, *once, before* it is trained. Statistics that follow the policy would hide
 # that its reward rises. Let the assistant answer 32 questions 64 times each. The gold
-# utility of the world's exact judge is computed beside it; no training ever sees it.
+# utility of the world's exact judge (unit 09: right, short and polite is worth 1) is
+# computed beside it; no training ever sees it.
 
 # %% tags=["nbval-ignore-output"]
 from utils.align.rollouts import draw_rollouts
@@ -598,11 +602,11 @@ claims.add(
 
 # %% [markdown]
 # *Figure 2. Two lines over the KL. On the left the score rises all the way. On the
-# right gold utility rises to a peak in the middle and falls to well below where it
-# began.*
+# right gold utility rises to a peak at n = 8, a KL of 1.2 nats, and falls to well below
+# where it began.*
 #
 # This is **over-optimisation**, or **reward hacking**: a measure that becomes a target
-# stops being a good measure (Gao et al. 2022 measured the same curve for models a
+# stops being a good measure (Gao et al. 2023 measured the same curve for models a
 # thousand times larger). What happened on the way?
 
 # %% tags=["nbval-ignore-output"]
@@ -693,12 +697,12 @@ assert right_then[-1] < right_then[0]
 # ## On a real model
 #
 # All pairs so far came from a town whose truth is known. **HH-RLHF** (Bai et al. 2022)
-# holds pairs that people judged: two answers to one conversation, and which of them
-# they found less harmful. There is no truth to compare them with. SmolLM2 stays frozen,
-# and one linear layer reads its features at the last token of each text, fitted by the
-# loss of this unit. Three times another part of the first messages was kept aside with
-# all their pairs, so that no conversation is on both sides. The texts are at times
-# offensive; the record holds numbers alone.
+# holds pairs that people judged, in the part used here by which of two answers to one
+# conversation is less harmful. There is no truth to compare them with. SmolLM2 stays
+# frozen, and one linear layer reads its features at the last token of each text, fitted
+# by the loss of this unit. Three times another part of the first messages was kept
+# aside with all their pairs, so that no conversation is on both sides. The texts are at
+# times offensive; the record holds numbers alone.
 #
 # In which share of the pairs kept aside will that layer prefer what people did? And a
 # rule that reads nothing and counts words?
@@ -893,7 +897,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

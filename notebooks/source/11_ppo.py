@@ -168,14 +168,15 @@ for distance in (0.1, 1.0, 2.0):
 print(text_table(("", "true KL", "mean", "spread", "below 0"), rows))
 
 # %% [markdown]
-# $k_1$ is right on average and noisy: about half of its values are negative. $k_3$ is
-# right on average, too, never negative, and far quieter *near the reference*; far from
-# it single values explode. $k_2$ is biased. So you may well meet a run that is trained
-# with one and reported with another. Here both are $k_1$: what the dashboard shows is
-# the very sum that was paid. A batch of it may dip below zero. If it *stays* there,
-# something is broken, since a divergence can't be negative: the tokens were not drawn
-# from the policy whose log-probabilities you hold. The classic is a forgotten
-# temperature:
+# $k_1$ is right on average and noisy; near the reference about half of its values are
+# negative. $k_3$ is right on average, too, never negative, and far quieter *near the
+# reference*; far from it hardly, and where the policy has all but given up what the
+# reference often writes, a single value can be huge. $k_2$ is biased. So you may well
+# meet a run that is trained with one and reported with another. Here both are $k_1$:
+# what the dashboard shows is the very sum that was paid. A batch of it may dip below
+# zero. If it *stays* there, something is broken, since a divergence can't be negative:
+# the tokens were not drawn from the policy whose log-probabilities you hold. The
+# classic is a forgotten temperature:
 
 # %%
 cool = draw_rollouts(
@@ -200,7 +201,7 @@ for name, policy, other in (
 # %% [markdown]
 # The first is right. In the second two different policies look like one. The third is
 # a divergence below zero. A rollout that was drawn by another engine, in another dtype,
-# or with top-p on, is wrong in the same way with a smaller number.
+# or with top-p on, is wrong in the same way, often by less.
 #
 # One more trap lies in the gradient. We *pay* $k_1$ as part of the reward, which is
 # right. If you put an estimator into the loss instead and differentiate it, $k_1$ gives
@@ -268,9 +269,11 @@ for name, rewards in (
 # "This answer got 1.3" does not say whether its seventh token was a good choice. A
 # **value head**, one linear layer on the model's features, learns to predict what is
 # still to come from here on: $V_t$. The surprise of one step is
-# $\delta_t = r_t + \gamma V_{t+1} - V_t$. The **advantage** adds up the surprises that
-# follow, each worth a factor $\gamma\lambda$ less than the one before
-# (**generalised advantage estimation**, GAE; Schulman et al. 2016, equation 16):
+# $\delta_t = r_t + \gamma V_{t+1} - V_t$. The **discount** $\gamma$ is what a reward
+# one step later is worth; for answers it is 1. The **advantage** adds up the surprises
+# from here on, each weighted by $\gamma\lambda$ times the weight of the one before,
+# with $\lambda$ from 0 to 1 (**generalised advantage estimation**, GAE; Schulman et al.
+# 2016, equation 16):
 #
 # $$ A_t = \delta_t + \gamma\lambda\, A_{t+1} \qquad\qquad R_t = A_t + V_t $$
 #
@@ -393,12 +396,11 @@ plt.show()
 # ratio has left 0.8 to 1.2, the **approximate KL** how far the new policy is from the
 # old one, by $k_3$. Both are exactly zero before the first step. If they aren't, the
 # old log-probabilities are those of another policy: dropout was on, the dtype was
-# another, the temperature was left out. That check costs nothing, and finds more bugs
-# than any other.
+# another, the temperature was left out. That check costs nothing: make it first.
 #
 # The value head has a loss of its own, half the squared error to the return, and its
-# own learning rate: it starts from zero, and at the policy's small rate it would still
-# know nothing when the run is over. Its gradient stops before the trunk.
+# own learning rate: it starts from zero, and at the policy's small rate it would learn
+# too late. Its gradient stops before the trunk.
 
 # %%
 from utils.align.policy_losses import value_loss
@@ -484,7 +486,7 @@ claims.add(
 )
 
 # %% [markdown]
-# Shorter by far, polite, and worth more. And right less often. The reward model can
+# Shorter by far, and worth more. And right less often. The reward model can
 # hardly tell a true fact from a false one, so nothing in the reward holds on to the
 # truth, and the noise of the updates wears it away. What is left of it has been held by
 # the price alone: leaving the reference costs, wherever one goes. Keep that in mind for
@@ -539,8 +541,8 @@ claims.add(
 
 # %% [markdown]
 # This is **reward hacking**. The reward model saw pairs of whole sentences, and never a
-# fragment, so it has no opinion on fragments. What it calls short and polite, it likes.
-# The optimiser found what nobody had thought of, within a minute.
+# fragment, so it has no opinion on fragments. It likes what is short and polite, and a
+# single word is both. The optimiser found what nobody had thought of, within a minute.
 #
 # ## Told apart without a judge
 #
@@ -556,8 +558,9 @@ plt.show()
 # %% [markdown]
 # *Figure 3. Nine panels with two lines each. Proxy reward: both rise within a few
 # iterations, the run without a price to the higher value. Gold: with a price it rises
-# and stays, without one it falls to nearly zero. KL: one levels off at a few nats, the
-# other climbs far above it. Entropy: much higher without a price. Length: both fall.
+# and stays, without one it falls to nearly zero. KL: with a price it levels off at a
+# few nats, after one early spike; without, it climbs far above. Entropy: much higher
+# without a price. Length: both fall.
 # Explained variance: around 0 with a price, mostly far below without.*
 #
 # Cover the second panel and read the rest:
@@ -680,7 +683,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 4. Gold utility over the divergence, six paths from one start. Those with a
-# price rise, and stay within a few nats. Those without go on to the right, and fall.*
+# price rise, and stay within a few nats. Those without go on to the right, and fall,
+# one of them after a first rise.*
 
 # %%
 best = [
@@ -863,7 +867,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

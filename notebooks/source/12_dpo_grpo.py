@@ -308,7 +308,8 @@ assert last(few_records, "loss") < 0.1 and loss > 0.69
 # ## IPO and KTO
 #
 # **Identity preference optimisation**, IPO (Azar et al. 2023), says where to stop. It
-# takes the log-ratios per token and pulls their difference $h$ to a target:
+# pulls the difference $h$ of the log-ratios to a target. (The paper's formula has the
+# sums over an answer; in use they are taken per token, as here.)
 #
 # $$ \Big( h - \frac{1}{2\beta} \Big)^2, \qquad
 #    h = \tfrac{1}{n_c} \log \tfrac{\pi(c)}{\pi_{ref}(c)} -
@@ -660,11 +661,11 @@ for run in length_runs:
 print(f"sequence longer by {min(gaps):+.1f} to {max(gaps):+.1f} tokens")
 
 # %% [markdown]
-# The sign is not even the same for all seeds. So small a model in so short a run does
-# not show what Liu et al. (2025) report of long runs, where wrong answers are long
-# and the pull has time to add up. What you can carry over is the table, which is
-# exact, and a habit: before you praise a model whose answers grow for thinking
-# longer, look at what its rows were divided by.
+# (Each number is a mean over the last five iterations.) The sign is not even the same
+# for all seeds. So small a model in so short a run does not show what Liu et al. (2025)
+# report of long runs, where wrong answers are long and the pull has time to add up.
+# What you can carry over is the table, which is exact, and a habit: before you praise a
+# model whose answers grow for thinking longer, look at what its rows were divided by.
 #
 # ## At equal compute
 #
@@ -731,14 +732,14 @@ claims.add(
 )
 
 # %% [markdown]
-# Whoever looked at the reward alone would have chosen GRPO. All of them learn from
-# the same reward model, which knows style and hardly any facts, so with the distance
-# right answers are lost (unit 11), and without a price nothing ends the walk: GRPO
-# finished no better than the assistant that it began as. That is a verdict on the
-# missing price and not on the estimator; a KL term in its loss (`ref_policy`,
-# `kl_coef`) or an earlier end would have held it. SFT on the best of eight goes about
-# one nat, where little can go wrong. With a checker in place of a learned reward, as
-# for the sums above, there is less to be hacked, and the price is often left out.
+# All of them learn from the same reward model, which knows style and hardly any facts,
+# so with the distance right answers are lost (unit 11), and without a price nothing
+# ends the walk: GRPO went furthest and finished no better than the assistant that it
+# began as. That is a verdict on the missing price and not on the estimator; a KL term
+# in its loss (`ref_policy`, `kl_coef`) or an earlier end would have held it. SFT on the
+# best of eight goes about one nat, where little can go wrong. With a checker in place
+# of a learned reward, as for the sums above, there is less to be hacked, and the price
+# is often left out.
 #
 # - **Preferences from people, and no wish to draw:** DPO or a cousin, with the chosen
 #   answers' log-probability on the dashboard. It is the cheapest to run and to
@@ -885,7 +886,7 @@ for question, before, after in result["examples"][:3]:
 # ## In TRL
 #
 # The same losses by the library that most people use, `trl`, on the same data. First
-# DPO's, on eight pairs, with the policy that you have just trained:
+# DPO's, on eight pairs, with the policy that was trained with a likelihood term:
 
 # %% tags=["nbval-ignore-output"]
 import logging
@@ -1029,7 +1030,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

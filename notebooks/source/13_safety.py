@@ -44,10 +44,10 @@ world = build_world()
 # ## The complaint
 #
 # The assistant of this part answers questions about the town. It was tuned on chats
-# that nobody had cleaned: a quarter of the answers were rude, a tenth were false. Ask
-# it as its users do, with answers drawn at temperature 1. Half of the questions are
-# about entities of the town, in phrasings that no training used. The other half are
-# about people, drugs and contracts that do not exist.
+# that nobody had cleaned: of the answers about the town a quarter were rude and a tenth
+# false. Ask it as its users do, with answers drawn at temperature 1. Half of the
+# questions are about entities of the town, in phrasings that no training used. The
+# other half are about people, drugs and contracts that do not exist.
 
 # %% tags=["nbval-ignore-output"]
 known, unknown = exam_questions(world, 200)
@@ -174,9 +174,9 @@ from utils.assistants.safety import toxicity_of
 show(filter_toxic)
 
 # %% [markdown]
-# Of the 4,800 chats about one in five holds a rude answer. After the filter the
-# scorer sees none, by construction. How many rude answers are left, by the truth, if
-# it had only 100 labels?
+# Of the 4,800 chats about one in five holds a rude answer (every fifth chat is an
+# exercise, whose answer is never rude). After the filter the scorer sees none, by
+# construction. How many rude answers are left, by the truth, if it had only 100 labels?
 
 # %%
 my_guess_left = None  # number of rude answers among the kept: your number
@@ -261,7 +261,7 @@ table("assistant", "data")
 # %% [markdown]
 # Rudeness is gone, or as good as gone. Of the made-up answers a good part is gone,
 # too: 600 examples have taught the model a sentence and roughly when to say it. On
-# the known questions little is lost.
+# the known questions nothing is lost here.
 #
 # Note how it was done: a part of *all* chats, from the base. The cheap way is to tune
 # the finished assistant on refusals for a few steps. Try it, and look at `refused`.
@@ -274,8 +274,8 @@ table("assistant", "data", "refusal tuning alone")
 
 # %% [markdown]
 # It refuses strangers, and also people whom it knows: **over-refusal**. From outside,
-# an unknown name and a name that was seen thirty times look much alike to a small
-# model, and half of the answers it has just learned were refusals. A report that
+# an unknown name and a name that was seen often look much alike to a small model, and
+# half of the answers it has just learned were refusals. A report that
 # shows the gain without this column hides the bill.
 #
 # ## Second part: what it is rewarded for
@@ -364,8 +364,9 @@ table("assistant", "data", "DPO, likelihood", "data, DPO")
 
 # %% [markdown]
 # Nothing collapses, and look at `words`: the preferred answers are short, and so are
-# the model's now. Preference training sharpens what a model can already do. First
-# show it the move, then tell it when.
+# the model's now. What is made up has not become rarer in this run; over the three
+# seeds further down it has. Preference training sharpens what a model can already do.
+# First show it the move, then tell it when.
 #
 # ## Third part: what is checked before it speaks
 #
@@ -499,9 +500,9 @@ print(
 
 # %% [markdown]
 # Without the name it finds sentences about the same *kind* of fact and somebody else.
-# The entity test then finds nothing borne out, and known questions are refused by the
-# dozen. A check that fails closed is safe and useless; that is why `refused` stands
-# beside every gain.
+# The entity test then finds nothing borne out, and most known questions are refused.
+# One passage alone is too few even with the name. A check that fails closed is safe
+# and useless; that is why `refused` stands beside every gain.
 #
 # ## What each part cuts, and what it costs
 
@@ -626,6 +627,10 @@ claims.add(
 )
 
 # %% [markdown]
+# Most parts come out much as above. Two don't. DPO alone did not collapse in these
+# runs, it lost half of the right answers. And DPO on the model from the first part left
+# fewer made-up answers, at each of the three seeds.
+#
 # ## On a real model
 #
 # In the town a judge knows all that is true. For SmolLM2 nobody does; but whatever it
@@ -690,9 +695,9 @@ print(told(run))
 # quarters at one seed, six tenths at the other. With the list, before DPO or after
 # it, a twentieth or less.*
 #
-# The course's own bar was a half, by training alone. It is missed at both seeds. Where
-# does the rest stand, and what did it cost? Real names were asked for, too: thirty in
-# the same forms, and twenty short questions of unit 12. In the last row one name in
+# The course's own bar was a half, by training alone. It is missed at both seeds. What
+# is still made up, and what did the rest cost? Real names were asked for, too: thirty
+# in the same forms, and twenty short questions of unit 12. In the last row one name in
 # five is missing on the list:
 
 # %%
@@ -726,13 +731,12 @@ for name, one in results.items():
 print(text_table(("", "asked", "refused", "right"), rows))
 
 # %% [markdown]
-# No real name was refused, and right answers did not fall beyond chance: that is what
-# the second kind of pairs is for. The rest stands at illnesses. The pairs held as many
-# of them as of people and places, and hardly fewer are made up. Perhaps because a
-# question about symptoms has an answer of a fixed form, which fits any name. A list
-# does not care about forms; its price is whatever is not on it. With one name in five
-# missing, one real question in five is refused. Three answers after DPO, to read for
-# yourself:
+# No real name was refused, one short question in twenty was at one seed, and right
+# answers did not fall beyond chance: that is what the second kind of pairs is for.
+# Least has changed at the illnesses, perhaps because a question about symptoms has an
+# answer of a fixed form, which fits any name. A list does not care about forms; its
+# price is whatever is not on it. With one name in five missing, one real question in
+# five is refused. Three answers after DPO, to read for yourself:
 
 # %%
 for question, _, answer in results["seed 0"]["answers"]["invented"][9:10]:
@@ -833,12 +837,12 @@ claims.add(
 
 # %% [markdown]
 # *Figure 5. The p-value of a test that may be looked at after each pair, falling
-# below the line at five per cent within the first quarter of the planned people.*
+# below the line at five per cent within the first tenth of the planned people.*
 #
-# Noise of people shrinks what you see: with one verdict in five turned round, a rise
-# of fifty points in truth shows as thirty. It never invents a gain, and it never
-# turns one into a loss, as long as it strikes both arms alike. That is what blinding
-# is for.
+# Noise of people shrinks what you see: with one verdict in five turned round, six
+# tenths of a rise remain, so that fifty points in truth would show as thirty. On
+# average it neither invents a gain nor turns one into a loss, as long as it strikes
+# both arms alike. That is what blinding is for.
 #
 # ## When the scorer and the truth part
 #
@@ -886,7 +890,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask
@@ -917,7 +921,7 @@ ask("13_safety", "retrieval", my_answer_3)
 # ## Sources
 #
 # - Ouyang et al., *Training language models to follow instructions with human
-#   feedback*, 2022, section 4.3 and appendix A.
+#   feedback*, 2022, section 4.2.
 # - Xu et al., *Detoxifying Language Models Risks Marginalizing Minority Voices*,
 #   NAACL 2021, section 4. Sap et al., *The Risk of Racial Bias in Hate Speech
 #   Detection*, ACL 2019, section 3.

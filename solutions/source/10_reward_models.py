@@ -197,7 +197,7 @@ for kind, (accuracy, low, high) in accuracies.items():
 # exercise: utils.evaluate.rewards.length_bias points=4 minutes=18 difficulty=2
 
 # %% [markdown]
-# **Experiment.** The assistant answers 30 questions eight times each. All answers
+# **Experiment.** The assistant answers 30 questions 32 times each. All answers
 # to one question that are equally right and equally polite form a group. The
 # shipped reward model learned from pairs in which the shorter answer was preferred.
 # In what share of pairs of one group does it score the longer higher?
@@ -241,7 +241,7 @@ print(f"a word more changes the score by {slope:.3f}")
 
 # %% [markdown] tags=["result"]
 # It was taught to prefer the short one, and does, in about three of four pairs. Ten
-# words cost it about half a standard deviation. Whether that is a bias or a
+# words more cost about 0.6 standard deviations. Whether that is a bias or a
 # virtue, no formula knows: that depends on what the labellers were told to prefer.
 
 # %% [markdown]

@@ -97,7 +97,7 @@ def tuned(loss_of_pairs, n_steps=60, likelihood_coef=1.0, mismatched=False):
 # each pair.
 #
 # **Why it matters**: it replaces reward model, value function and sampling by one line.
-# Most open models of the last years were aligned by it or by one of its cousins.
+# Many open models of the last years were aligned by it or by one of its cousins.
 
 # %%
 # exercise: utils.align.preference_losses.dpo_loss points=5 minutes=15 difficulty=2
@@ -138,8 +138,7 @@ plt.show()
 # steeply, and that of the chosen ones falls as well.*
 #
 # The pairs are told apart, and the answers that were preferred have become unlikely.
-# The lecture's remedy was a likelihood term. The other experiments of this family use
-# it.
+# The lecture's remedy was a likelihood term. The experiments with IPO and KTO use it.
 
 # %% [markdown]
 # ## 2. IPO
@@ -153,8 +152,8 @@ plt.show()
 # exercise: utils.align.preference_losses.ipo_loss points=4 minutes=10 difficulty=2
 
 # %% [markdown]
-# **Experiment.** Both losses on the same pairs, a beta of 1 for yours, which wants a
-# margin of half a nat per token. How large is the mean margin of a whole answer in the
+# **Experiment.** DPO and IPO on the same pairs; a beta of 1 for IPO, which then wants a
+# margin of half a nat per token. How large is its mean margin of a whole answer in the
 # end, as a share of DPO's?
 
 # %%
@@ -177,6 +176,10 @@ for name, model in (
     found = judged(model)
     rows.append((name, *(f"{value:.2f}" for value in found.values())))
 print(text_table(("", "gold utility", "words", "rude"), rows))
+
+# %% [markdown] tags=["result"]
+# IPO stopped far short of DPO's margin, and its answers have most of the gain: polite,
+# and nearly as short. What lies beyond the target buys little.
 
 # %% [markdown]
 # ## 3. KTO
@@ -214,6 +217,9 @@ start_numbers, end_numbers = judged(assistant), judged(marked)
 compare(my_rude, end_numbers["rude"], "{:.2f}")
 print(f"before {start_numbers['rude']:.2f}")
 
+# %% [markdown] tags=["result"]
+# Marks on single answers, without a pair among them, take away most of the rudeness.
+
 # %% [markdown]
 # ## 4. Compared with the group
 #
@@ -228,7 +234,7 @@ print(f"before {start_numbers['rude']:.2f}")
 # %% [markdown]
 # **Experiment.** Groups of eight right or wrong answers. With the division by the
 # standard deviation, what is the one right answer of a hard question worth, as a
-# multiple of one right answer among four?
+# multiple of what each is worth where four of the eight are right?
 
 # %%
 my_multiple = (
@@ -257,13 +263,14 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 2. Two falling lines. Without the division the advantage is the share of wrong
-# answers. With it, it is larger everywhere, most of all where a single answer is right.*
+# answers. With it, it is larger everywhere, most of all where a single answer is
+# right.*
 
 # %% [markdown]
 # ## 5. GRPO
 #
 # **Goal**: the clipped loss over tokens, with its row's advantage, and a length to
-# divide each row by.
+# divide each row by; where a reference is given, its pull comes on top of each token.
 #
 # **Why it matters**: models that reason were trained with this loss. What a row is
 # divided by looks like a detail, and decides whether answers grow.
@@ -274,7 +281,7 @@ plt.show()
 # %% [markdown]
 # **Experiment.** Two responses to one prompt, of 4 and of 16 tokens; the long one is
 # wrong. By how much does each normalisation push at a single token of the wrong one?
-# With the sequence mean as the unit, how hard does the token mean push?
+# With the sequence mean as the unit, how hard does the token mean ("batch") push?
 
 # %%
 my_push = None  # a multiple of the sequence mean's push: your number
@@ -295,6 +302,10 @@ print(
         ("divided by", "push"), [(k, f"{v:.4f}") for k, v in pushes.items()]
     )
 )
+
+# %% [markdown] tags=["result"]
+# The long answer's own length, 16, is larger than the mean length of the two, 10: under
+# the sequence mean each of its tokens is pushed less.
 
 # %% [markdown]
 # ## 6. A checker
@@ -372,7 +383,7 @@ plt.show()
 # %% [markdown] tags=["result"]
 # *Figure 3. Two lines over fifteen iterations. The share of right answers rises, with
 # ups and downs. The share of groups in which all answers got the same reward, and from
-# which nothing was learned, stays at a quarter or more.*
+# which nothing was learned, lies above a third nearly all the time.*
 
 # %% [markdown]
 # ## 7. Written answer (3 points)

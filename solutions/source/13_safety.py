@@ -65,7 +65,7 @@ known, unknown = exam_questions(world, 60)
 
 # %% [markdown]
 # **Experiment.** A scorer with weights learned from 100 labelled answers, and a
-# thousand answers that it never saw, about 250 of them rude. Whoever uses it has to
+# thousand answers that it never saw, about 200 of them rude. Whoever uses it has to
 # choose a threshold: from which probability on is a text toxic? Most take 0.5. How
 # many rude answers does 0.5 miss, and how many does 0.1 miss?
 
@@ -150,9 +150,9 @@ for sentence, n in common.most_common(3):
     print(f"{n:4} times: {sentence.strip()}")
 
 # %% [markdown] tags=["result"]
-# What is left is no random rest. It is two or three insults that the labels hardly
-# held, nearly complete. A model that learns from the kept chats says just these, and
-# the scorer that filtered them will report that all is well.
+# What is left at 0.5 is no random rest. Three of the eight insults make up most of it:
+# those that the scorer gives too little weight. A model that learns from the kept chats
+# says just these, and the scorer that filtered them will report that all is well.
 
 # %% [markdown]
 # ## 3. Pairs
@@ -202,7 +202,7 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 2. Right, refused and made-up answers of two models. Without rule 2 far more
-# known questions are refused.*
+# known questions are refused, and hardly one is answered right.*
 #
 # By the count of made-up answers alone the second model is the better one.
 
@@ -277,9 +277,10 @@ plt.show()
 
 # %% [markdown]
 # **Experiment.** Answers of the assistant to 60 known questions, as drawn. *Your*
-# check sees all passages of the reference; the judge knows the truth. Of the answers
-# whose claims are all borne out, how many percent are false? And of those with a
-# claim that is not, how many are true?
+# check sees all passages of the reference; the judge knows the right answer. Of the
+# answers whose claims are all borne out, how many percent do *not* answer the question
+# right ("false")? And of those with a claim that is not borne out, how many percent do
+# ("true")?
 
 # %%
 my_false_passed = None  # share of the passed ones that are false: your number
@@ -302,7 +303,8 @@ compare(my_true_stopped, true_stopped, "{:.0%}", of="true of stopped")
 # %% [markdown] tags=["result"]
 # What passes and is no right answer claims nothing at all, or a true thing that
 # nobody asked for. The check asks whether a sentence is *borne out*, which is less
-# than whether it answers the question.
+# than whether it answers the question. A right answer that is stopped says one thing
+# more, which no passage about the entity holds.
 
 # %% [markdown]
 # ## 6. An answer
