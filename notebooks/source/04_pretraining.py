@@ -978,7 +978,7 @@ plots.lines(
         "weights alone": (range(150, 210), differences),
         "warmed up again": (range(150, 210), smaller),
     },
-    title="A fresh optimizer starts clumsily; a second warm-up spares most of it",
+    title="A fresh optimizer starts clumsily; a second warm-up spares the jump",
     xlabel="step",
     ylabel="loss above the whole state's (nats)",
 )
@@ -1503,7 +1503,7 @@ plots.bars(
         "SmolLM2 as it is": before_real.mean().item(),
         "SmolLM2, 20 steps": after_real.mean().item(),
     },
-    title="Two trillion tokens of other text beat the right hundred thousand",
+    title="Two trillion tokens of other text beat 300,000 of the right one",
     xlabel="bits per byte of unseen topics",
     text="{:.2f}",
 )

@@ -837,6 +837,7 @@ import tempfile
 import warnings
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+logging.getLogger("DeepSpeed").addFilter(lambda line: False)
 warnings.filterwarnings("ignore", category=FutureWarning)
 
 from datasets import Dataset, disable_progress_bars
