@@ -894,6 +894,7 @@ import tempfile
 import warnings
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+logging.getLogger("DeepSpeed").addFilter(lambda line: False)
 warnings.filterwarnings("ignore", category=FutureWarning)
 
 from datasets import Dataset
