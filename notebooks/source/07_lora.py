@@ -257,8 +257,8 @@ print(f"first 8: updates {of_updates[7]:.1f}, noise {of_noise[7]:.1f}")
 # a mean over sixteen matrices. The line of the updates rises steeply, that of random
 # matrices of the same shapes almost straight.*
 #
-# More than half of the length in eight directions is not all. But length is not what
-# a tuning is for. Keep only the first k directions of each update, throw the rest
+# More than half of the squared length in eight directions is not all. But length is not
+# what a tuning is for. Keep only the first k directions of each update, throw the rest
 # away, put back the old table of tokens and the old gains as well, and measure the
 # loss again. How many directions of 128 does it take until 98 % of the fall of the
 # loss is there again? (Tried are 1, 2, 4 and so on.)
