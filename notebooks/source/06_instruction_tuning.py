@@ -6,11 +6,11 @@
 # two minutes
 #
 # The base model knows who lives where. Ask it as you would ask a person, and it
-# goes on with your sentence instead of answering. A few hundred conversations
-# change that in seconds. What they can't do is teach it facts, and what they do
-# very well is teach it mistakes, if you put some in. This unit is about those
-# conversations: how they become tokens, which of the tokens count, how many fit
-# into a row, and which of them should never have been used.
+# goes on with your sentence instead of answering. Conversations, given as examples,
+# change that. How many does it take? Do they teach it facts as well, and what do
+# they teach if some of them are wrong? This unit is about those conversations: how
+# they become tokens, which of the tokens count, how many fit into a row, and which
+# of them should never have been used.
 
 # %%
 import re
@@ -103,7 +103,7 @@ for name, answers in (("plain form", plain), ("as a chat", as_chat)):
 # show it the habit. Two thousand chats, each with one question and one short, true
 # answer; most are about facts that the base model has read, a fifth are small
 # exercises. Sixteen of them make a batch. How many batches will it take until nine
-# of ten answers are in form? Guess.
+# of ten answers are in form? (Tried are 4, 8, 16, 32 and 125.) Guess.
 
 # %%
 my_guess = None  # batches of 16 chats: your number
@@ -156,7 +156,7 @@ plt.show()
 # %% [markdown]
 # *Figure 1. Two lines over the number of batches. The share of answers in form
 # stands at zero up to eight batches and near one from sixteen on. The share of
-# right answers follows more slowly.*
+# right answers starts at a quarter and rises more slowly.*
 #
 # Did the model learn the facts from the chats? Each of them stands in a few. So
 # leave out every chat that says one of the answers asked for, and tune on the
@@ -225,10 +225,10 @@ assert n_special == 5
 #
 # The template is part of the model. A tuned model has met its own markers in one
 # order, two thousand times, and nothing else. Four ways to get it wrong, all of
-# them found in real services: the marker that opens the answer is missing; it is
+# them easy to take in a service: the marker that opens the answer is missing; it is
 # there twice, since the template and the caller both add it; a begin token is put
 # in front by the tokenizer, though the template has none; the question is asked
-# without any template. Which of them costs the tuned model most? Guess.
+# without any template. Which of them costs the tuned model most right answers? Guess.
 
 # %%
 my_choice = None  # "no marker", "marker twice", "begin token" or "no template"
@@ -343,12 +343,12 @@ plt.show()
 # %% [markdown]
 # *Figure 3. Two bars for each of three masks: the share of answers that stop, and
 # of those that hold the right fact. Trained on responses, all stop. Without end
-# tokens a fifth does; the facts are as right as ever. Trained on all tokens, all
-# stop and slightly fewer are right.*
+# tokens a fifth does; of the facts nearly as many are right. Trained on all tokens,
+# all stop and slightly fewer are right.*
 #
 # The model says the right thing and can't stop saying things. Its makers see long,
-# rambling answers and blame the sampling. (A fifth still stops, since the base
-# model has seen end tokens after documents.) The cause stands in one line of the
+# rambling answers and blame the sampling. (A fifth still stops, probably since the
+# base model has seen end tokens after documents.) The cause stands in one line of the
 # data's preparation, and a test for it takes one line as well: the end token of an
 # answer is a target, whatever padding is.
 #
@@ -430,10 +430,13 @@ except ValueError as error:
     print(f"sft_loss: {str(error)[:76]} ...")
 
 # %% [markdown]
-# The first is a NaN, and one step later all weights are NaN. The second is a
-# sentence. What to do with a long chat is for you to say, before training: leave it
-# out, or shorten the answer at the end of a sentence; `filter_examples`, at the end
-# of this unit, does either and reports it.
+# The first is a NaN. Where the mean is written by hand, as a sum divided by the number
+# of counted tokens, its gradient is NaN as well, and one step later so are all
+# weights. (The gradient of torch's own happens to be zero: the step teaches nothing,
+# and the NaN spoils every mean of the record.) The second is a sentence. What to do
+# with a long chat is for you to say, before training: leave it out, or shorten the
+# answer at the end of a sentence; `filter_examples`, at the end of this unit, does
+# either and reports it.
 #
 # Is our loss the one that others compute? **TRL** is the library in which most
 # people tune models. Its `SFTTrainer` gets the same base model, written out as a
@@ -497,7 +500,7 @@ scratch.cleanup()
 # Chats are short. In a batch all rows are as long as the longest, and the rest is
 # padding, which costs as much as text. Guess: in batches of sixteen of our chats,
 # what share of the places holds a token of a chat? And if each row had the full
-# context of 128, as the shapes that a GPU likes to keep fixed?
+# context of 128, as it has where a GPU is to see the same shape at every step?
 
 # %%
 my_share = None  # in batches as long as their longest: your number
@@ -601,13 +604,14 @@ plt.show()
 
 # %% [markdown]
 # *Figure 5. A square of queries and keys with two triangles along the diagonal, one
-# for each chat, and a third for the padding. All between them is empty.*
+# for each chat, and a third for the padding. All else is empty.*
 #
 # Does the leak matter? In pretraining documents often see each other, since a model
 # soon learns that an end token changes the subject. In tuning, a chat may begin in
 # the middle of a row in training, and begins at the start of one in use. So train
 # for one epoch of packed rows with the mask and without it, and ask both models in
-# the usual way. Which share will the second get right?
+# the usual way, but **reworded**: a hundred questions in phrasings that stand in no
+# training text. Which share will the second get right?
 
 # %%
 my_leak = None  # share of right answers after training with the leak
@@ -650,7 +654,7 @@ assert packed_scores["kept apart"] > packed_scores["leaking"]
 # *Figure 6. Two bars: the model that was trained with the mask is right more often
 # than the one that was trained with the leak.*
 #
-# Nothing failed here either; both losses fell. (With three seeds: claim
+# No error came here either. (With three seeds: claim
 # `06_packing` in `tests/claims/`, measured by `make claims`.) The mask has a price
 # of its own, since attention now computes a table of which most is empty. Kernels
 # that skip the empty blocks exist (FlexAttention, and the variable-length kernels
@@ -675,9 +679,9 @@ print(
 )
 
 # %% [markdown]
-# Half of these rows are wrong. The base model was right about every one of these
-# facts. What share of reworded questions will it answer rightly after tuning on
-# them?
+# Half of these rows are wrong. The base model knew better: in the plain form it was
+# right a hundred times in a hundred. What share of reworded questions will it answer
+# rightly after tuning on them?
 
 # %%
 my_half = None  # share of right answers: your number
@@ -781,10 +785,11 @@ for name, before, after, scores in (
 # %% [markdown]
 # As it is, the model does as badly as with copies: it does not care how many pages
 # a mistake stands on. The filter does. Three of four *pages* are wrong now, and of
-# the rows that it keeps nearly half still are: a vote can't be better than its
-# voters. Up to half of the pages it still wins back most of the loss, since
-# mistakes that differ seldom agree and the truth does. (The curves over three
-# seeds: claims `06_mistakes` and `06_lone_mistakes` in `tests/claims/`.)
+# the rows that it keeps nearly half still are: a vote finds the truth only where
+# more pages tell it than agree on any one mistake. With up to half of the pages wrong
+# it still wins back most of the loss, since mistakes that differ seldom agree and the
+# truth does. (The curves over three seeds: claims `06_mistakes` and
+# `06_lone_mistakes` in `tests/claims/`.)
 #
 # Where several sources are *meant* to differ, as when two clinics explain a disease
 # in their own words, `conflicts="keep"` keeps them all and reports them. Which of
@@ -973,7 +978,9 @@ plt.show()
 # them, keeps one topic in twenty aside, and tunes with the adapters of the next
 # unit on about 200,000 tokens. That takes too long for a notebook, so it was run
 # once and recorded. What became of the rows, and of the loss on answers about
-# topics that were kept aside?
+# topics that were kept aside? (The rows that "fit" are those left to learn from, the
+# ones "read" those that the run came to; "shortened" counts answers cut at the end of
+# a sentence, to fit into the context.)
 
 # %%
 from utils.experiments.records import recorded, told
@@ -1026,10 +1033,10 @@ claims.add(
 # *Figure 9. Forty answers by their score before, and their scores after: most
 # points lie above the first line, ten below it, and four at exactly one.*
 #
-# The mean has nearly doubled, and chance is no excuse. But four answers agree with
+# The mean has nearly doubled, by more than chance explains. But four answers agree with
 # the reference word for word, and no model of this size knows medicine word for
 # word. Before you release it, read what it says. Four questions of our own, not
-# from the data set:
+# from the data set, and the first 150 characters of each answer:
 
 # %%
 for question, was, now in result["own"]:
@@ -1037,13 +1044,13 @@ for question, was, now in result["own"]:
     print(f"   after:  {' '.join(now.split())[:150]}")
 
 # %% [markdown]
-# Asked for symptoms, the untuned model named some. The tuned one names the source
-# of a list, and announces a table. It has learned the form of its data, and part of
-# that data are pages that say just this, over and over, before a table that did not
-# survive the collection. Those pages are in the held-out topics as well, so a score
-# against them rises. It still makes up a mayor for a city that does not exist, in
-# the tone of a reference work now. And the poem, poor before, is one word now: what
-# a tuning takes away is the matter of unit 08.
+# Asked for symptoms, the untuned model sets out to speak of them. The tuned one
+# repeats the question and announces the list of another source. It has learned the
+# form of its data, and part of that data are pages that say just this, over and over,
+# before a table that did not survive the collection. Those pages are in the held-out
+# topics as well, so a score against them rises. It still makes up a mayor for a city
+# that does not exist, in the tone of a reference work now. And the poem, which repeated
+# a line before, repeats a word now: what a tuning takes away is the matter of unit 08.
 #
 # Nothing here is a failure of the training: the loss fell, the test is sound. It is
 # the data. Rows that differ in a name alone are no duplicates to our filter, and
@@ -1072,7 +1079,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask
@@ -1121,4 +1128,4 @@ ask("06_instruction_tuning", "votes", my_answer_4)
 #
 # **Next**: `work/06_instruction_tuning.ipynb`. You write the mask, the template,
 # the loss, the packing and the filter, and tune the base model with your own parts.
-# Then unit 07: the same with a hundredth of the weights.
+# Then unit 07: the same with a small part of the weights.

@@ -88,7 +88,8 @@ print(
 # gradient and no moments. That is the first idea: freeze the model, and learn something
 # small beside it. The field calls all such ways **parameter-efficient fine-tuning**
 # (PEFT). Then the frozen weights are the largest term, and the second idea is to keep
-# them in fewer bits. You will write this sum in the lab:
+# them in fewer bits. You will write this sum in the lab (its `rank` says how small the
+# update is; the next section says of what):
 
 # %%
 show(finetune_memory)
@@ -256,11 +257,11 @@ print(f"first 8: updates {of_updates[7]:.1f}, noise {of_noise[7]:.1f}")
 # a mean over sixteen matrices. The line of the updates rises steeply, that of random
 # matrices of the same shapes almost straight.*
 #
-# More than half of the length in eight directions is not all. But length is not what
-# a tuning is for. Keep only the first k directions of each update, throw the rest
+# More than half of the squared length in eight directions is not all. But length is not
+# what a tuning is for. Keep only the first k directions of each update, throw the rest
 # away, put back the old table of tokens and the old gains as well, and measure the
-# loss again. How many directions of 128 does it take until 98 % of what the loss had
-# fallen is there? (Tried are 1, 2, 4 and so on.)
+# loss again. How many directions of 128 does it take until 98 % of the fall of the
+# loss is there again? (Tried are 1, 2, 4 and so on.)
 
 # %%
 my_directions = None  # of 128, for each matrix: your number
@@ -411,17 +412,17 @@ assert general_loss["B by randn"]["after 60 steps"] > 2
 # destroyed, and sixty steps of chats do not bring back what it knew.*
 #
 # Sixteen random changes were added to a trained model, and the tuning has no examples
-# that would repair them. With the small draw the tuning's own loss ends as low as ever:
-# who watches that alone does not see it.
+# that would repair them. With the small draw the tuning's own loss ends low as well:
+# who watches that alone does not see the damage.
 #
 # ## Rank, alpha, and which layers
 #
 # Alpha looks like one more number to tune. Its use is to keep the update's size apart
 # from the rank. Each row of $A$ with its column of $B$ adds one matrix of rank one, and
 # AdamW moves each of them by about the learning rate, however small its gradient. With
-# four times the rank four times as many are added up. Divided by $R$ the sum stays of
-# one size, and a rate that was found at rank 4 serves at rank 64. Setting alpha in
-# proportion to the rank, a widespread habit, undoes the division.
+# four times the rank four times as many are added up. Divided by $R$ the sum should
+# stay of one size, and a rate that was found at rank 4 serve at rank 64. Setting alpha
+# in proportion to the rank, a widespread habit, undoes the division. Both, at one rate:
 
 # %%
 ranks = [1, 4, 16, 64]
@@ -536,17 +537,20 @@ claims.add(
 )
 
 # %% [markdown]
-# So it is with three seeds (`tests/claims/unit07.py` holds the record). For a style, a
-# format, a tone, a routine, LoRA is as good as tuning everything.
+# So it is with three seeds (recorded as claim `07_form` in `tests/claims/`). For a
+# style, a format, a tone, a routine, LoRA is as good as tuning everything.
 #
 # ## Where it is not: new facts
 #
 # Now 48 new drugs, 240 facts that the base model has never read. They are asked in the
 # plain form that it knows, so nothing but the facts is new. Two things are measured:
 # the share of right answers on the new drugs (**gained**), and on the town that it knew
-# before (**kept**). All runs take 200 steps of 16 questions, at the same rate unless
-# the name says otherwise. Guess the share of the new facts that LoRA gains where full
-# tuning gains nearly all.
+# before (**kept**). Beside them the table has what was gained in phrasings that stand
+# in no training text, what is kept of the small exercises, and the loss on the town's
+# text. Some runs tune the table of tokens as well, some have one old question for every
+# four new ones mixed in (**replay**). All take 200 steps of 16 questions, at the same
+# rate unless the name says otherwise. Guess the share of the new facts that LoRA gains
+# where full tuning gains nearly all.
 
 # %%
 my_gain = None  # share of right answers on new drugs, LoRA: your number
@@ -595,22 +599,24 @@ plt.show()
 # %% [markdown]
 # *Figure 7. Seven ways of tuning, three seeds each, recorded beforehand. To the right:
 # more of the new facts. Up: more of the old. Full tuning stands far right and low, LoRA
-# up and to the left. Squares had one old question for every four new ones mixed in.*
+# up and to the left. Squares are runs with replay.*
 #
 # Biderman et al. (2024) found this on code and mathematics with a model of 7B: *LoRA
 # learns less and forgets less*. Read the figure with care, though:
 #
-# - **Full tuning at a third of the rate** (top right) keeps as much as LoRA and gains
-#   far more in the same number of steps. Part of what looks like a virtue of LoRA is
-#   a smaller step. Compare methods each at its own best rate.
-# - **With the table of tokens** LoRA gains most of the rest, and forgets as full tuning
-#   does. The names of new drugs are built of tokens that the base model has met seldom
-#   or never, and LoRA alone can't move their vectors.
-# - **Replay**, some old examples mixed in, takes back most of the forgetting and
-#   costs some of the gain, of LoRA's more than of full tuning's. Unit 08 is about it.
+# - **Full tuning at a third of the rate** (top right) keeps nearly as much as LoRA and
+#   gains far more in the same number of steps. Part of what looks like a virtue of LoRA
+#   is a smaller step. Compare methods each at its own best rate.
+# - **With the table of tokens** LoRA gains most of the rest, and forgets nearly as full
+#   tuning does. A likely reason: the names of new drugs are built of tokens that the
+#   base model has met seldom, and LoRA alone can't move their vectors.
+# - **Replay** takes back most of what was forgotten of the town and costs some of the
+#   gain, of LoRA's more than of full tuning's. LoRA alone had little to take back. Unit
+#   08 is about it.
 #
 # So for new facts in quantity: tune more of the model, with replay and a low rate, or
-# do not tune facts at all and put them into the prompt (unit 13).
+# do not tune facts at all: look them up and put them into the prompt (unit 13 does the
+# looking up).
 #
 # > **Governance box.** A tuned model is a new model. *Record*: the hash of the base,
 # > rank, alpha, which matrices, what else learned, rate, data and its version. *Who
@@ -852,18 +858,19 @@ for name, model in four_bits.items():
 # %% [markdown]
 # ## Learning beside four bits
 #
-# **QLoRA** puts the two together: weights wait as codes, each layer makes floats of
-# its own for one product and drops them, gradients pass through to the adapters. The
-# third ingredient of the paper are **paged optimizers**: moments live in memory that
-# the driver moves to the computer's own when the card is full for a moment, and back
-# when they are needed. With adapters the moments are small; it saves the step with
-# the longest row.
+# **QLoRA** puts the two together: weights wait as codes, each layer makes floats of its
+# own for one product and drops them, gradients pass through to the adapters. The
+# paper's third ingredient, beside NF4 and double quantisation, is **paged optimizers**:
+# moments live in memory that the driver moves to the computer's own when the card is
+# full for a moment, and back when they are needed. With adapters the moments are small;
+# it saves the step with the longest row.
 #
 # The trap comes at the end. The adapter was trained beside the floats *of the codes*,
-# and people merge it into what lies on their disk: the 16-bit original. Or they
-# merge, and quantise again for serving. Take a light tuning on the new drugs, 40
-# steps at a low rate, and measure all three. Of what the tuning gained, which share
-# is left after the merged weights went to four bits again?
+# and people merge it into what lies on their disk: the 16-bit original (ours has 32
+# bits, which changes nothing of this). Or they merge, and quantise again for serving.
+# Take a light tuning on the new drugs, 40 steps at a low rate, and measure all three.
+# Of what the tuning gained, which share is left after the merged weights went to four
+# bits again?
 
 # %%
 my_left = None  # share of the gain that is left: your number
@@ -1114,15 +1121,15 @@ for room, n_tokens in ((16, 2048), (6, 128)):
         print(f"{room} GB: {error}")
 
 # %% [markdown]
-# The weights, the table among them, take almost 6 GB in four bits, whatever you do.
-# Below that no setting helps, and a plan that says so costs nothing. What grows with
-# the rows are activations; **activation checkpointing** keeps one layer's input in
-# place of all of them and computes the rest a second time.
+# The weights take almost 6 GB, whatever you do: the table in bfloat16, the blocks in
+# four bits. Below that no setting helps, and a plan that says so costs nothing. What
+# grows with the rows are activations; **activation checkpointing** keeps one layer's
+# input in place of all of them and computes the rest a second time.
 #
 # ## On a real model
 #
 # The base model's blocks have 800,000 weights, and four bits cost it hardly anything.
-# Is that so with weights that have learned a hundred times as much? SmolLM2 has 135
+# Is that so where the weights have had far more to learn? SmolLM2 has 135
 # million (`course model` prepares it once; the file that it comes in holds about five
 # bits for each weight, and those are the floats that we start from).
 
@@ -1135,9 +1142,9 @@ else:
     print(how_to_get_real())
 
 # %% [markdown]
-# Its table of 49,152 tokens stays in float32, as in QLoRA. Which part of the model's
-# memory is left, and by how many percent does its perplexity rise on Python's
-# reference: with int8, with NF4, with int4?
+# Its table of 49,152 tokens stays in floats, as in QLoRA. Which part of the model's
+# memory is left with NF4, and by how many percent does its perplexity rise on Python's
+# reference: with NF4, with int4?
 
 # %%
 my_part = None  # of the memory in float32, NF4: your number, 0 to 1
@@ -1291,7 +1298,8 @@ plt.show()
 # Before the run we had set a bar of two percent, and this model misses it. The likely
 # reason stands in Figure 10: NF4 takes more from 135 million weights than from seven
 # billion, and 200,000 tokens did not give all of it back. Whether that matters is asked
-# of the answers. The mean ROUGE-L of forty that were held out, and the memory:
+# of the answers. The mean ROUGE-L of forty that were held out, and the memory, with the
+# tables of the rotary positions counted as well:
 
 # %%
 for name, run in (("LoRA", lora), ("QLoRA", qlora)):
@@ -1303,8 +1311,8 @@ print(
 )
 
 # %% [markdown]
-# Last, one step of QLoRA on it. What is held when the backward pass begins, against the
-# sum:
+# Last, one step of QLoRA on SmolLM2. What is held when the backward pass begins,
+# against the sum:
 
 # %% tags=["real"]
 plan(real.config, 24, 256, rank=8, batch_size=2, float_bytes=4)  # or refused
@@ -1342,8 +1350,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell. (Eight questions; the names stand in
-# the cells.)
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

@@ -4,9 +4,9 @@
 # **100 minutes** · before this: unit 07 · after this: `work/08_forgetting.ipynb`,
 # a lab of 90 minutes · the machine needs about two minutes
 #
-# A tuning does two things that nobody asked for. On little data the model learns the
-# examples by heart, and gets worse at everything like them. And whatever it was good
-# at before, it loses. Neither shows in the numbers that most people look at. This unit
+# A tuning can do two things that nobody asked for. On little data the model may learn
+# the examples by heart, and get worse at everything like them. And it may lose what it
+# was good at before. Neither shows in the numbers that most people look at. This unit
 # measures both, and four ways to hold on to the old.
 
 # %%
@@ -121,8 +121,8 @@ claims.add(
 
 # %% [markdown]
 # *Figure 1. Two lines over twenty epochs. The training loss falls to nearly zero. The
-# validation loss falls for a few epochs, turns, and climbs far above where it was after
-# the first.*
+# validation loss falls for a few epochs, turns, and climbs well above where it was
+# after the first.*
 #
 # This is **overfitting**. The hundred are known by heart, and the price is paid on all
 # others. What has become worse? For each token of the two hundred answers, see whether
@@ -150,8 +150,8 @@ header = ("", "tokens guessed wrong", "loss where wrong")
 print(text_table(header, rows))
 
 # %% [markdown]
-# It is wrong hardly more often than before. But where it is wrong, it has given the
-# right token even less of a chance: the loss there has risen by half and more. A
+# It is wrong only a little more often than before. But where it is wrong, it has given
+# the right token even less of a chance: the loss there has risen by half and more. A
 # training loss near zero is had by pushing every probability to one, and the model does
 # so where it has no ground, too. A user meets that as a confident mistake. Accuracy
 # alone would not have told you.
@@ -342,8 +342,9 @@ claims.add(
 assert town_after < 0.2 < 0.9 < town_before
 
 # %% [markdown]
-# *Figure 3. The line of Figure 2, and above it the loss on held-out documents about the
-# town, which climbs from the first steps on to several times its value.*
+# *Figure 3. The line of Figure 2, and the loss on held-out documents about the town,
+# which starts below it, climbs from the first steps on, and ends at several times its
+# value.*
 #
 # This is **catastrophic forgetting** (McCloskey and Cohen 1989, who found it in small
 # nets that learned additions, one set after the other). Nothing in the new text
@@ -414,8 +415,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 4. New loss over old loss for all strengths. The line of EWC lies far below
-# that of L2: it gives up the weight that the old task needs and takes the other one
-# whole.*
+# that of L2: it moves the weight that the old task needs no further, and takes the
+# other one nearly whole.*
 #
 # ## Where the stiffness comes from
 #
@@ -567,13 +568,15 @@ print(
 # %% [markdown]
 # *Figure 5. Divergence over the size of the push, both on log scales, for the tenth of
 # the weights with the most information, a random tenth, and the tenth with the least;
-# measured and predicted. The first two pairs of lines lie close together. The last
-# measured line lies hundreds of times below the first, and well above its prediction.*
+# measured and predicted. The first two pairs of lines lie close together, the first up
+# to its largest push. The last measured line lies hundreds of times below the first,
+# and well above its prediction.*
 #
-# Small pushes do what the Fisher says. The last line printed says where it fails: many
-# weights with little information, all pushed at once and far, do several times the
-# harm that was predicted. The diagonal sees each weight alone, and the parabola holds
-# near the start.
+# Small pushes of all weights, or of those with much information, do what the Fisher
+# says. The last line printed, and the last pair of the figure, say where it fails: many
+# weights with little information, all pushed at once, do several times the harm that
+# was predicted. The diagonal sees each weight alone, and the parabola holds near the
+# start.
 #
 # ## Springs
 #
@@ -583,7 +586,7 @@ print(
 #
 # A spring on each weight, as stiff as its information. With all $F_i = 1$ the same
 # function is L2 to the start. Don't mistake that for weight decay, which pulls to zero,
-# where no one ever was.
+# where the model never was.
 
 # %%
 from utils.train.forgetting import ewc_penalty, with_penalty
@@ -673,8 +676,9 @@ claims.add(
 # One run of each proves little. The following numbers were recorded by
 # `python -m tests.claims 08_methods`: each method with three seeds, which decide the
 # documents, their order, the draws of the Fisher and the start of adapters; 200 steps
-# at one rate for all. The number behind a name is its setting: the share of replay, the
-# strength of the springs, the rank of LoRA (unit 07). Two rows are new:
+# at one rate for all. The table has means, and in brackets the least and the largest.
+# The number behind a name is its setting: the share of replay, the strength of the
+# springs, the rank of LoRA (unit 07). Two rows are new:
 #
 # - **own text**: replay without old data. The base model wrote the old rows itself, at
 #   temperature 1, before the tuning (Robins called that *pseudorehearsal*).
@@ -763,10 +767,10 @@ plt.show()
 # next and turn left where they are strong, L2 much further. LoRA's line lies above
 # them and rises with the rank.*
 #
-# The lower right corner is where one wants to be: all learned, nothing lost. No setting
-# is *better* than another that lies to the right and above. The settings that no other
-# one beats in both are the **Pareto front**, and which of them to take is a decision,
-# not a measurement.
+# The lower right corner is where one wants to be: all learned, nothing lost. Of two
+# settings of which one has learned more and the other lost less, neither is *better*.
+# The settings that no other one beats in both are the **Pareto front**, and which of
+# them to take is a decision, not a measurement.
 
 # %%
 front_rows = []
@@ -812,15 +816,16 @@ plt.show()
 #
 # - **Replay** is hard to beat. One row in eight costs nothing of the drugs that could
 #   be measured. With half of the rows nearly everything is kept, at a few points of the
-#   drugs, since half of the steps are gone. Scialom et al. (2022) keep large models
-#   with a hundredth.
+#   drugs, since only half of the rows are about them. Scialom et al. (2022) keep large
+#   models with a hundredth.
 # - **Own text** does nearly as well by the loss without a single old document, and less
 #   well by what the model knows of the town: it wrote about what it found likely.
 # - **EWC** gets as far as one row in eight and reads no old text while it is tuned. It
 #   needs a second copy of the weights, and a third of the same size for the Fisher.
 # - **L2 to the start** comes close to EWC where both are weak. Where they are strong it
 #   pays more: compare L2 at 0.01 with damped EWC, at the same general loss. Without
-#   damping EWC does not get there, for the reason that Figure 5 gave.
+#   damping even three times the strength does not bring EWC there; Figure 5 gave the
+#   likely reason.
 # - **LoRA learns less and forgets less** than full tuning (Biderman et al. 2024), and
 #   the rank moves it along its line. Where all that is new is facts, as here, springs
 #   and replay do better. What speaks for adapters is memory, and that they can be
@@ -884,11 +889,11 @@ claims.add(
 # %% [markdown]
 # ## A real model
 #
-# Three times the loss, in 200 steps: is that how every tuning ends? SmolLM2 was tuned
-# on 40 batches of medical answers (MedQuAD, unit 06), at the rates of `course tune`:
-# 5e-5 for all weights, 5e-4 for adapters. The old text is a tenth of Python's language
-# reference, which no run was trained on; before the tuning each of its bytes needs 1.03
-# bits. How many once *all* weights have read the medical answers?
+# Over four times the loss, in 200 steps: is that how every tuning ends? SmolLM2 was
+# tuned on 40 batches of medical answers (MedQuAD, unit 06), at the rates of `course
+# tune`: 5e-5 for all weights, 5e-4 for adapters. The old text is a tenth of Python's
+# language reference, which no run was trained on; before the tuning each of its bytes
+# needs 1.03 bits. How many once *all* weights have read the medical answers?
 
 # %%
 my_guess_bits = None  # bits per byte: your number
@@ -925,9 +930,10 @@ claims.add(
 # Nothing was lost. The answers were learned, nearly as well by all four, and the old
 # text costs no more than before. With replay it costs less, for the replayed rows come
 # from the same reference; that is practice, and no protection. So forgetting does not
-# come with every tuning. It grows with the rate, which is 80 times as high in the runs
-# above, with the number of steps, and with how far the new lies from the old. The
-# springs above had something to hold; here they had not.
+# come with every tuning. What is different here: the rate, which is 80 times as high in
+# the runs above, the number of steps, five times as many there, the model, and how far
+# the new lies from the old. Which of them decides, these runs do not tell. The springs
+# above had something to hold; here they had not.
 #
 # It is one seed, forty steps and one old text: that nothing else was lost, these
 # numbers do not say.
@@ -980,9 +986,10 @@ assert refused["full"]
 # %% [markdown]
 # The gate refuses all three, and with reason. By the general loss, springs and replay
 # had taken back nine tenths of the harm. The suite shows what is in the last tenth:
-# after replay with one row in eight, half of the sums are gone. Few tokens of the old
-# text are digits of sums, so a mean over all tokens hardly notices. Replay with half of
-# the rows, or damped springs, may pass: run `tune` with them, and put them through.
+# after replay with one row in eight, about half of the sums are gone. Few tokens of the
+# old text are digits of sums, so a mean over all tokens hardly notices. Replay with
+# half of the rows, or damped springs, may pass: run `tune` with them, and put them
+# through.
 #
 # A limit has to be larger than what chance moves, and the line printed last says that
 # five points on a hundred questions are not: this gate also refuses good models now and
@@ -1002,7 +1009,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

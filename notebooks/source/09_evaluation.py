@@ -104,7 +104,9 @@ for name, text in (("other words", other_words), ("wrong dose", wrong_dose)):
 # marks. **ROUGE-L** asks for the order as well. It takes the **longest common
 # subsequence**: the most words that stand in both texts in the same order, with
 # gaps allowed. Of `the dog bites the man` and `the man bites the dog` that is `the
-# bites the`, three words of five. Precision, recall and F1 follow as above.
+# bites the`, three words of five. Precision, recall and F1 follow as above. (A word is
+# a run of letters and digits here, so that `mg.` and `mg` are one; the split at spaces
+# above took them for two.)
 
 # %%
 from utils.evaluate.rouge import rouge_l
@@ -210,8 +212,8 @@ for name, texts in {
 # ## How sure, and rightly so?
 #
 # Ask the model to choose: for each value that an attribute can have, how likely is
-# the sentence with it? Of ten sentences the likeliest is the choice, and its share
-# of the whole is the model's **confidence**.
+# the sentence with it? The likeliest of the sentences is the choice, and its share of
+# their whole probability is the model's **confidence**.
 
 # %%
 from utils.world.attributes import BY_NAME
@@ -263,7 +265,7 @@ for name, (sure, right) in {"read": known, "never read": unknown}.items():
 assert unknown[0].mean() > 3 * unknown[1].float().mean()
 
 # %% [markdown]
-# Half sure on average, and right about as often as chance. A model is
+# Half sure on average, and right no more often than chance. A model is
 # **calibrated** if of the answers that it gives with a confidence of 0.8 eight in
 # ten are right. To look at it, sort the answers into bins by confidence, and
 # compare in each bin the mean confidence with the share that is right. The
@@ -310,8 +312,8 @@ print(
 
 # %% [markdown]
 # *Figure 1. A reliability diagram. The diagonal is where a calibrated model lies.
-# The base model's line stays near zero up to a confidence of about nine tenths and
-# leaps up in the last bin, where what it has read is.*
+# Apart from a hump at a confidence of a quarter, the base model's line stays near zero
+# up to about nine tenths and leaps up in the last bin, where what it has read is.*
 #
 # The usual repair is a single number. Divide the logits by a temperature above one,
 # chosen on questions that are kept for it: the order of the answers stays, their
@@ -347,7 +349,7 @@ assert errors[best][1] < errors[1.0][1]
 # Many benchmarks are scored in the way above: the likeliest of the given answers is
 # taken as the model's. But each token multiplies the probability by something below
 # one, so a longer answer is less likely, right or wrong. **lm-evaluation-harness**,
-# the tool that most published numbers come from, reports two: `acc` compares sums
+# the tool that many published numbers come from, reports two: `acc` compares sums
 # of log-probabilities, `acc_norm` divides each by the number of *characters* of its
 # answer. Others divide by tokens. Which is right?
 #
@@ -411,9 +413,9 @@ spread = {per: max(s) - min(s) for per, s in by_length.items()}
 assert max(spread["token"], spread["character"]) < spread["answer"]
 
 # %% [markdown]
-# *Figure 2. Three falling lines over the place of the right answer by length. The
-# one of plain sums falls from about 0.8 to a third; those per token and per
-# character end near a half.*
+# *Figure 2. Three lines over the place of the right answer by length. The one of plain
+# sums falls from about 0.8 to a third; those per token and per character fall less and
+# end a little below a half.*
 #
 # Some of the fall stays under every rule; short wordings may be those that it is
 # used to. The gap between the lines is the rule alone: model, questions and facts
@@ -570,8 +572,8 @@ plt.show()
 # high and jump up and down; a few, in another colour, don't reach the line.*
 #
 # Look at the heights: with 200 questions the number is good to about five or six
-# points either way. The promise also has a limit, which the lab shows: with ten
-# questions it breaks. For a plain share of few questions, above all near 0 or 1,
+# points either way. The promise also has a limit: it is made for many questions, and
+# the lab tries few. For a plain share of few questions, above all near 0 or 1,
 # use **Wilson's interval**, a formula:
 
 # %%
@@ -639,8 +641,8 @@ assert all(
 
 # %% [markdown]
 # *Figure 4. Three pairs of bars. Where both systems answer the same questions, the
-# interval of the difference is narrower, by a quarter in the first pair and by half
-# or more in the others.*
+# interval of the difference is narrower, by a quarter in the first pair and by about
+# half or more in the others.*
 #
 # Is the difference more than chance? The **paired permutation test** asks what
 # chance alone would give. If the systems were alike, each question's difference
@@ -691,8 +693,9 @@ print(f"the best of the twenty scores {best_of:.2f} on average, and is 0.80")
 # %% [markdown]
 # Whoever tries twenty settings and reports the best reports luck. Choose on one set
 # of questions and measure on another; or ask for p below 0.05 over the number of
-# comparisons (**Bonferroni**). And a find like that of the four bits is worth just
-# one thing: a second sample, drawn for it.
+# comparisons (**Bonferroni**). The p-value of the four bits is below even a third of
+# 0.05. Still, a find that nobody had looked for is worth just one thing: a second
+# sample, drawn for it.
 #
 # ## More than one number
 #
@@ -752,13 +755,13 @@ assert cells["base", "untold"]["hallucinated"] > 0.8
 # Where everything is known the careful system loses nothing. Where nothing is known
 # it makes up a fifth of what the base makes up, or next to nothing. In one
 # scenario, phrasings, it pays with a few right answers. A leaderboard that counts
-# right answers to "trained" questions puts all three within a few points; one that
+# right answers to "trained" questions puts all three within a point; one that
 # asks about people who do not exist tells them apart at a glance. That is what the
 # table is for: *which* cells matter is a decision about users, and it is better
 # made before the numbers are seen.
 #
-# The confidence that was so badly calibrated did this. It can't say "0.7"; it can
-# say "this is not like what I have read".
+# A confidence much like the one that was so badly calibrated did this. It can't say
+# "0.7"; it can say "this is not like what I have read".
 #
 # > **Governance box.** A number in a report is a promise. *Record* with it: the
 # > questions and their hash, how they were chosen, the prompt with its examples,
@@ -860,7 +863,7 @@ print("pages in order: one about the form, then the context\n")
 print(text_table(head, rows))
 
 # %% [markdown]
-# No column is another one. The second row is the case to remember: an outdated
+# No column can stand for another. The second row is the case to remember: an outdated
 # page, repeated faithfully and to the point, is worth nothing and has two full
 # marks. The fourth is the opposite: true, and unsupported by what was retrieved, so
 # that nobody could check it. Faithfulness measures whether an answer can be traced,
@@ -975,8 +978,8 @@ plt.show()
 
 # %% [markdown]
 # *Figure 5. Three groups of three bars. Of pairs that differ in a fact nearly all
-# go to whichever stands first; of those that differ in tone the judge names the
-# same answer in both orders more often.*
+# go to whichever stands first; of those that differ in tone or in length more than
+# half go to the same answer in both orders, and the rest to the first place.*
 #
 # The place of an answer decides wherever the answers don't, and a benchmark that
 # always shows the new system first finds the new system better. The remedy is old:
@@ -1044,8 +1047,8 @@ claims.add(
 # decide between a short and a long answer differed widely, from 0.02 to 0.75 of
 # those pairs, and it was for the long one each time. The judge has learned its
 # labellers' habits along with their judgement. A large model that is asked to judge
-# has learned ours: Zheng et al. (section 3.3) measured place and length, and that a
-# model prefers its own answers.
+# has learned ours: Zheng et al. (section 3.3) measured place and length, and saw signs
+# that some models prefer their own answers.
 #
 # ## People
 #
@@ -1131,8 +1134,8 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %% [markdown]
 # Here is the trap at once: one of them prefers the same system throughout, so the
-# labels are skewed, chance alone would agree as often, and kappa calls nearly all
-# nothing.
+# labels are skewed, chance alone would agree as often, and kappa is zero although the
+# two agree on nearly all.
 #
 # ## Experiments on users
 #
@@ -1536,7 +1539,7 @@ claims.table()
 # %% [markdown]
 # ## Check yourself
 #
-# Put a letter between the quotes and run the cell.
+# Put your letter, in quotes, in place of `None` and run the cell again.
 
 # %%
 from utils.labs.quiz import ask

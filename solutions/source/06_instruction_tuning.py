@@ -114,9 +114,7 @@ compare(my_share, counted / total, "{:.2f}")
 # `ROLES`, `ChatTokens` and `fold_system(messages)` are given. The last returns
 # the chat with a system text put before the user's first words, as the
 # docstring wants it, and refuses one at another place. Of the tokenizer you
-# need `encode(text)`, `user_id`, `assistant_id` and `end_id`. In place of
-# `PretrainedTokenizer` in other parts of the course, `Tokenizer` is enough
-# here.
+# need `encode(text)`, `user_id`, `assistant_id` and `end_id`.
 
 # %%
 # exercise: utils.tokens.chat.render_chat points=6 minutes=20 difficulty=2

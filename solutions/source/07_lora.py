@@ -288,8 +288,8 @@ compare(my_bits, 8 * n_small / n_weights, "{:.3f} bits")
 compare(my_move, 100 * torch.cat(moves).median().item(), "{:.2f} %")
 
 # %% [markdown] tags=["result"]
-# Three eighths of a bit for each weight are won, and a typical scale moves by a few
-# tenths of a percent. The code of a weight beside it may be off by a good part of the
+# Three eighths of a bit for each weight are won, and a typical scale moves by less than
+# half a percent. The code of a weight beside it may be off by a good part of the
 # weight itself: at the scales the second rounding is lost in the noise of the first.
 
 # %% [markdown]
@@ -304,9 +304,9 @@ compare(my_move, 100 * torch.cat(moves).median().item(), "{:.2f} %")
 # exercise: utils.model.finetune_memory.finetune_memory points=6 minutes=22 difficulty=2
 
 # %% [markdown]
-# **Experiment.** A model of Llama-3.1's 8B shape, rows of 1,024 tokens, one row at a
-# time. On a card of 24 GB: how long a row can you tune in bfloat16 with adapters, and
-# how long in four bits?
+# **Experiment.** A model of Llama-3.1's 8B shape, one row at a time, rank 16. On a card
+# of 24 GB: how long a row can you tune in bfloat16 with adapters, and how long in four
+# bits?
 
 # %%
 my_length = None  # tokens in a row on 24 GB in four bits: your number

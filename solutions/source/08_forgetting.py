@@ -361,8 +361,8 @@ plt.show()
 
 # %% [markdown] tags=["result"]
 # *Figure 3. Three groups of three bars. The town is known at first and lost with the
-# first stage. Drugs are known after their stage and mostly gone after the next one.
-# Contracts, the last stage, are known at the end.*
+# first stage. Drugs are known after their stage and all but gone after the next
+# one. Contracts, the last stage, are known at the end.*
 #
 # Whoever looks at the last stage's own task sees a success.
 

@@ -226,7 +226,7 @@ plt.show()
 #
 # **Goal**: how far a mean of N examples may be from the mean of all there could be.
 #
-# **Why it matters**: "84.2 %" of 200 questions may as well have been 79 or 89. A
+# **Why it matters**: "84.5 %" of 200 questions may as well have been 80 or 89. A
 # number without an interval invites people to see progress in chance.
 #
 # Given: `check_values(values, level)` refuses values that no interval can be made
@@ -529,9 +529,8 @@ for n, power in powers.items():
 
 # %% [markdown]
 # **Experiment.** Two arms that are alike, 2,000 pairs of people, and a look after
-# every
-# 100. How many percent of such experiments are at some look "significant at 5 %" by
-#   the usual test? And how many by yours, looked at after every single pair?
+# each hundred. How many percent of such experiments are at some look "significant at
+# 5 %" by the usual test? And how many by yours, looked at after every single pair?
 
 # %%
 my_usual = None  # share of experiments with a false alarm: your number
