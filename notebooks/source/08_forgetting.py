@@ -918,7 +918,9 @@ header = ("SmolLM2", "new (nats per token)", "old (bits per byte)")
 print(text_table(header, rows))
 print(told(real["all weights"]))
 rate = RATES["full"]
-print(f"peak rate {rate:g}; above it was {RATE:g}, {RATE / rate:.0f} times as high")
+print(
+    f"peak rate {rate:g}; above it was {RATE:g}, {RATE / rate:.0f} times as high"
+)
 claims.add(
     "recorded, SmolLM2: largest rise of the bits per byte of the old text",
     measured=f"{max(one['old'][1] - one['old'][0] for one in found.values()):+.3f}",

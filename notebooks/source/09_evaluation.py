@@ -1425,7 +1425,9 @@ for when in ("before", "after"):
     )
 print(text_table(("tuning", "right", "interval", "letters chosen"), rows))
 print(f"the same questions, before against after: p = {exam['p']:.2f}")
-print(f"held-out answers: {one['before']:.2f} to {one['after']:.2f} nats a token")
+print(
+    f"held-out answers: {one['before']:.2f} to {one['after']:.2f} nats a token"
+)
 n_asked = len(before["right"])
 at_a = one["asked"]["right letters"]["A"] / n_asked
 print(f"the right answer stands at A in {at_a:.2f} of the questions")
