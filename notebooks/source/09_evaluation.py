@@ -1432,6 +1432,8 @@ n_asked = len(before["right"])
 at_a = one["asked"]["right letters"]["A"] / n_asked
 print(f"the right answer stands at A in {at_a:.2f} of the questions")
 print(told(run))
+
+# %%
 n_equal = min(before["equal"], after["equal"])
 claims.add(
     "recorded: the tool and our own loop on MMLU, question by question",

@@ -37,7 +37,7 @@ STRESSED = {  # unit -> bold that is no term of the field
     "02": {"by place", "search", "SmolLM2-135M-Instruct", "probabilities", "heads"},
     "03": {"normalised", "copying heads"},
     "04": {"warms up", "W", "validation", "pipeline"},
-    "05": {"left", "positions", "target", "batch", "sample", "Prefill", "decode"},
+    "05": {"left", "positions", "target", "batch", "sample", "decode"},
     "06": {"another row contradicts it", "positions", "card", "chat", "instructions"},
     "07": {"gained", "kept", "Merged", "scale", "update", "Full tuning at a third of the rate"}
     | {"With the table of tokens", "Replay", "rank"},
