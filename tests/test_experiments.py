@@ -3,12 +3,12 @@
 `make real` runs them in full; see `utils/experiments/registry.py`.
 """
 
-import importlib.util
 import json
 import signal
 
 import pytest
 
+from tests.test_harness import needs_harness
 from utils.align import grpo, preference
 from utils.build.stamp import record_hashes, stale_parts
 from utils.experiments import __main__ as command
@@ -34,10 +34,6 @@ NOT_MET = {
     "13_refusal": "made-up answers fell by less than half at both seeds; see the record",
 }
 HARNESS = {"09_mmlu"}  # asked by lm-evaluation-harness, of the extra `evaluate`
-needs_harness = pytest.mark.skipif(
-    importlib.util.find_spec("lm_eval") is None,
-    reason="lm-evaluation-harness is not installed: python -m utils.bootstrap evaluate",
-)
 needs_model = pytest.mark.skipif(not has_real(), reason=how_to_get_real())
 
 

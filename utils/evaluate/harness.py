@@ -223,8 +223,6 @@ def write_task(
     Raises:
         ValueError: for no questions, an example whose fact is also asked, or as `choice_rows`.
     """
-    if not questions:
-        raise ValueError("there is nothing to ask: give one question at least")
     asked = {(q.entity, q.attribute) for q in questions}
     for example in examples:
         if (example.entity, example.attribute) in asked:
