@@ -120,7 +120,7 @@ WRONG = [
             "            generator.manual_seed(generator.initial_seed())\n"
             "        log_probs = model",
         ),
-        "",
+        "shares (0.75, 0.25)",
     ),
     Wrong(
         "mix_replay",
