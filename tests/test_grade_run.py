@@ -203,7 +203,7 @@ def test_the_command_gives_a_solution_all_points_and_the_lab_none(lab, tmp_path,
     names = [lab, f"{lab} (2)"]
     files = [out / "records" / f"{records.record_name(name)}.json" for name in names]
     solved, released = (json.loads(file.read_text("utf-8")) for file in files)
-    assert all(c["earned"] == c["points"] for c in solved["checks"])
+    assert [c for c in solved["checks"] if c["earned"] != c["points"]] == []
     assert {c["status"] for c in released["checks"]} == {"not started"}
     assert main(["grade", "99_nothing", str(paths[0]), "--out", str(out), *trust]) == 2
 

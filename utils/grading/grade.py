@@ -308,6 +308,11 @@ class RemoteBackend:
         finally:
             self.worker.retire()
 
+    def clock(self) -> float:
+        """Return the worker's seconds of processor time: a busy machine costs nobody a point."""
+        process = self.worker.process
+        return 0.0 if process is None else sandbox.work_of(process.pid)
+
     def in_ranks(self, *args) -> list:
         """Call a function of the learner's in several processes, all of them in the sandbox."""
         replies = self.worker.request("in_ranks", *args)
