@@ -159,6 +159,7 @@ def test_every_exercise_has_three_wrong_answers_of_its_own(lab):
         codes = [w.code for w in wrong if w.exercise == exercise]
         assert len(codes) >= 3 and len(set(codes)) == len(codes), exercise
     assert {w.exercise for w in wrong} <= set(namespace_of(lab))
+    assert [w.why for w in wrong if not w.words.strip()] == [], "no words: any hint would do"
 
 
 @pytest.mark.parametrize(

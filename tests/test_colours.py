@@ -133,18 +133,29 @@ def test_what_widgets_write_can_be_read(what):
     assert contrast(colour, ground) >= bar, f"{what}: {contrast(colour, ground):.2f}"
 
 
-NAMES_TOO_PALE = {  # names at the ends of lines are written in the line's colour, on white
-    "#D55E00": 3.9,
-    "#009E73": 3.4,
-    "#CC79A7": 3.1,
-    "#E69F00": 2.3,
-    "#56B4E9": 2.3,
-}
+@pytest.mark.parametrize("colour", [*plots.PALETTE, "#999999"])
+def test_names_of_lines_and_of_stages_can_be_read(colour):
+    assert contrast(plots.ink(colour), "#ffffff") >= TEXT
 
 
-def test_names_of_lines_that_are_too_pale_are_known():
-    found = {c: round(contrast(c, "#ffffff"), 1) for c in plots.PALETTE}
-    assert {c: v for c, v in found.items() if v < TEXT} == NAMES_TOO_PALE
+def test_the_names_of_lines_are_written_in_ink():
+    series = {f"line {k}": ([0, 1], [k, 2 * k]) for k in range(len(plots.PALETTE))}
+    axes = plots.lines(series, title="Seven lines", xlabel="x", ylabel="y")
+    assert [text.get_color() for text in axes.texts] == [plots.ink(c) for c in plots.PALETTE]
+
+
+WORDS = {"annotate", "text"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_word_of_a_figure_is_pale(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        colours = [k.value for k in node.keywords if k.arg == "color"]
+        if node.func.attr in WORDS and colours:
+            written = ast.unparse(colours[0])
+            assert "ink(" in written or contrast(ast.literal_eval(written), "#ffffff") >= TEXT
 
 
 ALIKE = {  # colours of a lecture that are not the palette's: the least distance, to all eyes

@@ -223,17 +223,27 @@ plt.show()
 # near-identical pages are compared, with many narrow ones even pages that share a
 # fifth.*
 #
-# How many near-copies does that find among all pairs of the crawl, and is a page left
-# that still stands there twice?
+# How many of all pairs of the crawl's pages does that have to compare, and how many
+# near-copies does it find? Your guess of the first, then both; and is a page left that
+# still stands there twice?
 
-# %% tags=["nbval-ignore-output"]
+# %%
+my_compared = None  # share of all pairs, between 0 and 1: your number
+
+# %% tags=["reveals"]
 texts = stages[2].texts
 signatures = [minhash_signature(shingles(text)) for text in texts]
 pairs = near_duplicates(signatures)
+compared = near_duplicates(signatures, threshold=0.0)  # all that share a band
 n_all = len(texts) * (len(texts) - 1) // 2
+compare(
+    my_compared, len(compared) / n_all, "{:.1%}", of="of all pairs compared"
+)
 left = [crawl[i].page for i in stages[3].kept if crawl[i].page is not None]
 twice = len(left) - len(set(left))
-print(f"{len(pairs):,} pairs of {n_all:,} are near-copies")
+print(
+    f"{n_all:,} pairs, {len(compared):,} compared, {len(pairs):,} near-copies"
+)
 print(f"pages that are still there twice: {twice}")
 assert twice == 0
 
@@ -667,6 +677,9 @@ plt.show()
 # steps of warm-up and once without. Both read the same text. How far apart will
 # the losses be after a hundred steps, when the twenty are long past?
 
+# %%
+my_gap_cold = None  # nats: your number
+
 # %% tags=["nbval-ignore-output"]
 rushed = {}
 for name, warmup_steps in (("20 steps of warm-up", 20), ("none", 0)):
@@ -688,6 +701,7 @@ plots.loss_curve(
 )
 plt.show()
 warm, cold = (sum(r["loss"] for r in run[-10:]) / 10 for run in rushed.values())
+compare(my_gap_cold, cold - warm, "{:.0f} nats", of="without a warm-up")
 claims.add(
     "no warm-up at a rate of 0.01: loss after 100 steps above warmed up",
     measured="over 0.3 nats" if cold - warm > 0.3 else f"{cold - warm:.2f}",
@@ -938,7 +952,10 @@ claims.add(
 # Weights are the model; why keep the rest? Train 150 steps, then go on for 60
 # more: once with the optimizer as it was, once with the same weights and a fresh
 # one, and once with a fresh one whose rate warms up again over 20 steps. By how
-# much will the loss be off, and for how long?
+# much will the loss be off, on average over the next 20 steps?
+
+# %%
+my_gap_restart = None  # nats, weights alone: your number
 
 # %% tags=["nbval-ignore-output"]
 import copy
@@ -984,6 +1001,7 @@ plots.lines(
 )
 plt.show()
 bump, left_over = (sum(gap[1:21]) / 20 for gap in (differences, smaller))
+compare(my_gap_restart, bump, "{:.1f} nats", of="weights alone")
 claims.add(
     "weights alone: loss of the next 20 steps above the whole state's",
     measured="over 0.05 nats" if bump > 0.05 else f"{bump:.2f} nats",
@@ -1110,6 +1128,9 @@ claims.add(
 # it read?
 
 # %%
+my_tokens_each = None  # tokens read for each weight: your number
+
+# %% tags=["reveals"]
 budget = 100 * dearest
 for seed in (0, 1, 2):
     mine = [run for run in sweep if run["seed"] == seed]
@@ -1120,6 +1141,9 @@ for seed in (0, 1, 2):
             f"seed {seed}, {name}: {n_best / 1e6:.1f} million weights, "
             f"{d_best / n_best:.0f} tokens for each"
         )
+compare(
+    my_tokens_each, d_best / n_best, "{:.0f} tokens a weight", of="the last row"
+)
 show(fit_scaling_law)
 
 # %% [markdown]
@@ -1208,6 +1232,9 @@ compare(my_bits, before, "{:.0f} bits per byte")
 # `gzip`, and `xz` once on the unseen topics alone and once after it has read the
 # other topics, like the model.
 
+# %%
+my_hours = None  # hours of reading: your number
+
 # %% tags=["nbval-ignore-output"]
 import gzip
 import lzma
@@ -1228,7 +1255,9 @@ reading = train(
 after = text_bits_per_byte(reader, tokenizer, unseen)
 n_words = sum(len(topic.split()) for topic in seen)
 share_read = 300 * 8 * 128 / len(stream_of_topics)
-print(f"{share_read * n_words / 250 / 60:.1f} hours of reading for a person")
+print(f"the model goes through the topics {share_read:.2f} times")
+hours = share_read * n_words / 250 / 60
+compare(my_hours, hours, "{:.1f} hours", of="a person reads for")
 
 # %%
 raw, known = "\n".join(unseen).encode(), "\n".join(seen).encode()

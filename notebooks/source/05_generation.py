@@ -860,7 +860,7 @@ plots.grouped_bars(
 plt.show()
 least = {kind: min(both.values()) for kind, both in yields.items()}
 story = least["tell a story"]
-compare(my_yield, story, "{:.0f} tokens a pass", of="stories")
+compare(my_yield, story, "{:.1f} tokens a pass", of="stories")
 assert story > 2 > 1.3 > least["copy a code"]
 claims.add(
     "tokens for each pass of the target, stories, drafted by a table",

@@ -728,7 +728,7 @@ for height, levels, colour, name in (
     (1.5, nf4_levels(), plots.PALETTE[0], "NF4: quantiles"),
 ):
     axes.plot(levels, [height] * len(levels), "|", color=colour, ms=14)
-    axes.annotate(name, (1.04, height), color=colour, va="center")
+    axes.annotate(name, (1.04, height), color=plots.ink(colour), va="center")
 axes.set(
     xlabel="weight over the scale of its block",
     ylabel="density",

@@ -748,7 +748,7 @@ for k, (family, members) in enumerate(families.items()):
         label=family,
     )
 axes.axhline(floor, color="grey", linewidth=0.8)
-axes.text(0.69, floor * 1.02, "base", color="grey")
+axes.text(0.69, floor * 1.02, "base", color="#595959")
 axes.set_yscale("log")
 axes.set_yticks([0.6, 0.8, 1, 1.5, 2.5], ["0.6", "0.8", "1", "1.5", "2.5"])
 axes.minorticks_off()

@@ -699,14 +699,16 @@ for k, name in enumerate(names):
         facecolors="none" if is_open else colour,
         label=name,
     )
+    right = [run.get(f"{name}: right") for run in compared]
+    share = f"{sum(right) / len(right):.2f}" if None not in right else "-"
     cells = [sum(values) / len(values) for values in (gold, kl, words)]
     spread = f"{cells[0]:.2f} ({min(gold):.2f}-{max(gold):.2f})"
-    rows.append((name, spread, f"{cells[1]:.1f}", f"{cells[2]:.0f}"))
+    rows.append((name, spread, f"{cells[1]:.1f}", f"{cells[2]:.0f}", share))
 axes.set(xlabel="KL from the assistant (nats)", ylabel="gold utility")
 axes.set_title("Without a price the same compute buys distance and no worth")
 axes.legend(frameon=False, ncols=2, fontsize=9)
 plt.show()
-print(text_table(("", "gold utility (seeds)", "KL", "words"), rows))
+print(text_table(("", "gold utility (seeds)", "KL", "words", "right"), rows))
 
 # %% [markdown]
 # *Figure 5. Gold utility over KL; a mark for each seed, open marks for what was not

@@ -348,15 +348,16 @@ def pipelined(weights, inputs, targets, is_summed, n_steps=12):
 
 
 # %% tags=["nbval-ignore-output"]
-curves = {}
+curves, lost = {}, []
 for name, is_summed in (("summed", True), ("not summed", False)):
-    (_, first), (_, last) = run_ranks(
+    (_, first), (losses, last) = run_ranks(
         pipelined, 2, weights, inputs, targets, is_summed
     )
     apart = [
         (a - b).abs().max().item() for a, b in zip(first, last, strict=True)
     ]
     curves[name] = (range(1, 13), apart)
+    lost.append((name, f"{losses[0]:.3f}", f"{losses[-1]:.3f}"))
 plots.lines(
     curves,
     title="Without the sum one table is two from the first step on",
@@ -364,7 +365,8 @@ plots.lines(
     ylabel="largest difference of the copies",
 )
 plt.show()
-print(f"after 12 steps: summed {curves['summed'][1][-1]:.1g}")
+print(f"apart after 12 steps: summed {curves['summed'][1][-1]:.1g}")
+print(text_table(("", "loss at step 1", "at step 12"), lost))
 
 # %% [markdown]
 # *Figure 5. Two lines over twelve steps. With the sum the copies stay bit for bit the

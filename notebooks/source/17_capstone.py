@@ -354,7 +354,7 @@ better = claims_of(pages)[0]
 path.write_text(before.replace(f'"{better.number}"', '"0.99"', 1), "utf-8")
 faults = check_pack(root)
 path.write_text(before, "utf-8")
-compare(my_guess_faults, len(faults))
+compare(my_guess_faults, len(faults), "{:.0f} faults")
 for fault in faults:
     print("-", fault[:92])
 claims.add(

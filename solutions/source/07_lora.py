@@ -343,7 +343,7 @@ axes = plots.lines(
 )
 for card in (24, 80):
     axes.axhline(card, color="gray", linewidth=0.8, linestyle=":")
-    axes.annotate(f"{card} GB", (lengths[0], card), fontsize=8, color="gray")
+    axes.annotate(f"{card} GB", (lengths[0], card), fontsize=8, color="#595959")
 plt.show()
 fits = {}
 for name in ("LoRA, rank 16", "QLoRA, rank 16"):

@@ -330,7 +330,7 @@ def own_interval(right):
     return (right.mean() - half).item(), (right.mean() + half).item()
 
 
-sums = questions(world, "trained", 300, seed=9, kinds=("sum",))
+sums = questions(world, "trained", 300, seed=10, kinds=("sum",))
 whole, small = right_of(base, sums), right_of(rounded_to(4), sums)
 for name, right in (("base", whole), ("four bits", small)):
     low, high = own_interval(right)
@@ -529,7 +529,7 @@ for n, power in powers.items():
 
 # %% [markdown]
 # **Experiment.** Two arms that are alike, 2,000 pairs of people, and a look after
-# each hundred. How many percent of such experiments are at some look "significant at
+# each fifty. How many percent of such experiments are at some look "significant at
 # 5 %" by the usual test? And how many by yours, looked at after every single pair?
 
 # %%
@@ -541,16 +541,16 @@ a, b = torch.rand(2, 300, 2000, generator=generator(0))
 streams = (b < 0.5).double() - (a < 0.5).double()  # (300, 2000): 1, 0, -1
 n = torch.arange(1, 2001)
 z = streams.cumsum(1) / (0.5 * n).sqrt()  # variance of a difference: 0.5
-usual = (z[:, 99::100].abs() > 1.96).any(1).double().mean().item()
+usual = (z[:, 49::50].abs() > 1.96).any(1).double().mean().item()
 own = sum(
     bool(sequential_test(row, tau=0.1, variance=0.5)[-1] < 0.05)
     for row in streams
 ) / len(streams)
-compare(my_usual, usual, "{:.0%}", of="usual test, 20 looks")
+compare(my_usual, usual, "{:.0%}", of="usual test, 40 looks")
 compare(my_own, own, "{:.1%}", of="your test, 2,000 looks")
 
 # %% [markdown] tags=["result"]
-# Twenty chances to be fooled are more than one. The sequential test pays for the
+# Forty chances to be fooled are more than one. The sequential test pays for the
 # right to look with a stricter bar at each look, and needs more people where the
 # difference is small and you would have waited anyway.
 

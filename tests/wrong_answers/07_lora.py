@@ -467,7 +467,7 @@ WRONG = [
             "float16 throughout",
             "weight.float()",
             "weight.half()",
-            "",
+            "expected 0.4",
         ),
     ),
     Wrong(
@@ -688,7 +688,7 @@ WRONG = [
             "in another order",
             "QuantizedScales(torch.cat(codes), torch.stack(steps), mean)",
             "(torch.stack(steps), torch.cat(codes), mean)",
-            "",
+            "3 blocks have 3 steps",
         ),
     ),
     Wrong(

@@ -298,7 +298,7 @@ WRONG = [
             "broadcast shapes",
             "if rewards.shape != values.shape or rewards.shape != response_mask.shape:",
             "values = values.expand_as(rewards)\n    if False:",
-            "",
+            "another shape than the rewards",
         ),
         ("always float32", "torch.zeros_like(values)", "torch.zeros(B, T)", "float64"),
         (
@@ -313,14 +313,14 @@ WRONG = [
         "does no work: zero",
         "def ppo_clip_loss(logprobs, old_logprobs, advantages, response_mask, clip_eps=0.2):\n"
         "    return logprobs.sum() * 0\n",
-        "",
+        "places kept",
     ),
     Wrong(
         "ppo_clip_loss",
         "does no work: minus the mean advantage",
         "def ppo_clip_loss(logprobs, old_logprobs, advantages, response_mask, clip_eps=0.2):\n"
         "    return -(advantages * response_mask).sum() / response_mask.sum()\n",
-        "",
+        "cuts the gradient",
     ),
     *slips(
         "ppo_clip_loss",
@@ -352,7 +352,7 @@ WRONG = [
             "clips one side",
             BOUND,
             "ratio.clamp(max=1 + clip_eps) * advantages",
-            "",
+            "learning is over",
         ),
         (
             "the smaller ratio",
@@ -379,7 +379,7 @@ WRONG = [
             "no mask",
             "(logprobs - old_logprobs).masked_fill(~response_mask, 0)",
             "logprobs - old_logprobs",
-            "",
+            "outside the response",
         ),
         ("cut", RATIO, "ratio = log_ratio.detach().exp()", "cuts the gradient"),
         ("any clip_eps", "not clip_eps > 0 or ", "", "a range of 0.0"),
@@ -411,14 +411,14 @@ WRONG = [
         "does no work: zero",
         "def value_loss(values, old_values, returns, response_mask, clip_range=0.2):\n"
         "    return values.sum() * 0\n",
-        "",
+        "places kept",
     ),
     Wrong(
         "value_loss",
         "does no work: the mean return",
         "def value_loss(values, old_values, returns, response_mask, clip_range=0.2):\n"
         "    return (returns * response_mask).sum() / response_mask.sum()\n",
-        "",
+        "cuts the gradient",
     ),
     *slips(
         "value_loss",
@@ -433,7 +433,7 @@ WRONG = [
             LARGER,
             "torch.maximum((values - returns) ** 2, "
             "(values - returns).clamp(-clip_range, clip_range) ** 2)",
-            "",
+            "by small steps of the formula",
         ),
         (
             "without the old value",
@@ -458,7 +458,12 @@ WRONG = [
             "the rows' means",
         ),
         ("the sum", " / response_mask.sum()", "", "that is the sum"),
-        ("the padding of values", "    values = values.masked_fill(~response_mask, 0)\n", "", ""),
+        (
+            "the padding of values",
+            "    values = values.masked_fill(~response_mask, 0)\n",
+            "",
+            "outside the response",
+        ),
         (
             "the padding of old values",
             "    old_values = old_values.masked_fill(~response_mask, 0)\n",
@@ -484,13 +489,13 @@ WRONG = [
         "whiten",
         "does no work: the values",
         "def whiten(values, mask, shift_mean=True):\n    return values\n",
-        "",
+        "the mean stays",
     ),
     Wrong(
         "whiten",
         "does no work: zeros",
         "def whiten(values, mask, shift_mean=True):\n    return torch.zeros_like(values)\n",
-        "",
+        "mean 0 and variance 1",
     ),
     *slips(
         "whiten",

@@ -44,7 +44,8 @@ def told(record: dict) -> str:
     """
     seeds = ", ".join(str(seed) for seed in record["seeds"])
     word = "seed" if len(record["seeds"]) == 1 else "seeds"
+    cores = "thread" if record["threads"] == 1 else "threads"
     return (
         f"recorded by `{record['command']}`: {word} {seeds}, {record['seconds']:.0f} s on "
-        f"{record['threads']} threads"
+        f"{record['threads']} {cores}"
     )

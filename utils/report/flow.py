@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from utils.report.plots import FULL, PALETTE, new_axes
+from utils.report.plots import FULL, PALETTE, ink, new_axes
 
 
 def columns_of(links: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -77,7 +77,7 @@ def draw_flow(
         colour = PALETTE[0] if name in marked else "#999999"
         text = name if not below or name not in below else f"{name}\n{below[name]}"
         box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour}
-        axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, bbox=box)
+        axes.text(x, y, text, ha="center", va="center", fontsize=8, color=ink(colour), bbox=box)
     axes.set(xlim=(-0.6, max(rows) + 0.6), ylim=(-tallest / 2, tallest / 2 + 0.4))
     axes.set_axis_off()
     axes.set_title(title, loc="left", wrap=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 
 FULL, HALF = (7.2, 3.4), (3.6, 3.0)  # inches
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -28,6 +29,18 @@ STYLE = {
     "lines.linewidth": 1.8,
     "savefig.bbox": "tight",
 }
+
+
+def ink(colour: str, share: float = 0.65) -> str:
+    """Return the dark tone of a colour in which words are written: it can be read on white.
+
+    Args:
+        share: of the colour's light that is left.
+
+    >>> ink("#E69F00")
+    '#966700'
+    """
+    return to_hex([share * part for part in to_rgb(colour)])
 
 
 def use_style() -> None:
@@ -102,7 +115,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             (x, y),
             xytext=(6, (there - here) * 72 / axes.figure.dpi),
             textcoords="offset points",
-            color=colour,
+            color=ink(colour),
             va="center",
             annotation_clip=False,
         )
