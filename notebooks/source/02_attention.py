@@ -2,7 +2,7 @@
 # # 02 Attention
 #
 # **105 minutes** · before this: unit 01 · after this: `work/02_attention.ipynb`,
-# a lab of 130 minutes · the machine needs about a minute
+# a lab of 140 minutes · the machine needs about a minute
 #
 # Tokens are numbers, and each becomes a vector. So far no token knows of any
 # other. Attention is the part of a transformer in which they look at each

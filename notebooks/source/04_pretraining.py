@@ -2,7 +2,7 @@
 # # 04 Pretraining
 #
 # **110 minutes** · before this: unit 03 · after this: `work/04_pretraining.ipynb`,
-# a lab of 150 minutes · the machine needs about three minutes
+# a lab of 165 minutes · the machine needs about three minutes
 #
 # A model is what it read. You take a heap of raw documents, throw out what would spoil
 # it, and watch what happens if you don't. Then comes the training itself: the loss, the

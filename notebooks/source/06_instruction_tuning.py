@@ -2,7 +2,7 @@
 # # 06 Instruction tuning
 #
 # **90 minutes** · before this: units 03 to 05 · after this:
-# `work/06_instruction_tuning.ipynb`, a lab of 105 minutes · the machine needs about
+# `work/06_instruction_tuning.ipynb`, a lab of 130 minutes · the machine needs about
 # two minutes
 #
 # The base model knows who lives where. Ask it as you would ask a person, and it

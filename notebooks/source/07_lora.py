@@ -2,7 +2,7 @@
 # # 07 LoRA and QLoRA
 #
 # **110 minutes** · before this: unit 06 · after this: `work/07_lora.ipynb`,
-# a lab of 110 minutes · the machine needs about two minutes
+# a lab of 120 minutes · the machine needs about two minutes
 #
 # A model of eight billion weights fits on a card of 24 gigabytes. Tuning it does not,
 # by far. This unit shows what fills the memory, and two ways to need a small part of

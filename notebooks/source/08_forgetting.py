@@ -1027,6 +1027,26 @@ ask("08_forgetting", "fisher", my_answer_2)
 my_answer_3 = None
 ask("08_forgetting", "method", my_answer_3)
 
+# %%
+my_answer_4 = None
+ask("08_forgetting", "sure", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("08_forgetting", "domain", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("08_forgetting", "spring", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("08_forgetting", "replay", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("08_forgetting", "gate", my_answer_8)
+
 # %% [markdown]
 # ## What to remember
 #

@@ -2,7 +2,7 @@
 # # 10 Reward models
 #
 # **100 minutes** · before this: units 05 and 09 · after this:
-# `work/10_reward_models.ipynb`, a lab of 90 minutes · the machine needs about three
+# `work/10_reward_models.ipynb`, a lab of 100 minutes · the machine needs about three
 # minutes
 #
 # Part III begins with an assistant that knows its town and is a pain to talk to: wordy,

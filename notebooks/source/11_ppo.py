@@ -883,6 +883,26 @@ ask("11_ppo", "clip", my_answer_2)
 my_answer_3 = None
 ask("11_ppo", "estimator", my_answer_3)
 
+# %%
+my_answer_4 = None
+ask("11_ppo", "whiten", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("11_ppo", "lam", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("11_ppo", "thermostat", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("11_ppo", "cut", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("11_ppo", "explained", my_answer_8)
+
 # %% [markdown]
 # ## What to remember
 #

@@ -2,7 +2,7 @@
 # # 12 DPO and GRPO
 #
 # **110 minutes** · before this: unit 11 · after this: `work/12_dpo_grpo.ipynb`, a lab
-# of 100 minutes · the machine needs about two minutes
+# of 110 minutes · the machine needs about two minutes
 #
 # PPO keeps four networks in memory and a dozen settings in the air. Two shorter ways
 # are in use today. One turns preferences into a loss without a reward model and
@@ -1048,6 +1048,26 @@ ask("12_dpo_grpo", "zero", my_answer_2)
 # %%
 my_answer_3 = None
 ask("12_dpo_grpo", "lengths", my_answer_3)
+
+# %%
+my_answer_4 = None
+ask("12_dpo_grpo", "implied", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("12_dpo_grpo", "start", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("12_dpo_grpo", "kto", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("12_dpo_grpo", "flat", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("12_dpo_grpo", "checker", my_answer_8)
 
 # %% [markdown]
 # ## What to remember

@@ -906,6 +906,26 @@ ask("13_safety", "dpo", my_answer_2)
 my_answer_3 = None
 ask("13_safety", "retrieval", my_answer_3)
 
+# %%
+my_answer_4 = None
+ask("13_safety", "logit", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("13_safety", "rule", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("13_safety", "check", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("13_safety", "noise", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("13_safety", "missing", my_answer_8)
+
 # %% [markdown]
 # ## What to remember
 #

@@ -2,7 +2,7 @@
 # # 14 Data parallel
 #
 # **100 minutes** · before this: unit 13 · after this: `work/14_data_parallel.ipynb`,
-# a lab of 110 minutes · the machine needs about two minutes
+# a lab of 125 minutes · the machine needs about two minutes
 #
 # A model that takes a year on one device takes a week on fifty, if the fifty can be
 # made to behave like one. The oldest way is to give each of them other rows of the
@@ -890,6 +890,26 @@ ask("14_data_parallel", "means", my_answer_2)
 # %%
 my_answer_3 = None
 ask("14_data_parallel", "stages", my_answer_3)
+
+# %%
+my_answer_4 = None
+ask("14_data_parallel", "bucket", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("14_data_parallel", "no_sync", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("14_data_parallel", "clip", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("14_data_parallel", "unseen", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("14_data_parallel", "start", my_answer_8)
 
 # %% [markdown]
 # ## What to remember

@@ -2,7 +2,7 @@
 # # 15 Model parallel
 #
 # **110 minutes** · before this: unit 14 · after this: `work/15_model_parallel.ipynb`,
-# a lab of 110 minutes · the machine needs about two minutes
+# a lab of 130 minutes · the machine needs about two minutes
 #
 # Unit 14 gave every rank the whole model and a part of the data. A model of 70 billion
 # weights has 140 GB in 16 bits before it has learned anything, so no GPU holds it. This
@@ -1055,6 +1055,26 @@ ask("15_model_parallel", "drift", my_answer_2)
 # %%
 my_answer_3 = None
 ask("15_model_parallel", "bend", my_answer_3)
+
+# %%
+my_answer_4 = None
+ask("15_model_parallel", "more", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("15_model_parallel", "means", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("15_model_parallel", "recompute", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("15_model_parallel", "place", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("15_model_parallel", "vocabulary", my_answer_8)
 
 # %% [markdown]
 # ## What to remember

@@ -818,6 +818,45 @@ for words in (["--gpus", "100"], ["--gpus", "8"], ["--model", "llama9"]):
 # %%
 claims.table()
 
+# % [markdown]
+# ## Check yourself
+#
+# Put your letter, in quotes, in place of `None` and run the cell again.
+
+# %
+from utils.labs.quiz import ask
+
+my_answer_1 = None  # "a", "b" or "c"
+ask("16_70b_run", "states", my_answer_1)
+
+# %%
+my_answer_2 = None
+ask("16_70b_run", "sharded", my_answer_2)
+
+# %%
+my_answer_3 = None
+ask("16_70b_run", "bubble", my_answer_3)
+
+# %%
+my_answer_4 = None
+ask("16_70b_run", "utilisation", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("16_70b_run", "inside", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("16_70b_run", "interval", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("16_70b_run", "twice", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("16_70b_run", "bill", my_answer_8)
+
 # %% [markdown]
 # ## What to remember
 #

@@ -2,7 +2,7 @@
 # # 17 From raw text to an aligned, documented model
 #
 # **120 minutes** · before this: units 06 to 13 · after this: `work/17_capstone.ipynb`,
-# a lab of 270 minutes · the machine needs about one minute
+# a lab of 260 minutes · the machine needs about one minute
 #
 # *Here is a model. It was aligned, it is safe, its card says so. Would you sign?* The
 # officer who is asked this did not train the model and can't. What she can do is ask of
@@ -664,6 +664,26 @@ ask("17_capstone", "halving", my_answer_2)
 # %%
 my_answer_3 = None
 ask("17_capstone", "judge", my_answer_3)
+
+# %%
+my_answer_4 = None
+ask("17_capstone", "lineage", my_answer_4)
+
+# %%
+my_answer_5 = None
+ask("17_capstone", "claim", my_answer_5)
+
+# %%
+my_answer_6 = None
+ask("17_capstone", "energy", my_answer_6)
+
+# %%
+my_answer_7 = None
+ask("17_capstone", "harsh", my_answer_7)
+
+# %%
+my_answer_8 = None
+ask("17_capstone", "baseline", my_answer_8)
 
 # %% [markdown]
 # ## What to remember

@@ -130,6 +130,9 @@ print("last: ", pieces[-12:])
 # **Why it matters**: encoding must do what training did, in the same order.
 # Joining the longest piece first, or going through the text once from left to
 # right, gives ids that look right and that the model has never seen.
+#
+# `split_words(text)` is given: the words of a text as strings, which joined are the
+# text.
 
 # %%
 # exercise: utils.tokens.bpe.encode points=3 minutes=20 difficulty=2

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 02: Attention
 #
-# **130 minutes** · after the lecture `notebooks/02_attention.ipynb`
+# **140 minutes** · after the lecture `notebooks/02_attention.ipynb`
 #
 # You write attention in six functions, from a triangle of True to an algorithm
 # that never holds the table of scores. Each exercise has a check that answers at
@@ -40,7 +40,7 @@ tier = start(seed=0)
 # useless. One step to the side is all it takes.
 
 # %%
-# exercise: utils.model.attention.causal_mask points=2 minutes=8 difficulty=1
+# exercise: utils.model.attention.causal_mask points=2 minutes=6 difficulty=1
 
 # %% [markdown]
 # **Experiment.** How many keys do queries see on average? Before you run it:

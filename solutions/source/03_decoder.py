@@ -75,7 +75,7 @@ print("after: ", " ".join(f"{size:.2f}" for size in after))
 # most of what it knows.
 
 # %%
-# exercise: utils.model.feedforward.swiglu points=4 minutes=10 difficulty=1
+# exercise: utils.model.feedforward.swiglu points=4 minutes=8 difficulty=1
 
 # %% [markdown]
 # **Experiment.** One input, one gate, one channel: what does your function look
@@ -110,7 +110,7 @@ plt.show()
 # model. Where the norm stands decides whether a deep one trains at all.
 
 # %%
-# exercise: utils.model.block.decoder_block points=6 minutes=20 difficulty=2
+# exercise: utils.model.block.decoder_block points=6 minutes=16 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The base model, layer by layer. Your block gets the stream as it was
@@ -305,7 +305,7 @@ plt.show()
 # token uses. The router is a small matrix and a choice; this is the choice.
 
 # %%
-# exercise: utils.model.experts.route_top_k points=5 minutes=15 difficulty=2
+# exercise: utils.model.experts.route_top_k points=5 minutes=12 difficulty=2
 
 # %% [markdown]
 # **Experiment.** A fresh router, and one whose first expert has a head start of

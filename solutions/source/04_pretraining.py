@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 04: Pretraining
 #
-# **150 minutes**, and 25 for the bonus · after the lecture `notebooks/04_pretraining.ipynb`
+# **165 minutes**, and 25 for the bonus · after the lecture `notebooks/04_pretraining.ipynb`
 #
 # You write the parts of a training run in the order in which the run meets them:
 # finding near-copies, packing, the loss, the update, the rate, the clip, the
@@ -462,7 +462,7 @@ plt.show()
 # and of that very text.
 
 # %%
-# exercise: utils.train.checkpoints.save_checkpoint points=4 minutes=20 difficulty=2
+# exercise: utils.train.checkpoints.save_checkpoint points=4 minutes=25 difficulty=2
 
 # %% [markdown]
 # **Experiment.** One bit of a weight flips on the disk. A weight that is off by a

@@ -127,7 +127,7 @@ print(text_table(("settings", "different", "new words", "first text"), rows))
 # each new token costs the whole text again.
 
 # %%
-# exercise: utils.model.cache.update_cache points=4 minutes=15 difficulty=1
+# exercise: utils.model.cache.update_cache points=4 minutes=11 difficulty=1
 
 # %% [markdown]
 # **Experiment.** The base model continues a prompt of 20 tokens by 100. How many
@@ -172,9 +172,9 @@ print(f"the cache takes {cache.n_bytes:,} bytes")
 # memory, and a step for 64 rows reads them once as well. Batches are what makes
 # answers cheap. A mistake in padding does not crash: answers just get worse.
 #
-# `generate` is given: it continues rows of one length, and ignores what
-# `attention_mask` hides. (When your lab is graded, the course's cache is not
-# there, since it is an answer to exercise 2; `generate` is.)
+# `generate` is given: it continues rows of one length, and ignores what its
+# `attention_mask` hides; `help(generate)` shows its arguments. (When your lab is graded,
+# the course's cache is not there, since it is an answer to exercise 2; `generate` is.)
 
 # %%
 # exercise: utils.model.generate.generate_batch points=6 minutes=25 difficulty=2

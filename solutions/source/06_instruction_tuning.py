@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 06: Instruction tuning
 #
-# **105 minutes** · after the lecture `notebooks/06_instruction_tuning.ipynb`
+# **130 minutes** · after the lecture `notebooks/06_instruction_tuning.ipynb`
 #
 # You write what turns conversations into training: the mask that says which
 # tokens count, the template, the loss, the packing of short chats into rows,
@@ -166,7 +166,7 @@ print(f"the assistant said, by the careless ids: {tokenizer.decode(said)!r}")
 # targets of `IGNORE_INDEX` (-100).
 
 # %%
-# exercise: utils.train.sft.sft_loss points=5 minutes=15 difficulty=2
+# exercise: utils.train.sft.sft_loss points=5 minutes=12 difficulty=2
 
 # %% [markdown]
 # **Experiment.** Your three functions in the real loop: 2,000 chats, rendered
@@ -300,16 +300,17 @@ compare(my_leak, leaking, "{:.2f}", of="leaking")
 # without a word is no better: nobody can say afterwards what the model never
 # saw.
 #
-# Given, one for each reason: `check_choices`, `find_fault(row, columns)`,
-# `find_contamination(texts, questions, n_words)` with `N_TEST_WORDS`,
-# `plain_form(text)`, `topic_of(row, topic)`, `duplicates(pairs)`,
-# `contradictions(pairs, conflicts)`, `fit_answer(question, answer, fits,
-# too_long)`, and the tuples `Dropped` and `FilterReport`. You decide their
-# order, who is still in at each stage, and what each is asked. Look into one
-# with `help(duplicates)`.
+# Given, one for each reason: `check_choices(rows, names, conflicts, too_long)` with the
+# names of all columns that are asked for, those of `topic` too,
+# `find_fault(row, columns)`, `find_contamination(texts, questions, n_words)` with
+# `N_TEST_WORDS`, `plain_form(text)`, `topic_of(row, topic)`, `duplicates(pairs)`,
+# `contradictions(pairs, conflicts)`, `fit_answer(question, answer, fits, too_long)`,
+# and the tuples `Dropped` and `FilterReport`. The docstring gives the order; you
+# decide who is still in at each stage, and what each is asked. Look into one with
+# `help(duplicates)`.
 
 # %%
-# exercise: utils.text.filtering.filter_examples points=8 minutes=30 difficulty=3
+# exercise: utils.text.filtering.filter_examples points=8 minutes=40 difficulty=3
 
 # %% [markdown]
 # **Experiment.** Two thousand rows from many pages, half of them wrong, each

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 07: LoRA and QLoRA
 #
-# **110 minutes** · after the lecture `notebooks/07_lora.ipynb`
+# **120 minutes** · after the lecture `notebooks/07_lora.ipynb`
 #
 # You write what lets a large model be tuned on a small card: the adapter, the four
 # bits in which the frozen weights wait, the bytes in which their scales wait, and

@@ -188,7 +188,7 @@ plt.show()
 # strength times your penalty.
 
 # %%
-# exercise: utils.train.forgetting.ewc_penalty points=4 minutes=15 difficulty=1
+# exercise: utils.train.forgetting.ewc_penalty points=4 minutes=11 difficulty=1
 
 # %% [markdown]
 # **Experiment.** 100 steps on leaflets and questions about new drugs, once without

@@ -294,7 +294,7 @@ plt.show()
 # above.
 
 # %%
-# exercise: utils.evaluate.paired.paired_permutation_test points=5 minutes=15 difficulty=2
+# exercise: utils.evaluate.paired.paired_permutation_test points=5 minutes=18 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The base model, and the same model with weights rounded to four

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 10: Reward models
 #
-# **90 minutes** · after the lecture `notebooks/10_reward_models.ipynb`
+# **100 minutes** · after the lecture `notebooks/10_reward_models.ipynb`
 #
 # You write what makes a reward out of people's choices, and what tells you how far
 # to trust it: the loss of preferences, the place where a score is read, the

@@ -300,7 +300,7 @@ plt.show()
 # may become.
 
 # %%
-# exercise: utils.align.kl.AdaptiveKLController points=4 minutes=12 difficulty=1
+# exercise: utils.align.kl.AdaptiveKLController points=4 minutes=10 difficulty=1
 
 # %% [markdown]
 # **Experiment.** A made-up policy whose divergence settles at 0.6 / kl_coef nats: a

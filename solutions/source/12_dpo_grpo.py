@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 12: DPO and GRPO
 #
-# **100 minutes** · after the lecture `notebooks/12_dpo_grpo.ipynb`
+# **110 minutes** · after the lecture `notebooks/12_dpo_grpo.ipynb`
 #
 # You write the losses that align a model without a value function: DPO, IPO and KTO,
 # which need no reward model either, and GRPO, which compares several responses to one
@@ -189,7 +189,7 @@ print(text_table(("", "gold utility", "words", "rude"), rows))
 # **Why it matters**: a thumb up or down is what users give. Pairs have to be made.
 
 # %%
-# exercise: utils.align.preference_losses.kto_loss points=5 minutes=15 difficulty=2
+# exercise: utils.align.preference_losses.kto_loss points=5 minutes=18 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The same answers, but nobody says which belong together. Of the
@@ -316,7 +316,7 @@ print(
 # where it has a hole, and a policy will find every hole that pays.
 
 # %%
-# exercise: utils.align.verify.verify_answer points=4 minutes=10 difficulty=2
+# exercise: utils.align.verify.verify_answer points=4 minutes=16 difficulty=2
 
 # %% [markdown]
 # **Experiment.** The assistant is bad at sums: it was tuned to chat. Fifteen iterations

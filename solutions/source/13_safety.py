@@ -315,7 +315,7 @@ compare(my_true_stopped, true_stopped, "{:.0%}", of="true of stopped")
 # where the model knows the fact, the next draft often holds.
 
 # %%
-# exercise: utils.align.fact_check.answer_with_facts points=4 minutes=10 difficulty=1
+# exercise: utils.align.fact_check.answer_with_facts points=4 minutes=8 difficulty=1
 
 # %% [markdown]
 # **Experiment.** One, two, four and eight drafts for each question. More drafts help

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 14: Data parallel
 #
-# **110 minutes** · after the lecture `notebooks/14_data_parallel.ipynb`
+# **125 minutes** · after the lecture `notebooks/14_data_parallel.ipynb`
 #
 # You write what several processes need to train one model: a sum over all of them, made
 # of messages alone; a training step; and the shards in which ZeRO and FSDP keep what
@@ -82,7 +82,7 @@ print(f"a model of {n_weights:,} weights")
 # to one rank and back, it would cost that rank n times as much with n ranks.
 
 # %%
-# exercise: utils.parallel.collectives.ring_all_reduce points=6 minutes=25 difficulty=3
+# exercise: utils.parallel.collectives.ring_all_reduce points=6 minutes=32 difficulty=3
 
 # %% [markdown]
 # **Experiment.** The gradients of this model, summed by your ring over 2, 4 and 8
@@ -211,6 +211,10 @@ print(f"the two gradients differ by {apart:.0%} of yours")
 # **Why it matters**: AdamW keeps two more numbers for each weight, and in data parallel
 # training every device keeps all of them, which are the same everywhere. This is the
 # first thing that nobody needs n times.
+#
+# Given: `shard_of(tensor, rank, n_ranks)`, a rank's shard of a tensor that every rank
+# has, flat and with zeros behind its end, and `ring_all_gather(tensor, group=None)`,
+# the ranks' tensors one behind the other.
 
 # %%
 # exercise: utils.parallel.zero.shard_optimizer points=5 minutes=18 difficulty=2
@@ -301,6 +305,10 @@ compare(my_share, run_ranks(most_held, 4)[0], "{:.2f}")
 # **Why it matters**: the shard of the optimizer needs the shard of the gradient, and
 # nothing else. A rank that takes part in a sum of everything sends twice as much and
 # keeps n times as much.
+#
+# Given: `ring_reduce_scatter(flat, group=None)`: the sum of all ranks' flat tensors, cut
+# into equal parts, of which each rank gets the one with its number. The ranks must
+# divide their length.
 
 # %%
 # exercise: utils.parallel.zero.fsdp_reduce points=5 minutes=16 difficulty=2

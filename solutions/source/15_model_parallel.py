@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 15: Model parallel
 #
-# **110 minutes** · after the lecture `notebooks/15_model_parallel.ipynb`
+# **130 minutes** · after the lecture `notebooks/15_model_parallel.ipynb`
 #
 # You write the parts that cut a model over several processes: the order in which a
 # pipeline works, what its bubble is, a block that forgets its activations, and three
@@ -165,9 +165,12 @@ plt.show()
 #
 # **Why it matters**: activations are what fills a GPU at long contexts. This is the
 # most used trade of time for memory, in every library by another name.
+#
+# A forward and a backward of your own are a `torch.autograd.Function` with two static
+# methods; so they are in the next two exercises.
 
 # %%
-# exercise: utils.parallel.checkpointing.checkpoint_block points=6 minutes=25 difficulty=3
+# exercise: utils.parallel.checkpointing.checkpoint_block points=6 minutes=32 difficulty=3
 
 # %% [markdown]
 # **Experiment.** The decoder above, each of its four blocks through *your* function.
@@ -282,9 +285,8 @@ print(f"loss from {one[0]:.2f} to {one[-1]:.2f}, on one and on two ranks")
 # travel, and need not even be put together.
 
 # %%
-from utils.parallel.tensor_parallel import (
-    reduce_from_ranks,
-)  # g, as you have written it
+# the g of exercise 5: it sums forward and hands the gradient on
+from utils.parallel.tensor_parallel import reduce_from_ranks
 
 # %%
 # exercise: utils.parallel.vocabulary.vocab_parallel_cross_entropy points=7 minutes=22 difficulty=3

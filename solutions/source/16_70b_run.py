@@ -96,7 +96,7 @@ print(text_table(("ZeRO", "recompute", *terms), rows))
 # **Why it matters**: the sum tells you the bill. The terms tell you what to change.
 
 # %%
-# exercise: utils.parallel.planner.time.step_time points=5 minutes=20 difficulty=2
+# exercise: utils.parallel.planner.time.step_time points=5 minutes=16 difficulty=2
 
 # %% [markdown]
 # **Experiment.** A pipeline of 8 stages, more and more micro-batches, always the same
@@ -205,7 +205,7 @@ print(text_table(("GiB", "refused", "seconds", "layout"), rows))
 # numbers that every cluster has.
 
 # %%
-# exercise: utils.parallel.planner.failures.checkpoint_interval points=4 minutes=12 difficulty=1
+# exercise: utils.parallel.planner.failures.checkpoint_interval points=4 minutes=10 difficulty=1
 
 # %% [markdown]
 # **Experiment.** Saving takes 40 s, and failures come at the rate that was counted in

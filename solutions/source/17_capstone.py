@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 17: From raw text to an aligned, documented model
 #
-# **270 minutes** · after the lecture `notebooks/17_capstone.ipynb`
+# **260 minutes** · after the lecture `notebooks/17_capstone.ipynb`
 #
 # You write what a pack of evidence rests on: what a change makes stale, where a model's
 # weights come from, which sentences of a report no record supports, energy with its
@@ -217,7 +217,7 @@ for name, (value, low, high) in found.items():
 # **Why it matters**: a rubric that two people read differently grades the grader.
 
 # %%
-# exercise: utils.evaluate.weighted_kappa.weighted_kappa points=3 minutes=15 difficulty=1
+# exercise: utils.evaluate.weighted_kappa.weighted_kappa points=3 minutes=13 difficulty=1
 
 # %% [markdown]
 # **Experiment.** The sample answers of the two design reviews below: 30 criteria, each
@@ -263,7 +263,7 @@ print(
 # questions on is it more than a wish?
 
 # %%
-# exercise: utils.evaluate.relative_risk.relative_reduction points=2 minutes=15 difficulty=1
+# exercise: utils.evaluate.relative_risk.relative_reduction points=2 minutes=12 difficulty=1
 
 # %% [markdown]
 # **Experiment.** 40 of 100 answers are made up before, 16 of 100 after: 60 % fewer. From

@@ -537,7 +537,7 @@ WRONG = [
         "ewc_penalty",
         "frozen weights count",
         changed(EWC, FROZEN, ""),
-        "do not learn count as well",
+        "that do not learn as well",
     ),
     Wrong(
         "ewc_penalty",

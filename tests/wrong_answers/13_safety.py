@@ -686,7 +686,9 @@ WRONG = [
         "with 0 drafts",
         ("if not entity.strip():", "if False:"),
     ),
-    answer("blanks pass for an entity", "an empty entity", ("not entity.strip()", "not entity")),
+    answer(
+        "blanks pass for an entity", "an entity of one blank", ("not entity.strip()", "not entity")
+    ),
     answer(
         "does no work: always refuses",
         "a false draft first",

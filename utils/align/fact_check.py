@@ -49,7 +49,7 @@ def check_facts(
         empty list for an answer that mentions none.
 
     Raises:
-        ValueError: for an empty entity, which every passage would name.
+        ValueError: for an empty entity or one of blanks, which every passage would name.
 
     >>> passages = ["Take 15 mg of Brunal.", "Tolvane: 5 mg."]
     >>> check_facts("It is 15 mg, not 5 mg.", passages, ["5 mg", "15 mg", "20 mg"], "Brunal")
@@ -83,7 +83,7 @@ def answer_with_facts(
         nothing to be checked and is returned.
 
     Raises:
-        ValueError: for an empty entity.
+        ValueError: for an empty entity or one of blanks.
 
     >>> passages, towns = ["Brunal lives in Tolben."], ["Tolben", "Quill"]
     >>> drafts = ["Brunal lives in Quill.", "Brunal lives in Tolben."]

@@ -31,7 +31,7 @@ def ppo_clip_loss(
         advantages: (B, T), a constant.
         response_mask: (B, T) bool; where it is False the others may be anything, NaN too, and the
             gradient is 0.
-        clip_eps: how far the ratio may move from 1 before it stops to pay, above 0.
+        clip_eps: how far the ratio may move from 1 before more of it stops paying, above 0.
 
     Returns:
         a scalar.

@@ -71,8 +71,9 @@ def ipo_loss(
     """Return the loss of identity preference optimisation, a mean over pairs.
 
     The margin per token is pulled to 1 / (2 beta) and no further, so that a pair which is already
-    told apart stops pulling. Log-ratios are means over the tokens of a response: the target would
-    otherwise mean less the longer the response.
+    told apart stops pulling: a pair's loss is the squared distance of its margin from there.
+    Log-ratios are means over the tokens of a response: the target would otherwise mean less the
+    longer the response.
 
     Args:
         chosen_logprobs, rejected_logprobs: (B,) log-probability of each whole response under the
@@ -123,7 +124,9 @@ def kto_loss(
     It needs no pairs: each response is marked as wanted or not. A response's log-ratio is compared
     with a reference point, the KL divergence of the policy from the reference, estimated on
     responses that belong to other prompts: the mean of their log-ratios, where that is negative
-    0, and without a gradient.
+    0, and without a gradient. With g = beta * (log-ratio - reference point), a response that is
+    wanted loses desirable_weight * (1 - sigmoid(g)), one that is not undesirable_weight *
+    (1 - sigmoid(-g)).
 
     Args:
         logprobs, ref_logprobs: (B,) log-probability of each whole response under policy and

@@ -54,7 +54,7 @@ class EncodedPair(NamedTuple):
 
 
 def score_at_last(features: Tensor, keep: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return weight . features + bias at the last kept token of each text.
+    """Return weight @ features + bias at the last kept token of each text.
 
     Args:
         features: (B, T, D) of each token; what stands where `keep` is False never counts, not even

@@ -21,6 +21,8 @@ class Lineage(NamedTuple):
 def trace_lineage(records: Mapping[str, Mapping], path: str) -> Lineage:
     """Return the stages and the raw files that an artefact comes from, as a `Lineage`.
 
+    Its stages stand in their order: each after those whose outputs it read.
+
     Args:
         records: stage -> its record, with "inputs" and "outputs": path -> SHA-256.
         path: of the artefact, which a stage has made.

@@ -22,8 +22,11 @@ def judge_position_bias(
 ) -> PositionBias:
     """Ask a judge about each pair in both orders, and return how its place decided.
 
+    A pair counts as consistent where the same answer wins both times, or both are ties; as first or
+    second where the same place wins both times; as mixed where one of the two is a tie.
+
     Args:
-        pairs: two answers to one question each.
+        pairs: two answers to one question each; the result has shares of them.
         choose: gives "first", "second" or "tie" for two answers in the order shown; it is asked
             once about each pair as it stands, and once with its answers swapped.
 

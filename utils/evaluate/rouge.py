@@ -25,8 +25,9 @@ def rouge_l(prediction: str, reference: str) -> Rouge:
     """Return precision, recall and F1 of the longest common subsequence of words.
 
     Words are runs of the letters a to z and digits in the lower-cased text; all else separates. A
-    subsequence keeps the order and may leave out words. F1 weighs both shares alike. The time grows
-    with the product of the two lengths, so texts of hundreds of words take no second.
+    subsequence keeps the order and may leave out words. F1 is 2 P R / (P + R) of precision P and
+    recall R. The time grows with the product of the two lengths, so texts of hundreds of words take
+    no second.
 
     Args:
         prediction: what was written; the common words over its length are the precision.

@@ -21,7 +21,8 @@ def weighted_kappa(first: Sequence[int], second: Sequence[int], n_levels: int) -
         NaN where both give one and the same grade to everything: nothing can be said then.
 
     Raises:
-        ValueError: for different numbers of grades, none, fewer than 2 levels, or a grade outside.
+        ValueError: for different numbers of grades, none, fewer than 2 levels, or a grade outside
+            0 to `n_levels` - 1 or between two of them, such as 1.5.
 
     >>> weighted_kappa([0, 1, 2, 3], [0, 1, 2, 3], 4)
     1.0

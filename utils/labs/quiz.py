@@ -7,6 +7,7 @@ proof: a function that computes the right option; a test runs all proofs.
 from __future__ import annotations
 
 import importlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,19 @@ def quiz_of(unit: str) -> list[Question]:
     return importlib.import_module(f"utils.labs.quizzes.{unit}").QUIZ
 
 
+def order_shown(question: Question) -> dict[str, str]:
+    """Return the letters as they are shown, each with the one of the question's file.
+
+    Shuffled, always in the same way: whoever writes questions likes to put the right option second.
+
+    >>> order_shown(Question("half", "1/2?", {"a": ("0.5", ""), "b": ("2", "")}, "a"))
+    {'a': 'b', 'b': 'a'}
+    """
+    letters = list(question.options)
+    drawn = random.Random(question.name).sample(letters, len(letters))
+    return dict(zip(letters, drawn, strict=True))
+
+
 def ask(unit: str, name: str, answer: str | None = None) -> None:
     """Print a question, or say whether an answer is right and why.
 
@@ -44,14 +58,15 @@ def ask(unit: str, name: str, answer: str | None = None) -> None:
         print(f"There is no question {name!r}; there are: {[q.name for q in quiz_of(unit)]}.")
         return
     (question,) = found
+    order = order_shown(question)
     if answer is None:
         print(question.text)
-        for letter, (text, _) in question.options.items():
-            print(f"  {letter}. {text}")
+        for letter, own in order.items():
+            print(f"  {letter}. {question.options[own][0]}")
         return
     letter = str(answer).strip().lower()
-    if letter not in question.options:
-        print(f"Answer with one of {', '.join(question.options)}.")
+    if letter not in order:
+        print(f"Answer with one of {', '.join(order)}.")
         return
-    verdict = "Right." if letter == question.key else "Not quite."
-    print(f"{verdict} {question.options[letter][1]}")
+    verdict = "Right." if order[letter] == question.key else "Not quite."
+    print(f"{verdict} {question.options[order[letter]][1]}")

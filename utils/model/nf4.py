@@ -56,8 +56,8 @@ def quantize_nf4(weight: Tensor, block_size: int = BLOCK) -> tuple[Tensor, Tenso
         block_size: b, weights that share a scale; the last block may be shorter.
 
     Returns:
-        codes (N/2,) uint8, the earlier weight in the high four bits, and scales (N/b,) float32,
-        rounded up.
+        codes (N/2,) uint8, the earlier weight in the high four bits, and float32 scales, one for
+        each block: N/b of them, or the next whole number where b does not divide N.
 
     Raises:
         ValueError: for NaN or infinity, no weights or an odd number, or a block below 1.
@@ -138,7 +138,7 @@ class QuantizedScales(NamedTuple):
 def double_quantize(scales: Tensor, block_size: int = SCALES_BLOCK) -> QuantizedScales:
     """Return scales as whole numbers of one byte, around their mean.
 
-    Scales are all positive, so their mean is taken off first. Each block of `block_size` has a
+    No scale is negative, so their mean is taken off first. Each block of `block_size` has a
     step, its largest distance from the mean over 127; each scale becomes the nearest whole number
     of steps from the mean. The mean is that of all scales. A block in which all scales are the mean
     has step 1.

@@ -71,14 +71,15 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         x: (..., T, K) queries or keys.
-        cos: (T, K/2) cosines of the angles, one row per token of `x`; any shape that broadcasts.
-        sin: (T, K/2) sines.
+        cos: (T, K/2) cosines of the angles, one row per token of `x`. More axes may stand before
+            these two, as long as they broadcast with those of `x`; these two must fit exactly.
+        sin: the sines, of the shape of `cos`.
 
     Returns:
         (..., T, K) in the dtype of `x`, each pair (a, b) turned to (a cos - b sin, a sin + b cos).
 
     Raises:
-        ValueError: where `cos` and `x` disagree on tokens or channels.
+        ValueError: where `cos` and `sin` differ in shape, or don't fit `x` in tokens or channels.
 
     >>> quarter = torch.tensor([[torch.pi / 2]])
     >>> apply_rope(torch.tensor([[1.0, 0.0]]), quarter.cos(), quarter.sin()).round(decimals=3).abs()

@@ -60,7 +60,7 @@ def speculative_decode(
 ) -> Speculation:
     """Return text that follows the target's distribution, most of it proposed by the draft.
 
-    Each round the draft writes up to `n_draft` tokens, never more than may still be used but one.
+    Each round the draft writes up to `n_draft` tokens, at most one fewer than are still wanted.
     One pass of the target gives its distribution p at all of these places, and at the one after.
     From the first on, a proposed token x, drawn from the draft's q, is kept with probability
     min(1, p(x) / q(x)). The first that is not kept is drawn again from max(0, p - q), scaled to a

@@ -108,8 +108,8 @@ def fsdp_gather(
 
     Args:
         shard: (S,), this rank's; S = ceil(P / n), where P is the number of numbers in `shape`.
-        shape: of the weight. Rank after rank its shards hold its numbers in their order, and
-            zeros behind the last.
+        shape: of the weight, () for a single number. Rank after rank its shards hold its numbers in
+            their order, and zeros behind the last.
         group: the ranks that have the shards; None for all.
 
     Returns:

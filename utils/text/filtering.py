@@ -73,7 +73,8 @@ def filter_examples(
     A row goes for the first of these reasons: "missing column", "no question", "no answer", "answer
     cut off", "in the test set", "duplicate" of an earlier row in all columns, "contradiction",
     "duplicate" in question and answer, "too long". So copies have no vote on which answer stays,
-    and rows from several hands, which differ in a column that says whose they are, have.
+    and rows from several hands, which differ in a column that says whose they are, have. Questions
+    and answers are compared in their `plain_form`, other columns as they stand.
 
     Args:
         rows: dictionaries, for example of a data set; they are not changed.
@@ -84,7 +85,8 @@ def filter_examples(
         conflicts: where rows answer one question in different ways, "drop" all of them, keep the
             "majority" (the answer that more rows give than any other, if there is one), or "keep"
             all and report them, as where several sources answer in their own words.
-        test_questions: what the model will be tested on; a row that holds one goes.
+        test_questions: what the model will be tested on; a row that holds one, in its question or
+            its answer, goes.
         fits: says whether a question with its answer fits into the context; None for no limit.
         too_long: what does not fit is dropped ("refuse"), or its answer is shortened by whole
             sentences from its end ("cut"), and dropped where its first sentence is too long.

@@ -42,8 +42,8 @@ def render_chat(
         add_prompt: end with <|assistant|>, so that the model answers next.
 
     Raises:
-        ValueError: for an empty chat, an unknown role, a message without content, or a system text
-            that is not followed by a user's message.
+        ValueError: for an empty chat, an unknown role, a message whose content is missing or no
+            text (an empty one is), or a system text that is not followed by a user's message.
 
     >>> tokenizer = Tokenizer([])
     >>> chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

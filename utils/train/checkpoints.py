@@ -54,7 +54,8 @@ def save_checkpoint(path: Path | str, tensors: dict[str, Tensor], info: dict) ->
 
     Args:
         path: the file; its folder must exist.
-        tensors: any shapes, and any dtypes that safetensors has, by name; no two may share memory.
+        tensors: any shapes, and any dtypes that safetensors has, by name, views such as a
+            transposed matrix and tensors with a gradient too; no two may share memory.
         info: what must fit into JSON: the step, settings, records.
 
     Raises:

@@ -51,7 +51,8 @@ def fit_scaling_law(
     """Return the law that fits measured losses best, by the Huber loss of their logarithms.
 
     Fitted are log floor, log a, alpha, log b and beta, so that floor, a and b stay positive, by
-    `descend` from each of `starts`; the end with the least distance is the law.
+    `descend` from each of `starts`; the end with the least distance is the law. `starts` and
+    `distance_of` take the logarithms of the three columns, as float64 tensors.
 
     Args:
         n_parameters: N of each run.

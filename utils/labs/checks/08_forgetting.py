@@ -540,7 +540,7 @@ def _(student, rng):
     model = Lookup(weights, frozen=("kept",))
     tried = "`kept` does not learn"
     got = student.ewc_penalty(model, start, stiff)
-    slips = [(energy(weights, start, stiff), "weights that do not learn count as well")]
+    slips = [(energy(weights, start, stiff), "you count weights that do not learn as well")]
     recognise(got, wanted, [(w, f"{h} ({tried})") for w, h in slips])
     close(got, wanted, tried)
     after = student.arguments_after

@@ -190,7 +190,10 @@ def compare_rouge(got: object, common: int, a: list[str], b: list[str], extra: l
     precision, recall, f1 = want
     slips = [
         ([recall, precision, f1], "precision and recall are exchanged"),
-        ([precision, recall, (precision + recall) / 2], "f1 is the mean of precision and recall"),
+        (
+            [precision, recall, (precision + recall) / 2],
+            "yours is the plain mean of precision and recall: f1 is 2 p r / (p + r)",
+        ),
         *extra,
     ]
     hint = f"the longest common subsequence has {common} words, of {n} and {m}"
@@ -371,7 +374,7 @@ def _(student, rng):
 
 @exercise_check(ECE, points=1, title="what is refused", is_core=False)
 def _(student, rng):
-    half = np.array([0.5, 0.6])
+    half = np.array([0.55, 0.65])
     got = student.expected_calibration_error(half, np.array([True, False]))
     compare_error(got, half, np.array([True, False]), 10)
     call = student.expected_calibration_error

@@ -161,7 +161,7 @@ def _(student, rng):
     got = student.bradley_terry_loss(a, b, m)
     slips = [
         (loss_by_torch(x, y).numpy(), "the margin changes nothing"),
-        (loss_by_torch(x, y, -z).numpy(), "the margin is added to the gap: it is taken off"),
+        (loss_by_torch(x, y, -z).numpy(), "you add the margin to the gap: take it off"),
         (F.relu(z - (x - y)).mean().numpy(), "that is a hinge: the gap less the margin goes "
          "through the sigmoid"),
     ]  # fmt: skip
@@ -614,7 +614,7 @@ def compare_best(student, scores: np.ndarray, values: np.ndarray, n: int, case: 
         (np.take_along_axis(values, scores[:, :n].argmax(1)[:, None], 1)[:, 0], "that is the best "
          "of the first n: the mean over all draws of n is asked"),
         (values.mean(1), "that is the mean of all values, as for n = 1"),
-        (with_replacement(scores, values, n), "the draws are with replacement: no answer is drawn "
+        (with_replacement(scores, values, n), "you draw with replacement: no answer may come "
          "twice"),
         (np.take_along_axis(values, order[:, -n:], 1).mean(1), "that is the mean of the n best"),
         (want.mean(), "one number for each question, not their mean"),

@@ -750,7 +750,7 @@ def white_slips(values, mask, shift_mean: bool) -> list:
     ]
     if len(kept) > 1:
         unbiased = kept.std(ddof=1)
-        words = "the variance is divided by the number of places less one: by the number itself"
+        words = "you divide the variance by the number of places less one: divide by the number"
         slips.append((inside((v - mean) / unbiased + back), words))
     if v.ndim == 2 and mask.any(1).all() and len(v) > 1:
         rows = np.stack([white(r, m, shift_mean) for r, m in zip(v, mask, strict=True)])

@@ -608,7 +608,8 @@ def _(student, rng):
             rewards[size:] = 0.7
             for by_std in (True, False):
                 got = student.group_advantages(rewards, size, by_std)
-                tried = f"two groups of {size} with equal rewards, {value} and 0.7 ({by_std=})"
+                tried = f"two groups of {size} with equal rewards, {value} and 0.7"
+                tried += f", divide_by_std={by_std}"
                 close(got, np.zeros(2 * size), f"{tried}: exactly 0, not NaN", atol=0, rtol=0)
     rewards = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
     got = student.group_advantages(rewards, 2)
@@ -616,7 +617,7 @@ def _(student, rng):
     rewards = np.array([0.5, 0.501, 0.0, 1e-6], np.float32)
     for by_std in (True, False):
         got, want = student.group_advantages(rewards, 2, by_std), advantages_of(rewards, 2, by_std)
-        tried = f"groups whose rewards are nearly equal, {rewards.tolist()} ({by_std=})"
+        tried = f"groups whose rewards are nearly equal, {rewards.tolist()}, divide_by_std={by_std}"
         close(got, want, tried, atol=1e-8, rtol=1e-3)
 
 
@@ -689,7 +690,10 @@ def grpo_slips(x, old, adv, mask, lengths, eps) -> list[tuple[float, str]]:
     batch = own.mean()
     slips += [
         (grpo(*given[:4], T, eps=eps), "it is divided by T, padding and prompt included"),
-        (grpo(*given[:4], batch, eps=eps), "all rows are divided by their mean length"),
+        (
+            grpo(*given[:4], batch, eps=eps),
+            "you divide all rows by their mean length: each by its own",
+        ),
         (grpo(*given[:4], own, eps=eps), "`lengths` is not used"),
         (grpo(*given[:4], by_row, eps=eps), "the rows' sums are not divided by a length"),
         (grpo(*given, eps=eps) * len(x), "that is the sum over rows: take the mean"),
@@ -726,7 +730,8 @@ def _(student, rng):
         ((0.0, -3.0), 3 * (2 + 0.8) / 2 / 2),
     ):
         adv = np.array(adv, np.float32)
-        tried = f"ratios 1, 2, 0.5, 1.1 in both rows, the second keeps its middle; {adv.tolist()=}"
+        tried = "ratios 1, 2, 0.5, 1.1 in both rows, the second keeps its middle; advantages "
+        tried += f"{adv.tolist()}"
         got = student.grpo_loss(x, old, adv, mask)
         slips = grpo_slips(x, old, adv, mask, None, 0.2)
         recognise(got, want, [(w, f"{h} ({tried})") for w, h in slips])

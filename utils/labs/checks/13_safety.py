@@ -747,5 +747,5 @@ def _(student, rng):
     for drafts in ([], ["x"], [true]):
         refused(
             lambda d=drafts: student.answer_with_facts(d, KNOWN, TOWNS, " ", "no"),
-            f"an empty entity, with {len(drafts)} drafts",
+            f"an entity of one blank, with {len(drafts)} drafts",
         )

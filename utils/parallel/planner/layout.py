@@ -129,7 +129,7 @@ def choose_layout(
         where all are; and for each candidate its reason, "" for none.
 
     Raises:
-        ValueError: where `gpus_per_node` divides neither into `n_gpus` nor holds them all.
+        ValueError: where `n_gpus` is more than `gpus_per_node` and no multiple of it.
 
     >>> one = {"tp": 2, "pp": 1, "dp": 4, "micro_batch": 1, "bytes": 50.0, "seconds": 3.0}
     >>> room = dict(n_gpus=8, gpus_per_node=8, n_heads=4, n_layers=6, batch=8, bytes_limit=80.0)
