@@ -2312,4 +2312,70 @@ WRONG += [
     ),
 ]
 
+WRONG += [
+    Wrong(
+        "train_bpe",
+        "equal counts decided by the second id first",
+        BY_WORDS.replace("(-n, pair) for", "(-n, pair[::-1]) for")
+        .replace("heappop(heap)\n", "heappop(heap)\n        best = best[::-1]\n")
+        .replace("(-counts[pair], pair))", "(-counts[pair], pair[::-1]))"),
+        "not the other way round",
+    ),
+    Wrong(
+        "train_bpe",
+        "equal counts decided by the bytes of the tokens",
+        """
+def train_bpe(words, vocab_size):
+    if vocab_size < 256:
+        raise ValueError("vocab_size")
+    merges, pieces = [], [bytes([byte]) for byte in range(256)]
+    while 256 + len(merges) < vocab_size and (counts := count_pairs(words)):
+        best = min(counts, key=lambda pair: (-counts[pair], [pieces[i] for i in pair]))
+        words = {merge_pair(word, best, 256 + len(merges)): n for word, n in words.items()}
+        pieces.append(pieces[best[0]] + pieces[best[1]])
+        merges.append(best)
+    return merges
+""",
+        "not the bytes that they stand for",
+    ),
+    *variants(
+        "merge_pair",
+        MERGE,
+        ("looks behind the last id", "i + 1 < len(ids) and ", "", "(1, 2, 3) with (1, 2) -> 9"),
+    ),
+    *variants(
+        "encode",
+        ENCODE,
+        (
+            "ends of lines of one kind",
+            "split_words(text)",
+            'split_words(text.replace("\\r\\n", "\\n"))',
+            "ends of lines stay",
+        ),
+        (
+            "an empty text refused",
+            "    ids = []\n",
+            '    ids = []\n    if not text:\n        raise ValueError("empty")\n',
+            "The case: an empty text",
+        ),
+    ),
+    *variants(
+        "bits_per_byte",
+        BITS,
+        (
+            "more tokens than bytes refused",
+            "n_tokens < 1 or",
+            "n_tokens > n_bytes or n_tokens < 1 or",
+            "5 tokens that spell 2 bytes",
+        ),
+        (
+            "rounded to three places",
+            "return loss_nats * n_tokens / (math.log(2) * n_bytes)",
+            "return round(loss_nats * n_tokens / (math.log(2) * n_bytes), 3)",
+            "rounded",
+        ),
+        ("one token refused", "n_tokens < 1", "n_tokens < 2", "The case: a loss of 3, one token"),
+    ),
+]
+
 EQUIVALENT: dict[tuple[str, str], str] = {}

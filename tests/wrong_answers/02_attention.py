@@ -996,3 +996,60 @@ WRONG += variants(
     ("another usual theta", "theta=10000.0", "theta=100000.0", "cosines differ"),
 )
 EQUIVALENT["rope_table", "2 -> -2 in `d_head % 2`"] = "a remainder is 0 for 2 where it is for -2"
+
+WRONG += [
+    *variants(
+        SDPA_NAME,
+        SDPA,
+        ("hidden by -10,000", 'float("-inf")', "-1e4", "a number that a score may fall below"),
+    ),
+    *variants(
+        "apply_rope",
+        ROPE,
+        (
+            "neighbours are taken, halves returned",
+            "x.chunk(2, dim=-1)",
+            "x[..., ::2], x[..., 1::2]",
+            "x[..., ::2] with x[..., 1::2]",
+        ),
+    ),
+    *variants(
+        HEADS_NAME,
+        HEADS,
+        ("without the last matrix", " @ w_o.T", "", "w_o is not used"),
+        ("w_o not turned", "@ w_o.T", "@ w_o", "times w_o.T"),
+        ("w_q not turned", "x @ w_q.T", "x @ w_q", "times w_q.T"),
+        ("w_k not turned", "x @ w_k.T", "x @ w_k", "times w_k.T"),
+        (
+            "positions are asked for",
+            "if cos is not None",
+            "if True",
+            "no cos and sin (None)",
+        ),
+        (
+            "values shared in turn",
+            "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
+            "v = v.repeat(1, n_heads // n_kv_heads, 1, 1)",
+            "values are shared in turn",
+        ),
+        (
+            "keys shared in turn",
+            "k = k.repeat_interleave(n_heads // n_kv_heads, dim=1)",
+            "k = k.repeat(1, n_heads // n_kv_heads, 1, 1)",
+            "keys are shared in turn",
+        ),
+    ),
+    *variants(
+        STREAM_NAME,
+        STREAM,
+        (
+            "causal wherever lengths are equal",
+            "        if is_causal:\n",
+            "        if T == S:\n",
+            "keys are hidden with is_causal=False",
+        ),
+        ("lengths that differ refused", "if is_causal and T", "if T", "12 keys in blocks of 4"),
+        ("blocks of one refused", "block_size < 1", "block_size < 2", "tokens in blocks of 1"),
+    ),
+    *variants("rope_table", TABLE, ("a width of 2 refused", "d_head < 2", "d_head < 3", "width 2")),
+]

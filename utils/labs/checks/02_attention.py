@@ -267,6 +267,24 @@ def _(student, rng):
     any_mask[0, -1] = True  # the first query sees the last key, which a causal mask would hide
     out = student.scaled_dot_product_attention(q, k, v, any_mask)
     close(out, attend(q, k, v, any_mask), "another mask, which is not causal", atol=2e-5)
+    low = np.full((3, 4), -300.0, np.float32)
+    low[2] = 0  # a hidden key of score 0 beside two of -60,000 that are seen
+    out = student.scaled_dot_product_attention(
+        np.full((2, 4), 100, np.float32), low, v[:3], np.array([[True, True, False]] * 2)
+    )
+    want = np.stack([v[:2].mean(0, dtype=np.float64)] * 2)
+    recognise(
+        out,
+        want,
+        [
+            (
+                np.stack([v[2]] * 2),
+                "only the hidden key is seen where all others have scores of -60,000: hide it by "
+                "-inf, not by a number that a score may fall below",
+            )
+        ],
+    )
+    close(out, want, "two keys of score -60,000 that are seen, and one of 0 that is hidden")
 
 
 @exercise_check(SDPA, points=1, title="axes in front, and what must stay")
@@ -403,6 +421,11 @@ def _(student, rng):
                 "neighbouring channels are paired: pair i is channel i and channel i + K/2",
             ),
             (
+                np.concatenate([neighbours[:, ::2], neighbours[:, 1::2]], axis=-1),
+                "neighbouring channels are paired, x[..., ::2] with x[..., 1::2]: pair i is "
+                "channel i and channel i + K/2",
+            ),
+            (
                 apart,
                 "the halves are put together pair by pair: the results of pair i belong to channel "
                 "i and channel i + K/2, as they were",
@@ -482,7 +505,8 @@ def weights(rng, d_model: int, n_heads: int, n_kv_heads: int, d_head: int) -> li
 def many_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, angles=None, share=None, **options):
     """Return multi-head attention head by head in float64; options spoil it as learners do."""
     d_head = w_q.shape[0] // n_heads
-    share = share or (lambda h: h // (n_heads // n_kv_heads))
+    group = n_heads // n_kv_heads
+    share, shared = share or (lambda h: h // group), options.get("shared", "kv")
     who = options.get("turned", "qk")
     out = []
     for row in x.astype(np.float64):
@@ -491,7 +515,7 @@ def many_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, angles=None, share=No
         for h in range(n_heads):
             cut = {}
             for name, part in parts.items():
-                at = h if name == "q" else share(h)
+                at = h if name == "q" else share(h) if name in shared else h // group
                 cut[name] = part[:, at * d_head : (at + 1) * d_head]
                 if angles is not None and name in who:
                     cut[name] = turned(cut[name], angles)
@@ -518,7 +542,8 @@ HEAD_BY_HEAD = "the result is attention head by head, joined and projected"
 def _(student, rng):
     B, T, D, H, K = 2, int(rng.integers(4, 8)), 12, 3, 4
     x, w = normal(rng, B, T, D), weights(rng, D, H, H, K)
-    out = student.multi_head_attention(x, *w, H, H)
+    with in_case(f"x (2, {T}, {D}), {H} heads, and no cos and sin (None)"):
+        out = student.multi_head_attention(x, *w, H, H)
     left_alone(student, x=x, w_q=w[0], w_k=w[1], w_v=w[2], w_o=w[3])
     require(np.shape(out) == x.shape, f"x {x.shape} gives the same shape, got {np.shape(out)}")
     want = many_heads(x, *w, H, H)
@@ -558,6 +583,18 @@ def _(student, rng):
                 "(B, T, H * K)",
             ),
             (want + x, "x is added to the result: that is the block's business"),
+            (many_heads(x, *w[:3], np.eye(D), H, H), "w_o is not used: project the joined heads"),
+            *(
+                (
+                    many_heads(x, *(m.T if n == k else m for k, m in enumerate(w)), H, H),
+                    f"{name} is used as it is: a matrix of nn.Linear is turned, times {name}.T",
+                )
+                for n, name in enumerate(("w_q", "w_k", "w_v", "w_o"))
+            ),
+            (
+                many_heads(x, *(m.T for m in w), H, H),
+                "the four matrices are used as they are: those of nn.Linear are turned, x @ w_q.T",
+            ),
         ],
     )
     close(out, want, HEAD_BY_HEAD, atol=2e-5)
@@ -572,12 +609,17 @@ def _(student, rng):
         with in_case(f"{case}: w_q {w[0].shape}, w_k {w[1].shape}"):
             out = student.multi_head_attention(x, *w, H, n_kv_heads)
         want = many_heads(x, *w, H, n_kv_heads)
-        tiled = many_heads(x, *w, H, n_kv_heads, share=lambda h, n=n_kv_heads: h % n)
+        tiled, keys, values = (
+            many_heads(x, *w, H, n_kv_heads, share=lambda h, n=n_kv_heads: h % n, shared=which)
+            for which in ("kv", "k", "v")
+        )
         in_turn = (
             "key-value heads are shared in turn (0, 1, 0, 1): neighbours share, 0, 0, 1, 1, so "
             "use repeat_interleave, not repeat"
         )
-        recognise(out, want, [(tiled, in_turn)])
+        one = "are shared in turn (0, 1, 0, 1), as the {} are not: neighbours share, 0, 0, 1, 1"
+        slips = [(tiled, in_turn), (keys, f"keys {one.format('values')}")]
+        recognise(out, want, [*slips, (values, f"values {one.format('keys')}")])
         close(out, want, f"{case}: {HEAD_BY_HEAD}", atol=2e-5)
 
 
@@ -695,7 +737,8 @@ NOT_SCALED = {
 def _(student, rng):
     T, S, K = int(rng.integers(3, 7)), 12, 8
     q, k, v = normal(rng, T, K, scale=2), normal(rng, S, K, scale=2), normal(rng, S, 5)
-    out, want = student.streaming_attention(q, k, v, 4, False), attend(q, k, v)
+    with in_case(f"{T} queries and 12 keys in blocks of 4, is_causal=False"):
+        out, want = student.streaming_attention(q, k, v, 4, False), attend(q, k, v)
     left_alone(student, q=q, k=k, v=v)
     require(np.shape(out) == (T, 5), f"{T} queries give ({T}, 5), got {np.shape(out)}")
     blocks = [attend(q, k[i : i + 4], v[i : i + 4]) for i in (0, 4, 8)]
@@ -713,6 +756,11 @@ def _(student, rng):
         ],
     )
     close(out, want, "12 keys in blocks of 4: the same as attention over all at once", atol=5e-5)
+    q = normal(rng, 12, K, scale=2)
+    out, want = student.streaming_attention(q, k, v, 4, False), attend(q, k, v)
+    hides = "keys are hidden with is_causal=False, where there are as many queries as keys"
+    recognise(out, want, [(attend(q, k, v, lower(12)), hides)])
+    close(out, want, "12 queries and 12 keys in blocks of 4, is_causal=False", atol=5e-5)
 
 
 @exercise_check("streaming_attention", points=2, title="causal, with a shorter last block")
@@ -723,7 +771,8 @@ def _(student, rng):
     for size in (3, 4, 1, T, T + 5):
         if size != 1 and size < T and T % size == 0:
             continue
-        out = student.streaming_attention(q, k, v, size)
+        with in_case(f"{T} tokens in blocks of {size}"):
+            out = student.streaming_attention(q, k, v, size)
         full = T - T % size
         short = attend(q, k[:full], v[:full], lower(T)[:, :full]) if 0 < full < T else want
         recognise(
@@ -943,13 +992,15 @@ def _(student, rng):
     for theta in (float(rng.integers(200, 2000)), 500000.0, None):
         arguments = (T, K) if theta is None else (T, K, theta)
         theta = theta or 10000.0
-        cos, sin = two_tables(student.rope_table(*arguments), T, K)
+        with in_case(f"{T} positions and a head of width {K}"):
+            cos, sin = two_tables(student.rope_table(*arguments), T, K)
         for wrong_cos, wrong_sin, hint in wrong_tables(T, K, theta):
             require(not (resembles(cos, wrong_cos) and resembles(sin, wrong_sin)), hint)
         angles = np.arange(T)[:, None] * theta ** (-np.arange(0, K, 2) / K)
         close(cos, np.cos(angles), "the cosines differ from cos(t * theta ** (-2i/K))")
         close(sin, np.sin(angles), "the sines differ from sin(t * theta ** (-2i/K))")
-    one = two_tables(student.rope_table(1, 2), 1, 2)
+    with in_case("one position and a head of width 2"):
+        one = two_tables(student.rope_table(1, 2), 1, 2)
     close(one[0], [[1.0]], "one position, one pair: position 0 is not turned")
     close(one[1], [[0.0]], "one position, one pair: position 0 is not turned")
 
