@@ -1244,3 +1244,55 @@ WRONG += variants(
     ),
 )
 EQUIVALENT["TinyDecoder", "1 -> -1 in `token_ids.shape[1]`"] = "of two axes, 1 and -1 are the same"
+
+NORMAL = "nn.init.normal_(weight, std=0.02 / (2 * n_layers) ** 0.5 if writes else 0.02)"
+SPREAD = "s = 3**0.5 * (0.02 / (2 * n_layers) ** 0.5 if writes else 0.02)"  # ends of an interval
+WRONG += [
+    *variants(
+        "rms_norm",
+        NORM,
+        (
+            "over one number less",
+            ".mean(-1, keepdim=True)",
+            ".sum(-1, keepdim=True) / max(1, x.shape[-1] - 1)",
+            "not by one less",
+        ),
+        ("over the first axis", ".mean(-1, keepdim=True)", ".mean(0)", "over the first axis"),
+    ),
+    Wrong(
+        "decoder_block",
+        "heads and key-value heads swapped",
+        """
+def decoder_block(x, attention_gain, w_q, w_k, w_v, w_o, feed_forward_gain, w_gate, w_up, w_down,
+                  n_heads, n_kv_heads, cos, sin):
+    four = w_q, w_k, w_v, w_o
+    read = rms_norm(x, attention_gain)
+    x = x + multi_head_attention(read, *four, n_kv_heads, n_heads, cos, sin)
+    return x + swiglu(rms_norm(x, feed_forward_gain), w_gate, w_up, w_down)
+""",
+        "n_heads 4 and n_kv_heads 2",
+    ),
+    *variants(
+        "count_flops",
+        FLOPS,
+        (
+            "pairs of one row",
+            "2 * batch_size * n_tokens * (weights + pairs)",
+            "2 * n_tokens * (batch_size * weights + pairs)",
+            "each of the batch_size rows",
+        ),
+    ),
+    *variants(
+        "TinyDecoder",
+        TINY,
+        ("drawn evenly", NORMAL, f"{SPREAD}; nn.init.uniform_(weight, -s, s)", "from an interval"),
+        ("drawn above zero", NORMAL, f"{NORMAL}; weight.data.abs_()", "drawn around zero"),
+        ("the gain without the norm", "rms_norm(x, self.gain)", "(x * self.gain)", "but for its"),
+        (
+            "logits scaled",
+            "self.embedding.weight.T",
+            "self.embedding.weight.T / x.shape[-1] ** 0.5",
+            "scales the logits",
+        ),
+    ),
+]

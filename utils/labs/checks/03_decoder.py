@@ -106,6 +106,11 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 @exercise_check("rms_norm", points=1, title="by hand")
 def _(student, rng):
     x, one = np.array([3.0, 4.0], np.float32), np.ones(2, np.float32)
+    three = np.array([1.0, 2.0, 2.0], np.float32)  # their squares add up to 9
+    by_less = resembles(student.rms_norm(three, np.ones(3, np.float32), 0.0), three / 4.5**0.5)
+    not_the_mistake(
+        not by_less, "1, 2 and 2 have the mean square 3: divide by their number, not by one less"
+    )
     out = student.rms_norm(x, one, 0.0)
     variance = "a variance subtracts the mean first: take the mean of the squares as they are"
     recognise(
@@ -160,6 +165,10 @@ def _(student, rng):
             (
                 x / np.sqrt(tokens + 0.5) * weight,
                 "the mean runs over tokens: take the last axis",
+            ),
+            (
+                x / np.sqrt((wide**2).mean(0) + 0.5) * weight,
+                "the mean runs over the first axis: take the last, so that each token has its own",
             ),
             (
                 x / np.sqrt(square * 6 / 5 + 0.5) * weight,
@@ -302,8 +311,8 @@ def _(student, rng):
     same_gradients(student, "swiglu", torch_swiglu, rng, **given)
     one = np.ones((1, 1), np.float32)
     out = student.swiglu(200 * one, one, one, one)
-    large = "exp of a large gate overflows: 1 / (1 + exp(-z)), or torch.sigmoid, does not"
-    recognise(out, [[40000.0]], [([[np.nan]], f"a large gate overflows: {large}")])
+    large = "a large gate overflows in exp: 1 / (1 + exp(-z)), or torch.sigmoid, does not"
+    recognise(out, [[40000.0]], [([[np.nan]], large)])
     close(out, [[40000.0]], "a gate of 200, x 200 and w_up 1: silu(200) * 200 is 40000")
     for size in (100, -100):
         found = student.gradients("swiglu", size * one, one, one, one)
@@ -359,7 +368,8 @@ def draw_block(rng: np.random.Generator, T: int = 5, D: int = 8, K: int = 4) -> 
 def _(student, rng):
     block = draw_block(rng)
     silent = [0 * a if i in (5, 9) else a for i, a in enumerate(block)]
-    out = student.decoder_block(*silent)
+    with in_case("x (2, 5, 8), n_heads 4 and n_kv_heads 2 of width 4: w_q (16, 8), w_k (8, 8)"):
+        out = student.decoder_block(*silent)
     left_alone(student, **dict(zip(ARGUMENTS, silent, strict=True)))
     not_the_mistake(
         resembles(out, block[0]),
@@ -581,8 +591,8 @@ WRONG_WEIGHTS: list[tuple[Count, str]] = [
         ),
         (
             lambda s: s["d_model"] * (s["d_model"] - queries(s)),
-            "the output projection has n_heads * d_head times d_model weights, which need not be "
-            "d_model times d_model",
+            "queries and the output projection have n_heads * d_head times d_model weights each, "
+            "which need not be d_model times d_model, as one of them is here",
         ),
     )
 ]
@@ -815,6 +825,10 @@ WRONG_FLOPS: list[tuple[Flops, str]] = [
         "tokens attend within their own row: B tables of T by T",
     ),
     (
+        more_flops(lambda s, B, T: of_pairs(s, B, T) // B - of_pairs(s, B, T)),
+        "each of the batch_size rows has a table of T by T scores, and one is counted",
+    ),
+    (
         more_flops(lambda s, B, T: of_pairs(s, B, T) // T - of_pairs(s, B, T)),
         "every token has T scores: those products grow with T squared",
     ),
@@ -905,7 +919,7 @@ def _(student, rng):
 
 @exercise_check("count_flops", points=1, title="products without weights")
 def _(student, rng):
-    s, B, T = draw_sizes(rng), int(rng.integers(2, 5)), int(rng.integers(70, 90))
+    s, B, T = draw_sizes(rng), int(rng.integers(3, 6)), int(rng.integers(70, 90))
     what = "the products without weights, twice (f(2 T) - 2 f(T), which leaves what grows with T^2)"
     same_flops(student, s, B, T, without_weights, what)
     same_flops(student, s, B, T, all_products, "all products")
@@ -1000,7 +1014,13 @@ def _(student, rng):
         f"of equal scores any may come first, but they are different experts: scores (1, 3, 3, 2) "
         f"and (2, 2, 2, 2), k = 2, got {experts.tolist()}",
     )
-    close(shares, np.full((2, 2), 0.5), "two equal scores have equal shares")
+    of_all = softmax(equal).max(-1, keepdims=True).repeat(2, 1)
+    recognise(
+        shares,
+        np.full((2, 2), 0.5),
+        [(of_all, "the softmax is over all experts: take it over the chosen ones alone")],
+    )
+    close(shares, np.full((2, 2), 0.5), "two equal scores share a token in halves, 0.5 each")
 
 
 @exercise_check("route_top_k", points=1, title="their shares")
@@ -1148,7 +1168,9 @@ def tiny_logits(weights: dict, token_ids: np.ndarray, layers=None, **spoil) -> t
         read = norm(x, own["feed_forward_gain"])
         wide = F.silu(F.linear(read, own["w_gate"])) * F.linear(read, own["w_up"])
         x = x + F.linear(wide, own["w_down"])
-    if spoil.get("last_norm", True):
+    if spoil.get("gain_alone"):
+        x = x * w["gain"]
+    elif spoil.get("last_norm", True):
         x = norm(x, torch.ones_like(w["gain"]) if spoil.get("plain") else w["gain"])
     return F.linear(x, w["embedding.weight"])
 
@@ -1216,6 +1238,8 @@ def _(student, rng):
     for name, values in {"embedding.weight": state["embedding.weight"], **drawn}.items():
         spread, writes = values.std(), name in ("w_o", "w_down")
         want = 0.02 / (2 * n_layers) ** 0.5 if writes else 0.02
+        around = f"{name} is to be drawn around zero, its mean is {values.mean():.4f}"
+        require(abs(values.mean()) < max(want, spread) / 4, around)
         require(
             not 0.9 < spread < 1.1,
             f"{name} has a standard deviation of 1, torch's own start: draw it with {want:.3g}",
@@ -1235,7 +1259,12 @@ def _(student, rng):
             f"the standard deviation of {name} is to be {want:.4f} with {n_layers} layers, it is "
             f"{spread:.4f}",
         )
-        require(abs(values.mean()) < want / 4, f"{name} is to be drawn around zero")
+        far = float(np.abs(values).max() / want)  # of 4,096 normal numbers a hundred are past 2.2
+        require(
+            far > 2.2,
+            f"{name} is drawn evenly from an interval, no number further from 0 than {far:.2f} "
+            "standard deviations: draw it from a normal distribution",
+        )
 
 
 @exercise_check("TinyDecoder", points=4, title="the logits of a checkpoint")
@@ -1252,7 +1281,9 @@ def _(student, rng):
     want = tiny_logits(weights, ids)
     for wrong, hint in (
         (tiny_logits(weights, ids, last_norm=False), "the last norm is missing"),
+        (tiny_logits(weights, ids, gain_alone=True), "the last norm is missing, but for its gain"),
         (tiny_logits(weights, ids, plain=True), "the gain of the last norm is not used"),
+        (want / TINY[2] ** 0.5, "nothing scales the logits here"),
         (tiny_logits(weights, ids, layers=[]), "the layers are not used"),
         (tiny_logits(weights, ids, layers=[0]), "only the first layer is used"),
         (tiny_logits(weights, ids, layers=[0, 1]), "the last layer is left out"),
