@@ -360,8 +360,8 @@ WRONG = [
             "4 heads and 2 key-value heads",
         ),
         ("keys for values", "x @ w_v.T", "x @ w_k.T", "attention head by head"),
-        ("output not projected", " @ w_o.T", "", "attention head by head"),
-        ("projected untransposed", "@ w_o.T", "@ w_o", "attention head by head"),
+        ("output not projected", " @ w_o.T", "", "w_o is not used"),
+        ("projected untransposed", "@ w_o.T", "@ w_o", "times w_o.T"),
     ),
     *variants(
         "streaming_attention",
@@ -715,7 +715,7 @@ WRONG += [
             "values tiled",
             "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
             "v = v.repeat(1, n_heads // n_kv_heads, 1, 1)",
-            "head by head",
+            "values are shared in turn",
         ),
         (
             "first key-value head for all",
@@ -1016,8 +1016,6 @@ WRONG += [
     *variants(
         HEADS_NAME,
         HEADS,
-        ("without the last matrix", " @ w_o.T", "", "w_o is not used"),
-        ("w_o not turned", "@ w_o.T", "@ w_o", "times w_o.T"),
         ("w_q not turned", "x @ w_q.T", "x @ w_q", "times w_q.T"),
         ("w_k not turned", "x @ w_k.T", "x @ w_k", "times w_k.T"),
         (
@@ -1025,12 +1023,6 @@ WRONG += [
             "if cos is not None",
             "if True",
             "no cos and sin (None)",
-        ),
-        (
-            "values shared in turn",
-            "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
-            "v = v.repeat(1, n_heads // n_kv_heads, 1, 1)",
-            "values are shared in turn",
         ),
         (
             "keys shared in turn",

@@ -1,6 +1,6 @@
 """Wrong answers of lab 04, each with words that the hint must hold."""
 
-from tests.wrong_answers import Wrong
+from tests.wrong_answers import Wrong, slips
 
 MINHASH = """def minhash_signature(items, n_hashes=64, seed=0):
     if not items:
@@ -393,7 +393,7 @@ WRONG = [
         "eps inside the root",
         "(second_moment / (1 - beta2**step)).sqrt() + eps",
         "(second_moment / (1 - beta2**step) + eps).sqrt()",
-        "the weights of torch's AdamW",
+        "not inside of it",
     ),
     adam("uphill", "- lr * mean", "+ lr * mean", "the weights of torch's AdamW"),
     adam(
@@ -441,7 +441,7 @@ WRONG = [
         "first moment",
     ),
     adam("step zero", 'raise ValueError("step")', "step = 1", "a step of"),
-    adam("eps ignored", ".sqrt() + eps", ".sqrt() + 1e-8", "the weights of torch's AdamW"),
+    adam("eps ignored", ".sqrt() + eps", ".sqrt() + 1e-8", "eps is not used"),
     rate(
         "starts at zero",
         "(step + 1) / warmup_steps",
@@ -829,7 +829,7 @@ WRONG = [
         "decay after the step",
         "parameter * (1 - lr * weight_decay) - lr * mean / scale",
         "(parameter - lr * mean / scale) * (1 - lr * weight_decay)",
-        "the weights of torch's AdamW",
+        "after the step, not before",
     ),
     adam(
         "one length for all weights",
@@ -1079,7 +1079,7 @@ WRONG += [
         "at most 8 rows",
         "    if n < 1:",
         "    n = min(n, 8)\n    if n < 1:",
-        "a document that is cut goes on counting in",
+        "and their end tokens fill",
     ),
     pack(
         "ends at 32767",
@@ -1234,7 +1234,7 @@ WRONG += [
         "eps added before the correction",
         "(second_moment / (1 - beta2**step)).sqrt() + eps",
         "(second_moment.sqrt() + eps) / (1 - beta2**step) ** 0.5",
-        "the weights of torch's AdamW",
+        "after the second mean is corrected",
     ),
     adam("a negative step is fine", "if step < 1:", "if step == 0:", "below 1"),
     adam("another error", 'ValueError("step")', 'ZeroDivisionError("step")', "ValueError"),
@@ -1583,3 +1583,98 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "delete `flush_folder(path.parent)`",
     ): "only a power failure right after the rename would show it",
 }
+
+WRONG += [
+    *slips(
+        "minhash_signature",
+        MINHASH,
+        ("small letters", "item_number(item)", "item_number(item.lower())", "with capitals"),
+    ),
+    *slips(
+        "near_duplicates",
+        NEAR,
+        (
+            "similarity of the sets of numbers",
+            "sum(x == y for x, y in zip(a, b)) / len(a) >=",
+            "len(set(a) & set(b)) / len(set(a) | set(b)) >=",
+            "count the places that agree",
+        ),
+    ),
+    *slips(
+        "pack_sequences",
+        PACK,
+        (
+            "the last document is not closed",
+            "    n = (len",
+            "    ids.pop(), places.pop()\n    n = (len",
+            "and their end tokens fill",
+        ),
+    ),
+    *slips(
+        "adamw_step",
+        ADAM,
+        (
+            "corrected means returned",
+            "return parameter, first_moment, second_moment",
+            "return parameter, mean, second_moment / (1 - beta2**step)",
+            "for this step alone",
+        ),
+        ("weight_decay ignored", "lr * weight_decay)", "lr * 0.1)", "weight_decay is 0 here"),
+    ),
+    Wrong(
+        "learning_rate",
+        "the first settings are kept",
+        "kept = {}\n"
+        + RATE.replace(
+            "    check_schedule(",
+            "    kept.setdefault(0, (peak, n_steps, warmup_steps, final))\n"
+            "    peak, n_steps, warmup_steps, final = kept[0]\n    check_schedule(",
+        ),
+        "keep nothing between calls",
+    ),
+    Wrong(
+        "learning_rate",
+        "calls are counted",
+        "calls = []\n"
+        + RATE.replace(
+            "    check_schedule(",
+            "    calls.append(step)\n    step = len(calls) - 1\n    check_schedule(",
+        ),
+        "after other calls",
+    ),
+    *slips(
+        "clip_gradients",
+        CLIP,
+        ("infinity refused", "not max_norm > 0", "not 0 < max_norm < math.inf", "max_norm=inf"),
+        (
+            "a broken gradient raises",
+            "    if norm > max_norm",
+            "    if not math.isfinite(norm):\n        raise ValueError\n    if norm > max_norm",
+            "and nothing raised",
+        ),
+        (
+            "a list asked for",
+            "    gradients = [",
+            "    len(parameters)\n    gradients = [",
+            "no list",
+        ),
+    ),
+    *slips(
+        "save_checkpoint",
+        SAVE,
+        (
+            "another error",
+            "    finally:\n        other",
+            "    except OSError as error:\n        raise RuntimeError('not written') from error\n"
+            "    finally:\n        other",
+            "yours raised RuntimeError",
+        ),
+        (
+            "the old file removed on failure",
+            "    finally:\n        other",
+            "    except OSError:\n        path.unlink(missing_ok=True)\n        raise\n"
+            "    finally:\n        other",
+            "remove the other name only",
+        ),
+    ),
+]

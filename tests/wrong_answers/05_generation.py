@@ -393,7 +393,7 @@ WRONG = [
             "values hold keys",
             "] = new_values",
             "] = new_keys",
-            "values of",
+            "new_keys were written",
         ),
         (
             "only the first new token",
@@ -871,7 +871,7 @@ WRONG += [
             "rows share a draw",
             DRAW,
             "torch.multinomial(p[:1], 1, generator=generator).expand(len(p), 1).squeeze(-1)",
-            "the most likely token: draw",
+            "one draw serves all rows",
         ),
         ("squeezes every axis", ".squeeze(-1)\n", ".squeeze()\n", "one token for each row"),
         ("int32", DRAW, DRAW + ".int()", "int64"),
@@ -1143,3 +1143,98 @@ EQUIVALENT = {
     ("quantize_int8", "127 -> 128 in `(weight / scales).round().clamp(-127, 127)`"): BORDER,
     ("quantize_int8", "127 -> 128 in `(weight / scales).round().clamp(-127, 127)` #2"): BORDER,
 }
+
+WRONG += [
+    *variants(
+        "sample_next_token",
+        SAMPLE,
+        (
+            "0 drawn at a low temperature",
+            "        return logits.argmax(-1)\n",
+            "        temperature = 1e-6\n",
+            "by the last bit alone",
+        ),
+        ("greedy below 0.1", "temperature == 0", "temperature < 0.1", "0.05 is low, not 0"),
+        (
+            "one draw for all rows",
+            DRAW,
+            "(p.cumsum(-1) < torch.rand((), generator=generator)).sum(-1).clamp(max=len(p[0]) - 1)",
+            "one draw serves all rows",
+        ),
+        (
+            "filters written into the logits",
+            "    logits = logits - logits.amax(-1, keepdim=True)\n"
+            "    logits = logits / max(temperature, 1e-30)\n",
+            "    if temperature != 1:\n"
+            "        logits = logits - logits.amax(-1, keepdim=True)\n"
+            "        logits = logits / max(temperature, 1e-30)\n"
+            "    if top_k and top_k < logits.shape[-1]:\n"
+            "        out = logits.topk(logits.shape[-1]).indices[:, top_k:]\n"
+            "        logits.scatter_(-1, out, -torch.inf)\n",
+            "changed in place, at temperature 1.0",
+        ),
+        (
+            "at least a hundredth",
+            "if min_p is not None:\n        p =",
+            "if min_p is not None:\n        min_p = max(min_p, 0.01)\n        p =",
+            "min_p=0 keeps every token",
+        ),
+        (
+            "top_p at most 0.99",
+            "if top_p is not None:\n        ordered,",
+            "if top_p is not None:\n        top_p = min(top_p, 0.99)\n        ordered,",
+            "top_p=1 keeps every token",
+        ),
+        (
+            "top_p from 0.95 on ignored",
+            "if top_p is not None:\n        ordered,",
+            "if top_p is not None and top_p < 0.95:\n        ordered,",
+            "top_p=0.96 of shares",
+        ),
+        (
+            "min_p of logits",
+            "p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0)",
+            "p.masked_fill(logits < min_p * logits.amax(-1, keepdim=True), 0)",
+            "comparing logits",
+        ),
+    ),
+    *variants(
+        "generate_batch",
+        BATCH,
+        (
+            "long prompts cut",
+            "    T = max(",
+            "    room = model.config.context_length - max_new_tokens\n"
+            "    prompts = [list(p)[-room:] for p in prompts]\n    T = max(",
+            "a prompt of 38 tokens",
+        ),
+    ),
+    *variants(
+        "speculative_decode",
+        SPECULATE,
+        (
+            "the draft at temperature 1",
+            "q = shares(draft(ids[None])[0, -1])",
+            "q = draft(ids[None])[0, -1].softmax(-1)",
+            "temperature 0 of both models",
+        ),
+        (
+            "the end token is not counted",
+            "            n_accepted += 1\n",
+            "            n_accepted += int(token != end_id)\n",
+            "is one of them",
+        ),
+        (
+            "ended by the prompt's last token",
+            "    while len(ids) < end:",
+            "    while len(ids) < end and int(token_ids[-1]) != end_id:",
+            "the prompt's last",
+        ),
+        (
+            "the last proposal's q for all",
+            "p[k, token] / q[token]",
+            "p[k, token] / qs[-1][token]",
+            "The case: a draft",
+        ),
+    ),
+]

@@ -343,11 +343,14 @@ class File:
         content: of the file, None for no file.
         blocked: the path is a folder instead, which no file can replace.
         is_text: the learner gets the path as a text.
+        in_the_way: a name beside the path under which no file can be opened, though it can be
+            removed: a link that leads nowhere (left out where the system allows no links).
     """
 
     content: bytes | None = None
     blocked: bool = False
     is_text: bool = False
+    in_the_way: str | None = None
 
     def build(self) -> Path | TextPath:
         """Return the path; the folder goes when the call is over."""
@@ -357,6 +360,9 @@ class File:
         elif self.content is not None:
             path.write_bytes(self.content)
             os.link(path, path.with_name(LINK))
+        if self.in_the_way is not None:
+            with contextlib.suppress(OSError):
+                path.with_name(self.in_the_way).symlink_to(path.parent / "missing" / "file")
         return TextPath(path) if self.is_text else path
 
 

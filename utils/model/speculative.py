@@ -73,7 +73,7 @@ def speculative_decode(
         n_draft: G, tokens proposed in a round.
         temperature: of both models; 0 gives the target's greedy text.
         generator: source of randomness.
-        end_id: nothing is written after this token.
+        end_id: nothing is written after this token; one in the prompt ends nothing.
 
     Returns:
         Prompt and new tokens (T + new,), how often the target was called, and how many of the

@@ -6,6 +6,7 @@ reader, synthetic runs from known laws.
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
 from functools import cache
@@ -20,7 +21,7 @@ from utils.labs.checking import Check, close, collector, in_case, require, resem
 from utils.labs.student import LearnerError
 from utils.labs.values import File, Once, Weight
 from utils.text.duplicates import PRIME, item_number, multipliers
-from utils.train.checkpoints import content_hash
+from utils.train.checkpoints import UNFINISHED, content_hash
 from utils.train.scaling import ScalingLaw, descend, distance_of, starts
 
 CHECKS: list[Check] = []
@@ -136,11 +137,14 @@ def words(rng: np.random.Generator, n: int) -> list[str]:
     return [f"w{i}" for i in rng.choice(10_000, size=n, replace=False)]
 
 
-def rejects(student, name: str, *args, hint: str, **kwargs) -> None:
-    """Require that a call raises; what it raises is the learner's business."""
+def rejects(student, name: str, *args, hint: str, kind: type = Exception, **kwargs) -> None:
+    """Require that a call raises an error of a kind; without one, any that the learner likes."""
     try:
         getattr(student, name)(*args, **kwargs)
-    except LearnerError:
+    except LearnerError as error:
+        raised = getattr(builtins, str(error).split(":")[0], None)
+        known = isinstance(raised, type) and issubclass(raised, kind)
+        require(kind is Exception or known, f"{hint}; yours raised {error}")
         return
     require(False, hint)
 
@@ -210,6 +214,10 @@ def _(student, rng):
     same(got, want, "each place is the smallest (a * item_number + b) % PRIME over all items")
     shuffled = [items[i] for i in rng.permutation(30)]
     same(student.minhash_signature(shuffled, 8, 3), got, "the order of the items does not matter")
+    capitals = ["A rose is A Rose", "ROSE", "\u00c9t\u00e9"]
+    want = [min(x % PRIME for x in row) for row in numberings(capitals, 8, 3)]
+    hint = "items are taken as they are, with capitals and accents"
+    same(student.minhash_signature(capitals, 8, 3), want, hint)
     twice = items + items[:7]
     same(student.minhash_signature(twice, 8, 3), got, "an item that stands twice counts once")
 
@@ -285,6 +293,10 @@ def _(student, rng):
     got = as_pairs(student.near_duplicates(signatures, 0.75, 2))
     unchanged(student, signatures, what="signatures were")
     right = [(0, 2), (0, 3), (2, 3)]
+    near = f"documents 0 and 2 agree in 3 of 4 places and share a band: got {got}"
+    if got == [(0, 3)]:
+        below = as_pairs(student.near_duplicates(signatures, 0.74, 2))
+        require((0, 2) in below, f"{near} at thresholds 0.75 and 0.74: count the places that agree")
     for wrong, hint in (
         (sorted((j, i) for i, j in right), "write the smaller number first: i < j"),
         ([(j, i) for i, j in right], "write the smaller number first: i < j"),
@@ -458,6 +470,8 @@ def _(student, rng):
     documents[4] = list(range(3 * T + 1))  # goes over three rows at least
     _, want = packed(documents, T, 77)
     _, got = as_two(student.pack_sequences(documents, T, 77))
+    rows = f"the documents and their end tokens fill {len(want)} rows of {T + 1}, which share an id"
+    require(np.shape(got) == want.shape, f"{rows}: got positions of shape {np.shape(got)}")
     same(got, want, "a document that is cut goes on counting in the next row")
 
 
@@ -678,9 +692,16 @@ def _(student, rng):
         (1 - 0.1 * 5, "the step is the ratio of the means, not the gradient"),
         (1 - 0.1 * 5 / 25, "divide by the root of the second mean, not by the mean itself"),
         (1.1, "step downhill: the update is subtracted"),
+        (0.89, "weight_decay is 0 here, and the weight is decayed by 0.1, as where none is given"),
     ):
         require(not resembles(weight, [wrong], atol=1e-5), hint)
     close(weight, [0.9], "the first step has the size of lr, whatever the gradient", rtol=1e-5)
+    for wrong_first, wrong_second, hint in (
+        (5.0, 25.0, "the means are returned corrected: correct them for this step alone"),
+        (4.0, 0.5, "the order is parameter, first moment, second moment"),
+    ):
+        found = resembles(first, [wrong_first]) and resembles(second, [wrong_second])
+        require(not found, hint)
     close(first, [0.5], "first moment: beta1 of the old, 1 - beta1 of the gradient")
     close(second, [4.0], "second moment: beta2 of the old, 1 - beta2 of the squared gradient")
     decayed, *_ = updated(student, one, zero, zero, zero, 1, **(settings | {"weight_decay": 0.5}))
@@ -703,6 +724,28 @@ def _(student, rng):
     for step, gradient in enumerate(gradients, 1):
         weight, first, second = updated(student, weight, gradient, first, second, step, **settings)
         hint = f"update {step} of a (3, 4) matrix, fed with what the one before returned"
+        if step == 1:  # the corrected means are the gradient and its square
+            wide = gradient.astype(np.float64)
+            size, kept, late = np.abs(wide), 1 - 0.03 * 0.2, 1e-3 / (1 - 0.9) ** 0.5
+            usual = start * kept - 0.03 * wide / (size + 1e-8)
+            slips = [
+                (
+                    kept * (start - 0.03 * wide / (size + 1e-3)),
+                    "the weight is decayed after the step, not before it",
+                ),
+                (
+                    start * kept - 0.03 * wide / np.sqrt(size**2 + 1e-3),
+                    "eps is added to the root, not inside of it",
+                ),
+                (
+                    start * kept - 0.03 * wide / (size + late),
+                    "eps is added after the second mean is corrected",
+                ),
+                (usual, "eps is not used: this is the step with 1e-8"),
+            ]
+            for wrong, slip in slips:
+                told_apart = not np.allclose(wrong, want[0], rtol=1e-4, atol=1e-4)
+                require(not (told_apart and resembles(weight, wrong, 1e-6)), f"{hint}: {slip}")
         close(weight, want[step - 1], f"{hint}: the weights of torch's AdamW", atol=2e-5, rtol=1e-4)
     tiny = [gradient * 1e-8 / scales.astype(np.float32) for gradient in gradients[:2]]
     for few in (gradients[:2], tiny):
@@ -746,7 +789,17 @@ def _(student, rng):
     require(got[0] != 0, "step 0 would learn nothing: the warm-up begins at peak / warmup_steps")
     close(got[0], peak / warmup, "step 0 has peak / warmup_steps")
     ninth = student.learning_rate(0, peak=1 / 3, n_steps=9, warmup_steps=3)
-    close(ninth, 1 / 9, "peak 1/3 and 3 steps of warm-up: step 0 has 1/9, not rounded", rtol=1e-6)
+    again = student.learning_rate(0, **settings)
+    state = "step 0 has another rate after other calls: the rate follows from the arguments alone"
+    require(resembles(again, got[0]), state)
+    require(
+        not resembles(ninth, got[0]) or resembles(1 / 9, got[0]),
+        "other settings, and the "
+        "rate of step 0 is still that of the first call: keep nothing between calls",
+    )
+    rounded = any(float(ninth) == round(1 / 9, places) for places in range(1, 9))
+    require(not rounded, f"peak 1/3 and 3 steps of warm-up: step 0 has 1/9, and {ninth} is rounded")
+    close(ninth, 1 / 9, "peak 1/3 and 3 steps of warm-up: step 0 has 1/9", rtol=1e-6)
     close(got[1], 2 * peak / warmup, "the warm-up is a straight line: step 1 has twice step 0's")
     close(got[warmup - 1], peak, "the last step of the warm-up has the peak")
     close(got[warmup], peak, "the cosine starts at the peak, right after the warm-up")
@@ -828,7 +881,8 @@ def _(student, rng):
     )
     require(
         not (resembles(first, [1.0, 0.0]) and resembles(second, [0.0, 1.0])),
-        "each gradient was clipped by itself: one factor for all keeps the direction",
+        "each gradient, or each number of it, was clipped by itself: one factor for all keeps the "
+        "direction",
     )
     close(first, [0.6, 0.0], "gradient (3, 0) of (3, 0), (0, 4) times max_norm / norm = 1 / 5")
     close(second, [0.0, 0.8], "gradient (0, 4) of (3, 0), (0, 4) times max_norm / norm = 1 / 5")
@@ -847,7 +901,8 @@ def _(student, rng):
     def weights():
         return [Weight(np.zeros(g.shape, np.float32), g) for g in drawn]
 
-    got = student.clip_gradients(Once(weights()), total / 2)
+    with in_case("parameters are an iterator, as model.parameters() is: no list"):
+        got = student.clip_gradients(Once(weights()), total / 2)
     close(got, total, "the norm: the root of the sum of all squares, of four gradients")
     after = student.arguments_after[0]
     require(
@@ -856,7 +911,9 @@ def _(student, rng):
         "can be gone through once",
     )
     for max_norm, factor in ((total / 3, 1 / 3), (2 * total, 1), (math.inf, 1)):
-        close(student.clip_gradients(weights(), max_norm), total, "the norm before clipping")
+        with in_case(f"max_norm={max_norm:.3g}, the norm is {total:.3g}"):
+            norm = student.clip_gradients(weights(), max_norm)
+        close(norm, total, "the norm before clipping")
         for (_, gradient, _), old in zip(student.arguments_after[0], drawn, strict=True):
             hint = (
                 "a norm above max_norm: all gradients times the same factor max_norm / norm"
@@ -886,7 +943,8 @@ def _(student, rng):
             broken = np.array([1.0, 2.0], np.float32)
             broken[place] = bad
             weights = [Weight(np.zeros(2, np.float32), g) for g in (np.ones(2, np.float32), broken)]
-            norm = student.clip_gradients(weights, 1.0)
+            with in_case(f"a gradient that holds {bad}: nothing is changed, and nothing raised"):
+                norm = student.clip_gradients(weights, 1.0)
             require(not math.isfinite(norm), f"a gradient that holds {bad}: the norm is not finite")
             for (_, gradient, _), old in zip(student.arguments_after[0], weights, strict=True):
                 hint = f"a gradient that holds {bad}: a norm that is not finite changes nothing"
@@ -1017,9 +1075,20 @@ def _(student, rng):
     hint = "saving failed and left something in the folder: remove the other name in a finally"
     same(after["names"], ["checkpoint"], hint)
     hint = "path is a folder, so os.replace raises an OSError: let it through"
-    rejects(student, "save_checkpoint", File(blocked=True), tensors, {"step": 2}, hint=hint)
+    blocked = File(blocked=True)
+    rejects(student, "save_checkpoint", blocked, tensors, {"step": 2}, hint=hint, kind=OSError)
     hint = "the rename failed and the other name is still there: remove it in a finally"
     same(student.arguments_after[0]["names"], ["checkpoint"], hint)
+    other = UNFINISHED + "checkpoint"  # where this name is used, nothing can be written
+    try:
+        student.save_checkpoint(File(before, in_the_way=other), tensors, {"step": 2})
+    except LearnerError:
+        kept = student.arguments_after[0]["content"]
+        require(
+            kept == before,
+            "the other name could not be written, and the old file is lost: leave it alone, remove "
+            "the other name only",
+        )
 
 
 @exercise_check("save_checkpoint", points=1, title="a path as text, no tensors", is_core=False)

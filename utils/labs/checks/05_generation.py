@@ -209,6 +209,12 @@ def _(student, rng):
     for temperature in (1.0, 0.5, 2.0):
         hot, cold = left(p ** (1 / temperature)), left(p**temperature)
         counts = draws(student, rng, p, temperature=temperature)
+        if counts.max() == counts.sum():  # another generator tells whether it is always this token
+            others = [draws(student, rng, p, temperature=temperature).argmax() for _ in range(9)]
+            require(
+                {counts.argmax()} == set(others),
+                "one draw serves all rows: each row draws a token for itself",
+            )
         compare_draws(
             counts,
             hot,
@@ -221,6 +227,12 @@ def _(student, rng):
             ],
             f"at temperature {temperature} the shares are softmax(logits / temperature)",
         )
+    p = mixed(rng, 0.4, 0.385, 0.215)
+    best, cold = only(p, [int(p.argmax())]), left(p**20)
+    hint = "a temperature of 0.05 is low, not 0: tokens nearly as likely as the best are drawn, too"
+    compare_draws(
+        draws(student, rng, p, temperature=0.05), cold, [(best, hint)], "temperature 0.05"
+    )
 
 
 @exercise_check("sample_next_token", points=1, title="rows of their own, extremes")
@@ -258,6 +270,16 @@ def _(student, rng):
         require(not np.array_equal(got, logits.argmin(-1)), "that is the least likely token")
         require(np.array_equal(student.arguments_after[0], logits), "the logits changed in place")
         same(got, best, "temperature 0 takes the most likely token of each row")
+    close_by = np.ones((40, 9), np.float32)
+    close_by[np.arange(40), best] = np.nextafter(np.float32(1), np.float32(2))
+    got = tokens(student.sample_next_token(close_by, temperature=0.0), 40, 9)
+    hint = "temperature 0 takes the largest logit, though it is ahead by the last bit alone"
+    same(got, best, f"{hint}: nothing is drawn")
+    a, b = (
+        student.sample_next_token(np.ones((40, 9), np.float32), 0.0, generator=Seed(int(seed)))
+        for seed in rng.integers(0, 1 << 31, 2)
+    )
+    same(tokens(a, 40, 9), tokens(b, 40, 9), "nine equal logits at temperature 0, two generators")
 
 
 @exercise_check("sample_next_token", points=1, title="top-k")
@@ -333,6 +355,15 @@ def _(student, rng):
         "of four equal tokens two have exactly half of the mass: top_p=0.5 needs no third, so "
         f"leave a token out where the mass before it is >= top_p (got {(counts > 0).sum()})",
     )
+    p = mixed(rng, 0.5, 0.3, 0.17, 0.026, 0.004)
+    counts = sum(draws(student, rng, p, top_p=1.0) for _ in range(3))
+    compare_draws(counts, p, [], "top_p=1 keeps every token")
+    require(counts[p.argmin()] > 0, "top_p=1 keeps every token, one of share 0.004 as well")
+    wanted = left(p, top_p=0.96)
+    hint = "top_p=0.96 of shares 0.5, 0.3, 0.17, 0.026, 0.004 keeps 3"
+    counts = draws(student, rng, p, top_p=0.96)
+    compare_draws(counts, wanted, [], hint)
+    require((counts[wanted == 0] == 0).all(), f"{hint}, got {(counts > 0).sum()}")
     rows = np.log(np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.3, 0.6, 0.1]], np.float32))
     got = student.sample_next_token(rows, top_p=0.5)
     same(tokens(got, 3, 3), np.array([0, 2, 1]), "each row has an order of its own")
@@ -354,6 +385,11 @@ def _(student, rng):
                     "min_p is a share of the largest probability in the row, not of one",
                 ),
                 (only(p, np.flatnonzero(p < min_p * p.max())), "those are the ones to leave out"),
+                (
+                    only(p, [int(p.argmax())]),
+                    "the most likely token alone is left, as by top-p or by comparing logits: "
+                    "min_p looks at each share by itself",
+                ),
                 (left(p, top_p=min_p), "that is top-p: min_p looks at each share by itself"),
             ],
             f"min_p={min_p} keeps tokens with at least {min_p} times the largest share",
@@ -364,7 +400,10 @@ def _(student, rng):
         (counts > 0).tolist() == [False, True, False, True, False],
         "min_p=1 keeps all tokens that are as likely as the most likely one",
     )
-    compare_draws(draws(student, rng, p, min_p=0.0), p, [], "min_p=0 keeps every token")
+    p = mixed(rng, 0.5, 0.3, 0.17, 0.026, 0.004)
+    counts = sum(draws(student, rng, p, min_p=0.0) for _ in range(3))
+    compare_draws(counts, p, [], "min_p=0 keeps every token")
+    require(counts[p.argmin()] > 0, "min_p=0 keeps every token, one of share 0.004 as well")
     rows = np.log(np.array([[0.5, 0.3, 0.2], [0.9, 0.06, 0.04]], np.float32))
     got = student.sample_next_token(np.tile(rows, (400, 1)), min_p=0.3)
     got = tokens(got, 800, 3).reshape(400, 2)
@@ -433,11 +472,12 @@ def _(student, rng):
         "equal generators give equal draws, and others give others: pass the generator to "
         "torch.multinomial",
     )
-    student.sample_next_token(logits, 0.5, 4, 0.9, Seed(a), 0.1)
-    require(
-        np.array_equal(student.arguments_after[0], logits),
-        "the logits were changed in place: work on a copy",
-    )
+    for temperature in (0.5, 1.0):
+        student.sample_next_token(logits, temperature, 4, 0.9, Seed(a), 0.1)
+        require(
+            np.array_equal(student.arguments_after[0], logits),
+            f"the logits were changed in place, at temperature {temperature}: work on a copy",
+        )
     for settings, why in (
         ({"temperature": -0.5}, "a negative temperature"),
         ({"temperature": float("nan")}, "a temperature of NaN"),
@@ -498,7 +538,16 @@ def _(student, rng):
             not (np.array_equal(after_k, k) and np.array_equal(after_v, v)),
             "the buffers did not change: write into keys[:, :, ...] itself; torch.cat makes a copy",
         )
-        require(not np.array_equal(after_k, written(k, new_v, held)), "keys and values are swapped")
+        require(
+            not np.array_equal(after_k, written(k, new_v, held))
+            or not np.array_equal(after_v, written(v, new_k, held)),
+            "keys and values are swapped",
+        )
+        for name, after, before, other in (
+            ("new_values were written to the keys", after_k, k, new_v),
+            ("new_keys were written to the values", after_v, v, new_k),
+        ):
+            require(not np.array_equal(after, written(before, other, held)), name)
         for name, after, before, fresh in (
             ("keys", after_k, k, new_k),
             ("values", after_v, v, new_v),
@@ -842,6 +891,11 @@ def _(student, rng):
         lambda: student.generate_batch(sent, prompts, 40, **ids),
         "prompt and 40 new tokens exceed the context of 40",
     )
+    long = [prompts[0], (prompts[0] * 40)[:38]]
+    refused(
+        lambda: student.generate_batch(sent, long, 5, **ids),
+        "a prompt of 38 tokens and 5 new ones exceed the context of 40",
+    )
 
 
 # Shares of the target and of the draft after each of three tokens. No mistake of `mistaken` leads
@@ -1025,6 +1079,17 @@ def _(student, rng):
             f"with n_draft={n_draft} the target's own choices come out, whatever the draft",
         )
         same(student.arguments_after[2].tolist(), prompt, "the prompt was changed in place")
+    table = chain(rng, V=6)
+    got = student.speculative_decode(
+        TableModel(table), TableModel(table), np.array([2]), 30, n_draft=4, temperature=0.0
+    )
+    made = parts(got, [2], 30, 6)[1]
+    same(
+        made,
+        6,
+        "temperature 0 of both models, and a draft equal to the target: all proposals are the "
+        "target's choices, so that 30 tokens take 6 passes",
+    )
 
 
 def without_last(n: int, n_draft: int) -> tuple[int, int]:
@@ -1041,14 +1106,12 @@ def _(student, rng):
     V, n = 6, 30
     table = chain(rng, V=V)
     for n_draft in (4, 1, 9):
-        got = student.speculative_decode(
-            TableModel(table),
-            TableModel(table),
-            np.array([2]),
-            n,
-            generator=Seed(int(rng.integers(1 << 31))),
-            **({} if n_draft == 4 else {"n_draft": n_draft}),
-        )
+        seed = Seed(int(rng.integers(1 << 31)))
+        settings = {} if n_draft == 4 else {"n_draft": n_draft}
+        with in_case(f"a draft equal to the target, {n} tokens, {settings or 'n_draft not given'}"):
+            got = student.speculative_decode(
+                TableModel(table), TableModel(table), np.array([2]), n, generator=seed, **settings
+            )
         ids, n_passes, n_accepted = parts(got, [2], n, V)
         made, drafted = map(len, student.arguments_after[:2])
         want = n // (n_draft + 1)
@@ -1085,9 +1148,10 @@ def _(student, rng):
     same(ids, [2, 4] + [1] * 7, "a draft that is always wrong changes nothing in the text")
     same((n_passes, n_accepted), (7, 0), "each refusal costs a pass: (n_target_passes, n_accepted)")
     for n in (1, 5, 8, 11):
-        got = student.speculative_decode(
-            TableModel(table), TableModel(chain(rng, V=V)), np.array([2]), n, n_draft=3
-        )
+        with in_case(f"a draft unlike the target, {n} tokens, n_draft=3"):
+            got = student.speculative_decode(
+                TableModel(table), TableModel(chain(rng, V=V)), np.array([2]), n, n_draft=3
+            )
         ids, n_passes, n_accepted = parts(got, [2], n, V)
         same(n_passes + n_accepted, n, "each pass adds one token beside those accepted")
 
@@ -1101,12 +1165,17 @@ def _(student, rng):
         got = student.speculative_decode(
             TableModel(ring), TableModel(ring), np.array([7, 0]), 12, n_draft=4, end_id=end_id
         )
-        ids, *_ = parts(got, [7, 0], 12, V, may_end=True)
+        ids, _, n_accepted = parts(got, [7, 0], 12, V, may_end=True)
         require(
             ids != [7, *range(end_id)],
             "the end token stays, as the last one: the reader can see that the text has ended",
         )
         same(ids, [7, *range(end_id + 1)], f"the text stops after end token {end_id}")
+        want = end_id - (end_id > 4)  # the target itself adds token 5 behind four proposals
+        case = f"tokens 1 to {end_id}, the end: the draft's that stand in the result"
+        last = "an end token that the draft proposed is one of them"
+        require(n_accepted != want - 1 or end_id == 5, f"{case} are {want}, got {want - 1}: {last}")
+        same(n_accepted, want, case)
     got = student.speculative_decode(
         TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=7
     )
@@ -1114,6 +1183,14 @@ def _(student, rng):
         parts(got, [7, 8], 4, V, may_end=True)[0],
         [7, 8, 0, 1, 2, 3],
         "an end token of the prompt ends nothing",
+    )
+    got = student.speculative_decode(
+        TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=8
+    )
+    same(
+        parts(got, [7, 8], 4, V, may_end=True)[0],
+        [7, 8, 0, 1, 2, 3],
+        "an end token ends nothing where it is the prompt's last, as at a text's beginning",
     )
 
 
@@ -1243,12 +1320,16 @@ def explain_codes(codes: np.ndarray, steps: np.ndarray) -> None:
 
 @exercise_check("quantize_int8", points=2, title="scale and codes")
 def _(student, rng):
-    by_hand = np.array([[0.5, -1.27, 0.0, 0.204]], np.float32)
-    codes, scale = codes_and_scale(student.quantize_int8(by_hand), 1, 4)
+    by_hand = np.array([[0.5, -1.27, 0.0, 0.204, -0.308, 0.116, -0.532]], np.float32)
+    codes, scale = codes_and_scale(student.quantize_int8(by_hand), 1, 7)
     explain_scale(scale, by_hand)
     close(scale, [[0.01]], "the largest magnitude 1.27 is 127 steps, so a step is 0.01", atol=1e-7)
     explain_codes(codes, by_hand / 0.01)
-    same(codes.astype(np.int64), np.array([[50, -127, 0, 20]]), "numbers of steps of 0.01")
+    same(
+        codes.astype(np.int64),
+        np.array([[50, -127, 0, 20, -31, 12, -53]]),
+        "numbers of steps of 0.01",
+    )
     weight = draw_weight(rng)
     N, M = weight.shape
     codes, scale = codes_and_scale(student.quantize_int8(weight), N, M)
