@@ -308,7 +308,7 @@ WRONG = [
             "the backward moves torch's generator",
         ),
         (
-            "a seed of its own",
+            "the same numbers dropped in every call",
             "            ctx.state = torch.get_rng_state()\n",
             "            torch.manual_seed(0)\n            ctx.state = torch.get_rng_state()\n",
             "two calls drop the same numbers",
