@@ -18,7 +18,7 @@ def stages_to_run(needs, makes, changed):
             if not any(file in maker and maker[file] in waiting for file in needs[stage]):
                 ready.append(stage)
         if not ready:
-            raise ValueError("none is ready")
+            raise ValueError(f"none is ready: {waiting}")
         first = ready[0]
         waiting.remove(first)
         if any(need in stale for need in needs[first]):
@@ -37,6 +37,7 @@ def trace_lineage(records, path):
         raise KeyError(path)
     stages = []
     raw = {}
+    reader = {}
 
     def visit(stage):
         if stage in stages:
@@ -44,11 +45,12 @@ def trace_lineage(records, path):
         for file, digest in records[stage]["inputs"].items():
             if file not in maker:
                 if file in raw and raw[file] != digest:
-                    raise ValueError("another hash stands there")
+                    raise ValueError(f"{file}: {stage}, {reader[file]}")
                 raw[file] = digest
+                reader[file] = stage
             else:
                 if digest != records[maker[file]]["outputs"][file]:
-                    raise ValueError("the hash differs")
+                    raise ValueError(f"{file}: {stage}, {maker[file]}")
                 visit(maker[file])
         stages.append(stage)
 

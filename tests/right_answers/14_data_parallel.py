@@ -109,6 +109,32 @@ def ddp_step(model, micro_batches, max_norm=None, group=None):
     norm = torch.nn.utils.clip_grad_norm_(weights, limit).item()
     return flat[-1].item(), norm
 """,
+        # one all-reduce in float64 of gradients, loss and count
+        """
+def ddp_step(model, micro_batches, max_norm=None, group=None):
+    learn = [w for w in model.parameters() if w.requires_grad]
+    model.zero_grad(set_to_none=True)
+    nats, count = 0.0, 0
+    for ids, targets in micro_batches:
+        logp = model(ids).log_softmax(-1)
+        kept = targets != -100
+        loss = -(logp.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1) * kept).sum()
+        loss.backward()
+        nats, count = nats + loss.item(), count + int(kept.sum())
+    grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in learn]
+    flat = torch.cat([g.reshape(-1).double() for g in grads] + [torch.tensor([nats, count])])
+    dist.all_reduce(flat, group=group)
+    nats, count = flat[-2:].tolist()
+    if count == 0:
+        raise ValueError("nothing to learn from")
+    flat = flat[:-2] / count
+    norm = flat.norm().item()
+    if max_norm is not None and norm > max_norm:
+        flat = flat * (max_norm / norm)
+    for w, part in zip(learn, flat.split([w.numel() for w in learn])):
+        w.grad = part.view_as(w).to(w.dtype)
+    return nats / count, norm
+""",
     ],
     "shard_optimizer": [
         # padded first, torch's gather, moments by hand

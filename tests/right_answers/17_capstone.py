@@ -19,7 +19,7 @@ def stages_to_run(needs, makes, changed):
                 whole.append(stage)
                 break
         else:
-            raise ValueError("a circle")
+            raise ValueError("a circle: " + " ".join(s for s in needs if s not in whole))
     stale = set()
     for stage in whole:
         if before[stage] & stale or any(path in changed for path in needs[stage]):
@@ -30,8 +30,9 @@ def stages_to_run(needs, makes, changed):
         """
 def stages_to_run(needs, makes, changed):
     paths = [path for some in makes.values() for path in some]
-    if len(paths) != len(set(paths)):
-        raise ValueError("a file has two makers")
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise ValueError(f"two makers: {twice}")
     reads = {s: [o for o in needs if set(makes[o]) & set(needs[s])] for s in needs}
     done, dirty, order = [], set(changed), []
     names = list(needs)
@@ -40,7 +41,7 @@ def stages_to_run(needs, makes, changed):
             if all(other in done for other in reads[name]):
                 break
         else:
-            raise ValueError("waiting in a circle")
+            raise ValueError(f"{names} wait in a circle")
         names.pop(k)
         done.append(name)
         if any(path in dirty for path in needs[name]):
@@ -62,7 +63,7 @@ def trace_lineage(records, path):
     if maker_of(path) is None:
         raise KeyError(f"nobody made {path}")
     found, waiting, raw = [], [maker_of(path)], {}
-    links = {}
+    links, seen_by = {}, {}
     while waiting:
         stage = waiting.pop()
         if stage in found:
@@ -73,8 +74,8 @@ def trace_lineage(records, path):
             other = maker_of(file)
             if other is None:
                 if raw.get(file, digest) != digest:
-                    raise ValueError(f"{file} in two versions")
-                raw[file] = digest
+                    raise ValueError(f"{file} in two versions: {stage}, {seen_by[file]}")
+                raw[file], seen_by[file] = digest, stage
             elif records[other]["outputs"][file] != digest:
                 raise ValueError(f"{stage} and {other} disagree on {file}")
             else:
@@ -98,7 +99,7 @@ def trace_lineage(records, path):
             own = [made[f] for f in records[stage]["inputs"] if f in made]
             for f, h in records[stage]["inputs"].items():
                 if f in made and records[made[f]]["outputs"][f] != h:
-                    raise ValueError(f"{f} was read by {stage} in another version")
+                    raise ValueError(f"{f} of {made[f]} was read by {stage} in another version")
             depth[stage] = 1 + max(map(reach, own), default=0)
         return depth[stage]
 
@@ -108,7 +109,8 @@ def trace_lineage(records, path):
         for f, h in records[stage]["inputs"].items():
             if f not in made:
                 if raw.setdefault(f, h) != h:
-                    raise ValueError(f"{f} in two versions")
+                    readers = [s for s in depth if f in records[s]["inputs"]]
+                    raise ValueError(f"{f} in two versions: {readers}")
     return tuple(sorted(depth, key=depth.get)), raw
 """,
     ],

@@ -204,6 +204,34 @@ WRONG = [
             "total.float().view",
         ),
         ("flat", "expected shape", "total.view(tensor.shape)", "total"),
+        (
+            "rows in parts",
+            "the rows are cut into parts",
+            TOTAL,
+            "total = tensor.detach().clone().reshape(tensor.shape or (1,))",
+        ),
+        (
+            "all through float32",
+            "went through float32",
+            TOTAL,
+            "total = tensor.detach().float().flatten().clone()",
+            "total.view(tensor.shape)",
+            "total.view(tensor.shape).to(tensor.dtype)",
+        ),
+        (
+            "one rank gives its tensor back",
+            "not `tensor` itself",
+            f"    {TOTAL}",
+            f"    if n == 1:\n        return tensor\n    {TOTAL}",
+        ),
+        (
+            "parts of a copy",
+            "with transposed tensors",
+            f"{TOTAL}\n    parts = total.",
+            "total = tensor.detach().clone()\n    parts = total.flatten().",
+            "total.view(tensor.shape)",
+            "total",
+        ),
         ("sums in float64", "the dtype stays", "total.view(", "total.double().view("),
         (
             "parts of equal size, the rest forgotten",
@@ -276,6 +304,14 @@ WRONG = [
             f"    {CLIP}\n    for w in weights:\n        w.grad *= own[1].item()\n{BUCKET}",
             f"    {CLIP}\n    return",
             "    return",
+        ),
+        (
+            "each weight is clipped alone",
+            "clipped by its own norm",
+            CLIP,
+            "norm = clip_gradients(weights, math.inf)\n"
+            "    for w in weights:\n"
+            "        clip_gradients([w], math.inf if max_norm is None else max_norm)",
         ),
         ("never clips", "nothing was clipped", CLIP, "norm = clip_gradients(weights, math.inf)"),
         (
@@ -363,6 +399,12 @@ WRONG = [
             "    new[place] = mine[: len(new[place])]\n    return new",
         ),
         ("padding left", "the padding is still there", WHOLE, "ring_all_gather(mine, group)"),
+        (
+            "the state that it was given",
+            "`state` was changed in place",
+            'state = {"step": step, "first_moment": first, "second_moment": second}',
+            "state.update(step=step, first_moment=first, second_moment=second)",
+        ),
         ("no bias correction", "the weights after a step", "second, step, lr", "second, 10**6, lr"),
         ("steps not counted", "step 2", 'state.get("step", 0) + 1', "1"),
         (
@@ -501,6 +543,15 @@ WRONG = [
         ),
         ("always float32", "dtype stays", GATHERED, f"{GATHERED}.float()"),
         (
+            "zeros dropped",
+            "zeros are dropped wherever they stand",
+            f"    return {GATHERED}",
+            "    whole = ring_all_gather(shard, group)\n"
+            "    whole = whole[whole != 0]\n"
+            "    whole = torch.cat([whole, whole.new_zeros(n_numbers - len(whole))])\n"
+            "    return whole.view(tuple(shape))",
+        ),
+        (
             "refuses nothing",
             "a shard of shape",
             "if shard.shape != (math.ceil(n_numbers / n),)",
@@ -508,7 +559,7 @@ WRONG = [
         ),
         (
             "takes what is too long",
-            "a shard of shape (3,)",
+            "a shard of shape (5,)",
             "shard.shape != (math.ceil(n_numbers / n),)",
             "shard.numel() * n < n_numbers",
         ),
@@ -564,6 +615,13 @@ WRONG = [
         ),
         ("stays in float32", "dtype stays", ".to(gradient.dtype)\n", "\n"),
         ("always float32", "dtype stays", ".to(gradient.dtype)\n", ".float()\n"),
+        (
+            "float64 through float32",
+            "float64",
+            "torch.promote_types(flat.dtype, torch.float32)",
+            "torch.float32",
+        ),
+        ("a view alone", "with transposed gradients", "detach().flatten()", "detach().view(-1)"),
         ("no padding", "can't be cut into", PADDED, "padded = wide"),
         (
             "the rest forgotten",
@@ -573,7 +631,7 @@ WRONG = [
         ),
         (
             "padding at the front",
-            "the shard of the rank before",
+            "the zeros stand in front",
             "(0, -len(wide) % n)",
             "(-len(wide) % n, 0)",
         ),

@@ -302,6 +302,24 @@ WRONG = [
         CHECKPOINT,
         ("drawn again", PUT_BACK, "", "drops other numbers"),
         (
+            "what was drawn later is drawn again",
+            "with torch.random.fork_rng(devices=[]), torch.enable_grad():",
+            "with torch.enable_grad():",
+            "the backward moves torch's generator",
+        ),
+        (
+            "the same numbers dropped in every call",
+            "            ctx.state = torch.get_rng_state()\n",
+            "            torch.manual_seed(0)\n            ctx.state = torch.get_rng_state()\n",
+            "two calls drop the same numbers",
+        ),
+        (
+            "the example block alone",
+            "            return block(*tensors)\n",
+            "            return example_block(*tensors)\n",
+            "another block, a linear layer",
+        ),
+        (
             "state from after the run",
             "            ctx.state = torch.get_rng_state()\n"
             "            ctx.save_for_backward(*tensors)\n"
@@ -499,6 +517,12 @@ WRONG = [
         ),
         ("summed twice", SUM, SUM * 2, "rank 0"),
         ("any bias", BIAS, "", "a bias (1) for two outputs"),
+        (
+            "as many numbers",
+            "bias.shape != weight.shape[:1]",
+            "bias.numel() != len(weight)",
+            "a bias (2, 1) for two outputs",
+        ),
         (
             "any widths",
             WIDTHS,

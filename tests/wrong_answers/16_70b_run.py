@@ -221,6 +221,19 @@ WRONG = [
     ),
     wrong(
         M,
+        "scores divided by tp again",
+        "tp does not divide them again",
+        ("kept * (layer + scores)", "kept * (layer + scores / tp)"),
+    ),
+    wrong(
+        M,
+        "selective, with the scores of every layer",
+        "for one layer and one micro-batch only",
+        ("kept * layer + scores\n", "kept * layer + n_layers * scores\n"),
+    ),
+    wrong(M, "whole bytes alone", "expected 16.8", ("12 * n_params / (dp", "12 * n_params // (dp")),
+    wrong(
+        M,
         "nothing refused",
         "raise a ValueError",
         ('raise ValueError("counts")', "pass"),
@@ -340,6 +353,18 @@ WRONG = [
     ),
     wrong(
         L,
+        "tp must divide a node",
+        "tp of 3",
+        ('c["tp"] > gpus_per_node', 'gpus_per_node % c["tp"]'),
+    ),
+    wrong(
+        L,
+        "layers with embedding and head alone",
+        "6 layers on 3 stages",
+        ('n_layers % c["pp"] and (n_layers + 2) % c["pp"]', '(n_layers + 2) % c["pp"]'),
+    ),
+    wrong(
+        L,
         "both must divide",
         "embedding and head",
         ('n_layers % c["pp"] and (n_layers + 2) % c["pp"]', '(n_layers + 1) % c["pp"]'),
@@ -406,8 +431,15 @@ WRONG = [
     wrong(
         C,
         "no long saves",
-        "more than twice as long",
+        "2 m or longer it is m",
         ("if s >= 2 * m:\n        return m", "if False:\n        return m"),
+    ),
+    wrong(C, "long saves but for 2 m", "exactly twice as long", ("if s >= 2 * m", "if s > 2 * m")),
+    wrong(
+        C,
+        "long saves give the save",
+        "not the time to save",
+        ("        return m\n", "        return s\n"),
     ),
     wrong(C, "long saves too soon", "just below", ("if s >= 2 * m", "if s >= m")),
     wrong(C, "anything goes", "raise a ValueError", ('raise ValueError("seconds")', "return 0.0")),
@@ -436,8 +468,14 @@ WRONG = [
     wrong(
         G,
         "the restart in the exponent alone",
-        "restart",
+        "before exp(restart / m) multiplies",
         (EXPECTED, "m * math.expm1((t + s + r) / m)"),
+    ),
+    wrong(
+        G,
+        "the share that is lost",
+        "no time to restart",
+        ("return t / expected", "return 1 - t / expected"),
     ),
     wrong(
         G, "exp less 1", "loses digits", ("math.expm1((t + s) / m)", "(math.exp((t + s) / m) - 1)")
@@ -471,6 +509,27 @@ WRONG = [
         "a speed of one GPU",
         "all GPUs together",
         ("/ goodput / 3600", "/ goodput / 3600 / n_gpus"),
+    ),
+    wrong(
+        R,
+        "only kept hours are paid",
+        "kept training or not",
+        ("gpu_hours * usd for", "goodput * gpu_hours * usd for"),
+    ),
+    wrong(
+        R,
+        "low with high",
+        "low goes with all low",
+        ("zip(watts_per_gpu, pue)", "zip(watts_per_gpu, pue[::-1])"),
+    ),
+    wrong(
+        R,
+        "the building twice",
+        "has the PUE in it already",
+        (
+            "e * g / 1000 for e, g in zip(mwh, grams",
+            "e * p * g / 1000 for e, p, g in zip(mwh, pue, grams",
+        ),
     ),
     wrong(
         R,

@@ -7,12 +7,12 @@ STAGES = """def stages_to_run(needs, makes, changed):
     for stage, paths in makes.items():
         for path in paths:
             if maker.setdefault(path, stage) != stage:
-                raise ValueError("two makers")
+                raise ValueError(path)
     stale, order, waiting = set(changed), [], list(needs)
     while waiting:
         ready = [s for s in waiting if not any(maker.get(path) in waiting for path in needs[s])]
         if not ready:
-            raise ValueError("circle")
+            raise ValueError(waiting)
         stage = ready[0]
         waiting.remove(stage)
         if stale.intersection(needs[stage]):
@@ -24,18 +24,19 @@ LINEAGE = """def trace_lineage(records, path):
     maker = {made: stage for stage, record in records.items() for made in record["outputs"]}
     if path not in maker:
         raise KeyError(path)
-    stages, raw = [], {}
+    stages, raw, reader = [], {}, {}
     def visit(stage):
         if stage in stages:
             return
         for used, digest in records[stage]["inputs"].items():
             if used not in maker:
                 if raw.setdefault(used, digest) != digest:
-                    raise ValueError("two versions")
+                    raise ValueError(used, stage, reader[used])
+                reader.setdefault(used, stage)
                 continue
             before = maker[used]
             if records[before]["outputs"][used] != digest:
-                raise ValueError("another version")
+                raise ValueError(used, stage, before)
             visit(before)
         stages.append(stage)
     visit(maker[path])
@@ -153,7 +154,9 @@ WRONG = [
         "only where it depends",
         ("if stale.intersection(needs[stage]):", "if order or stale.intersection(needs[stage]):"),
     ),
-    wrong(S, "in the order of needs", "go on from it", ("stage = ready[0]", "stage = waiting[0]")),
+    wrong(
+        S, "in the order of needs", "before its maker", ("stage = ready[0]", "stage = waiting[0]")
+    ),
     wrong(
         S,
         "found one after another, told as written",
@@ -191,18 +194,51 @@ WRONG = [
     wrong(
         S,
         "two makers, the last counts",
-        "raise a ValueError",
-        ('raise ValueError("two makers")', "maker[path] = stage"),
+        "weights made by base and tune",
+        ("raise ValueError(path)", "maker[path] = stage"),
     ),
-    wrong(S, "a circle is left out", "raise a ValueError", ('raise ValueError("circle")', "break")),
+    wrong(
+        S,
+        "two makers of a file without its name",
+        "the message names weights",
+        ("raise ValueError(path)", "raise ValueError(stage, maker[path])"),
+    ),
+    wrong(
+        S,
+        "a circle without names",
+        "the message names draft, review",
+        ("raise ValueError(waiting)", 'raise ValueError("a circle")'),
+    ),
+    wrong(
+        S,
+        "a circle that names one stage",
+        "the message names draft, review",
+        ("raise ValueError(waiting)", "raise ValueError(waiting[0])"),
+    ),
+    wrong(
+        S,
+        "the order among those that run",
+        "a stage also waits for makers that are up to date",
+        (
+            "    return order\n",
+            """    left, alone = [s for s in needs if s in order], []
+    while left:
+        ready = [s for s in left if not any(maker.get(path) in left for path in needs[s])]
+        alone.append(ready[0])
+        left.remove(ready[0])
+    return alone
+""",
+        ),
+    ),
+    wrong(S, "a circle is left out", "raise a ValueError", ("raise ValueError(waiting)", "break")),
     wrong(
         S,
         "a circle counts where it is stale",
         "raise a ValueError",
         (
-            'raise ValueError("circle")',
+            "raise ValueError(waiting)",
             "if stale & {p for s in waiting for p in needs[s]}:\n"
-            "                raise ValueError('circle')\n"
+            "                raise ValueError(waiting)\n"
             "            break",
         ),
     ),
@@ -294,9 +330,27 @@ WRONG = [
     ),
     wrong(
         L,
+        "two versions of raw text, one reader named",
+        "the message names raw/a, text, tune",
+        ("raise ValueError(used, stage, reader[used])", "raise ValueError(used, stage)"),
+    ),
+    wrong(
+        L,
+        "another version, one stage named",
+        "the message names weights, tune, base",
+        ("raise ValueError(used, stage, before)", "raise ValueError(used, stage)"),
+    ),
+    wrong(
+        L,
+        "another version, no file named",
+        "the message names weights, tune, base",
+        ("raise ValueError(used, stage, before)", "raise ValueError(stage, before)"),
+    ),
+    wrong(
+        L,
         "hashes not compared",
         "read another version",
-        ('raise ValueError("another version")', "pass"),
+        ("raise ValueError(used, stage, before)", "pass"),
     ),
     wrong(
         L,
@@ -309,8 +363,8 @@ WRONG = [
         "every link of the records is looked at",
         "not on the way",
         (
-            "    stages, raw = [], {}\n",
-            "    stages, raw = [], {}\n    for r in records.values():\n"
+            "    stages, raw, reader = [], {}, {}\n",
+            "    stages, raw, reader = [], {}, {}\n    for r in records.values():\n"
             "        for f, h in r['inputs'].items():\n"
             "            if f in maker and records[maker[f]]['outputs'][f] != h:\n"
             "                raise ValueError('broken')\n",
@@ -408,6 +462,16 @@ WRONG = [
         "keys in whatever is there",
         "a path through",
         ("not isinstance(entry, Mapping) or key not in entry", "key not in entry"),
+    ),
+    wrong(
+        R,
+        "None is not there",
+        "is there, and is None",
+        (
+            "        entry = entry[key]\n",
+            "        entry = entry[key]\n"
+            "        if entry is None:\n            return 'no entry'\n",
+        ),
     ),
     wrong(R, "True is one", "which Python takes for 1", ("isinstance(entry, bool) or ", "")),
     wrong(R, "NaN agrees with all", "NaN, which equals nothing", (" or entry != entry", "")),
@@ -668,6 +732,22 @@ WRONG = [
     ),
     wrong(
         K, "the shorter list decides", "two grades and one", ("len(first) != len(second) or ", "")
+    ),
+    wrong(
+        K,
+        "never below 0",
+        "is below 0",
+        ("return 1 - seen / chance if", "return max(0.0, 1 - seen / chance) if"),
+    ),
+    wrong(
+        K,
+        "grades of both in one heap",
+        "not any two of all grades",
+        (
+            CHANCE,
+            "sum((a - b) ** 2 for a in (*first, *second) for b in (*first, *second)) "
+            "/ (2 * len(first)) ** 2",
+        ),
     ),
     wrong(K, "empty lists", "no grades", ("not first or ", "first == second == [] and 1 / 0 or ")),
     wrong(K, "one level", "one level", (" or n_levels < 2", "")),

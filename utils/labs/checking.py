@@ -19,7 +19,7 @@ it would give (`recognise`); all other hints say what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -87,13 +87,16 @@ def not_the_mistake(holds: object, hint: str) -> None:
         raise Rejected(hint)
 
 
-def refused(call: Callable[[], object], hint: str, kind: str = "ValueError") -> None:
+def refused(
+    call: Callable[[], object], hint: str, kind: str = "ValueError", names: Sequence[str] = ()
+) -> None:
     """Reject unless a call of the learner's code raises an error of a kind.
 
     Args:
         call: without arguments.
         hint: what was tried that can't be.
         kind: name of the error that the docstring asks for.
+        names: what its message must name, where the docstring says that it does.
 
     >>> refused(lambda: 0, "a step of 0")
     Traceback (most recent call last):
@@ -104,6 +107,10 @@ def refused(call: Callable[[], object], hint: str, kind: str = "ValueError") -> 
         call()
     except LearnerError as error:
         require(kind in str(error), f"{hint}: raise a {kind} that says so, got {error}")
+        text = str(error)
+        message = text.rpartition(" (line ")[0] or text  # less the learner's line that raised it
+        lost = [name for name in names if name not in message]
+        require(not lost, f"{hint}: the message names {', '.join(names)}, got {message}")
     else:
         require(False, f"{hint}: raise a {kind} that says so")
 

@@ -20,6 +20,7 @@ class RankReply(NamedTuple):
     arguments: list
     gradients: list
     operations: list[Operation]
+    shared: list  # for each tensor of the result: the argument it is a view of
 
 
 def in_ranks(
@@ -113,7 +114,8 @@ def one_call(
     if members is not None:
         kwargs = kwargs | {"group": dist.new_group(members)}  # all ranks take part in making it
         if dist.get_rank() not in members:
-            return {"result": None, "arguments": [], "gradients": [], "operations": []}
+            parts = ("arguments", "gradients", "operations", "shared")
+            return {"result": None} | {part: [] for part in parts}
     with traffic() as operations:
         reply = backend.call(name, args, kwargs, upstream, with_gradients)
     return reply | {"operations": [tuple(operation) for operation in operations]}
@@ -125,16 +127,16 @@ def read_reply(reply: object, name: str) -> RankReply:
     Raises:
         LearnerError: where it is no such reply.
     """
-    parts = ("result", "arguments", "gradients", "operations")
+    parts = ("result", "arguments", "gradients", "operations", "shared")
     if type(reply) is not dict or any(part not in reply for part in parts):
         raise LearnerError(f"the process of `{name}` wrote something of its own")
     noted = reply["operations"]
     is_log = type(noted) is list and all(is_operation(entry) for entry in noted)
-    lists = (reply["arguments"], reply["gradients"])
+    lists = (reply["arguments"], reply["gradients"], reply["shared"])
     if not is_log or any(type(part) is not list for part in lists):
         raise LearnerError(f"the process of `{name}` wrote something of its own")
     operations = [Operation(*entry) for entry in noted]
-    return RankReply(reply["result"], reply["arguments"], reply["gradients"], operations)
+    return RankReply(*(reply[part] for part in parts[:3]), operations, reply["shared"])
 
 
 def is_operation(entry: object) -> bool:

@@ -324,13 +324,18 @@ class LocalBackend:
             try:
                 with noting_file_calls(ours) as calls:
                     result = function(*ours, **named)
-                part = result if of is None else result[of]
-                gradients = gradients_of(name, part, leaves, upstream) if with_gradients else []
+                part, gradients, is_moved = result if of is None else result[of], [], False
+                if with_gradients:
+                    torch.rand(1)  # as what comes later in a model would draw
+                    state = torch.get_rng_state()
+                    gradients = gradients_of(name, part, leaves, upstream)
+                    is_moved = not torch.equal(state, torch.get_rng_state())
                 reply = {
                     "result": to_plain(result),
                     "arguments": [after_call(argument, calls) for argument in ours],
                     "shared": shared_memory(result, ours),
                     "gradients": gradients,
+                    "is_moved": is_moved,  # torch's default generator, by the backward
                 }
             except NotImplementedError as error:
                 other = raised_by(error)

@@ -106,7 +106,8 @@ class SmallModel:
 class Lookup:
     """Stands for an `nn.Module` that looks up its logits, and whose weights a check can name.
 
-    The logits after token i are row i of the weight `table` (R, V); other weights take no part.
+    The logits after token i are row i of the weight `table` (R, V), to which the weight `bias` (V,)
+    is added where there is one; other weights take no part.
     Afterwards its place in `student.arguments_after` holds a dictionary with `weights` and
     `gradients` (None for none) by name, and `is_training`.
 
@@ -144,7 +145,8 @@ class LookupModule(torch.nn.Module):
         """
         if token_ids.dim() != 2:
             raise TypeError(f"the model reads token_ids (B, T), got {tuple(token_ids.shape)}")
-        return self.table[token_ids]  # (B, T, V)
+        logits = self.table[token_ids]  # (B, T, V)
+        return logits + self.bias if "bias" in self._parameters else logits
 
     def after(self) -> dict:
         """Return its weights, their gradients and its mode."""

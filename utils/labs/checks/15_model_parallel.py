@@ -24,6 +24,7 @@ from utils.labs.checking import (
     same,
 )
 from utils.labs.ranks import in_ranks
+from utils.labs.values import Linear
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)
@@ -227,8 +228,9 @@ def in_words(order: object) -> str:
 def same_schedule(got: object, want: list, p: int, m: int) -> None:
     """Reject another schedule, with the first stage that differs."""
     tried = f"schedule_1f1b({p}, {m})"
-    for wrong, hint in schedule_slips(p, m):
-        not_the_mistake(got != wrong or wrong == want, f"{hint} ({tried})")
+    found = {hint for wrong, hint in schedule_slips(p, m) if got == wrong and wrong != want}
+    # What two mistakes would give names neither.
+    not_the_mistake(len(found) != 1, f"{min(found, default='')} ({tried})")
     require(type(got) is list and len(got) == p, f"{tried} is a list with one list a stage: {p}")
     for s, (mine, right) in enumerate(zip(got, want, strict=True)):
         require(
@@ -400,14 +402,17 @@ def block_case(rng, n_rows: int, d: int = 4, f: int = 32) -> tuple:
 
 
 def called(student, case: tuple, upstream: np.ndarray) -> tuple:
-    """Return the result of a call and the gradients for its three arrays, and count its runs."""
+    """Return the result of a call, the gradients for its three arrays, how often the block ran.
+
+    And whether the backward has moved torch's generator.
+    """
     reply = student._backend.call(
         "checkpoint_block", case, {}, upstream=upstream, with_gradients=True
     )
     gradients = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
     require(len(gradients) == 3, "x, w_up and w_down have a gradient each")
     calls = reply["arguments"][3]
-    return reply["result"], gradients, calls
+    return reply["result"], gradients, calls, reply.get("is_moved")
 
 
 def block_gradients(case: tuple, kept: np.ndarray, upstream: np.ndarray) -> list:
@@ -457,6 +462,16 @@ def _(student, rng):
             calls.sum() == 1,
             f"without a backward the block runs once, it ran {calls.sum()} times",
         )
+    again = student.checkpoint_block(*case)
+    not_the_mistake(
+        not np.array_equal(again, result),
+        "two calls drop the same numbers: the block draws from torch's generator as it stands, "
+        "without a seed of your own",
+    )
+    x, weight, bias = case[0], *(rng.normal(size=size).astype(np.float32) for size in ((3, 16), 3))
+    with in_case("another block, a linear layer"):
+        result = student.checkpoint_block(x, block=Linear(weight, bias))
+    close(result, x @ weight.T + bias, "the result of another block, a linear layer", atol=1e-4)
 
 
 @exercise_check("checkpoint_block", points=2, title="the gradients")
@@ -464,7 +479,7 @@ def _(student, rng):
     for n_rows in (1, 6):
         case = square_case(rng, n_rows)
         upstream = rng.normal(size=case[0].shape).astype(np.float32)
-        result, got, _ = called(student, case, upstream)
+        result, got, *_ = called(student, case, upstream)
         kept = mask_of_result(case, result)
         for name, gradient in zip(("x", "w_up", "w_down"), got, strict=True):
             not_the_mistake(gradient.any(), f"no gradient reaches `{name}`: it is 0 everywhere")
@@ -503,7 +518,7 @@ def _(student, rng):
     for n_rows in (1, 6):
         case = square_case(rng, n_rows)
         upstream = rng.normal(size=case[0].shape).astype(np.float32)
-        result, got, _ = called(student, case, upstream)
+        result, got, _, is_moved = called(student, case, upstream)
         kept = mask_of_result(case, result)
         want = block_gradients(case, kept, upstream)
         if n_rows == 1 and got[2].shape == want[2].shape:
@@ -523,13 +538,18 @@ def _(student, rng):
                 atol=1e-4,
                 rtol=1e-3,
             )
+        not_the_mistake(
+            not is_moved,
+            "the backward moves torch's generator: afterwards it is where it was before the second "
+            "run, whatever was drawn between the two runs",
+        )
 
 
 @exercise_check("checkpoint_block", points=1, title="what is kept")
 def _(student, rng):
     case = block_case(rng, 3)
     upstream = rng.normal(size=case[0].shape).astype(np.float32)
-    result, got, calls = called(student, case, upstream)
+    result, _, calls, _ = called(student, case, upstream)
     require(isinstance(result, np.ndarray) and result.shape == case[0].shape, "the result is x's")
     not_the_mistake(
         calls.sum() != 1,
@@ -578,8 +598,11 @@ def _(student, rng):
                 reply.result,
                 want,
                 [
-                    (np.concatenate(parts, axis=-1), "the outputs of all ranks are put together: "),
-                    (sum(parts), "the ranks' outputs are summed: they are other outputs, "),
+                    (
+                        np.concatenate(parts, axis=-1),
+                        "the outputs of all ranks are put together: each returns its own",
+                    ),
+                    (sum(parts), "the ranks' outputs are summed: each has outputs of its own"),
                 ],
             )
             close(reply.result, want, f"rank {rank} returns x @ weight.T of its own ({tried})")
@@ -688,8 +711,7 @@ def _(student, rng):
     drawn = ([normal(rng, 2, 3, 2) for _ in range(3)], [normal(rng, 4, 2) for _ in range(3)])
     for (xs, weights), bias in (
         (hand, np.array([10], np.float32)),
-        (drawn, normal(rng, 4)),
-        (drawn, None),
+        (drawn, None),  # the next part has three ranks with a bias
     ):
         n = len(xs)
         tried = f"{n} ranks, x {xs[0].shape}, weight {weights[0].shape} on each, "
@@ -733,7 +755,9 @@ def _(student, rng):
         upstream=[up] * n,
         with_gradients=True,
     )
+    total = sum(x.astype(np.float64) @ w.T for x, w in zip(xs, weights, strict=True)) + bias
     for rank, reply in enumerate(replies):
+        close(reply.result, total, f"rank {rank} of {n}: the sum of all ranks', and the bias once")
         own = up.astype(np.float64)
         of_x, of_weight, of_bias = own @ weights[rank], own.T @ xs[rank], own.sum(0)
         for name, got, want in zip(
@@ -777,7 +801,7 @@ def _(student, rng):
     for given, why in (
         ((x, normal(rng, 2, 5)), "x (3) and a weight (2, 5)"),
         ((x, weight, normal(rng, 1)), "a bias (1) for two outputs"),
-        ((x, weight, normal(rng, 3)), "a bias (3) for two outputs"),
+        ((x, weight, normal(rng, 2, 1)), "a bias (2, 1) for two outputs"),
     ):
         refused(lambda g=given: in_ranks(student, "row_parallel_linear", [g]), why)
 

@@ -38,11 +38,11 @@ HINTS = {
         "By hand: `base` needs corpus and steps, `card` needs weights, and base makes weights. "
         "Changed: steps. What is in the set before base, after base, and is card stale? Then put "
         "card first in `needs`: which of the two comes next?",
-        "Map each file to its maker; where a second stage makes it, raise ValueError. stale = "
-        "set(changed); waiting = list(needs). While stages wait: ready are those none of whose "
-        "needs has a maker that waits; none ready: ValueError. Take the first ready one out of "
-        "waiting; where one of its needs is in stale, append it to the order and add what it makes "
-        "to stale.",
+        "Map each file to its maker; where a second stage makes it, raise ValueError that names "
+        "the file. stale = set(changed); waiting = list(needs). While stages wait: ready are those "
+        "none of whose needs has a maker that waits; none ready: ValueError that names all of "
+        "waiting. Take the first ready one out of waiting; where one of its needs is in stale, "
+        "append it to the order and add what it makes to stale.",
     ),
     "trace_lineage": (
         "Turn the records round: file -> stage that made it. Then go back from the artefact, and "
@@ -52,9 +52,10 @@ HINTS = {
         "file goes into raw? What if base had read hash 21?",
         "maker = {file: stage} from all outputs; KeyError where path has none. visit(stage): "
         "return if it is in stages; for each (file, hash) of its inputs: without a maker put it "
-        "into raw (ValueError where another hash stands there); else ValueError where the hash "
-        "differs from that in its maker's outputs, and visit(maker). Then append the stage. Visit "
-        "the maker of path; return Lineage(tuple(stages), raw).",
+        "into raw, and the stage into reader (where another hash stands there, ValueError that "
+        "names file, stage and reader[file]); else, where the hash differs from that in its "
+        "maker's outputs, ValueError that names file, stage and maker, and visit(maker). Then "
+        "append the stage. Visit the maker of path; return Lineage(tuple(stages), raw).",
     ),
     "reason_against": (
         "Five questions in the order of the docstring; each has its own return. The last two are "
@@ -146,6 +147,13 @@ def compare_stages(student, needs: dict, makes: dict, changed: list, what: str) 
     want = [stage for stage in order if stage in stale]
     direct = [stage for stage in order if set(needs[stage]) & set(changed)]
     first = min((order.index(stage) for stage in stale), default=len(order))
+    once, files = [], set(changed)
+    for stage in needs:
+        if files & set(needs[stage]):
+            once.append(stage)
+            files |= set(makes[stage])
+    rows = [k for k, stage in enumerate(needs) if stage in stale]
+    alone = whole_order({s: needs[s] for s in needs if s in stale}, reads[np.ix_(rows, rows)])
     edited = {stage for stage in needs if set(makes[stage]) & set(changed)}
     inner = {path for paths in makes.values() for path in paths}
     outer = {stage for stage in needs if set(needs[stage]) & set(changed) - inner}
@@ -161,6 +169,9 @@ def compare_stages(student, needs: dict, makes: dict, changed: list, what: str) 
         "each stage comes after those it depends on: `needs` may have another order": [
             stage for stage in needs if stage in stale
         ],
+        "one pass over `needs` misses a stage that stands before its maker": once,
+        "the order is that of a whole run, in which a stage also waits for makers that are up to "
+        "date": alone,
         "a stage comes after what it needs, not before": want[::-1],
         "what a change depends on stays as it was": [s for s in order if s in upstream],
         "a file that was changed by hand makes its readers stale, not its maker": [
@@ -235,13 +246,15 @@ def _(student, rng):
 
 @exercise_check("stages_to_run", points=1, title="in which order")
 def _(student, rng):
+    late = {stage: CHAIN[stage] for stage in ("tune", "text", "base")}
+    compare_stages(student, late, MADE, ["raw"], "the last stage written first")
     compare_stages(student, MIXED, MIXED_MADE, ["raw"], "stages written in no order")
     compare_stages(student, MIXED, MIXED_MADE, ["corpus"], "two ways to the report")
     compare_stages(student, MIXED, MIXED_MADE, ["exam"], "the end of it")
     for _ in range(6):
         compare_stages(student, *drawn_graph(rng), "a drawn pipeline")
-    free = {"c": ["z"], "b": ["x"], "a": ["x"], "d": ["y"], "e": ["x"]}
-    made = {"c": [], "b": [], "a": [], "d": ["z"], "e": []}
+    free = {"c": ["z"], "b": ["x", "of a"], "a": ["x"], "d": ["y"], "e": ["x"]}
+    made = {"c": [], "b": [], "a": ["of a"], "d": ["z"], "e": []}
     compare_stages(student, free, made, ["x", "z"], "c waits for d, which is up to date")
 
 
@@ -249,16 +262,21 @@ def _(student, rng):
 def _(student, rng):
     compare_stages(student, CHAIN, MADE, ["raw"], "a pipeline that can run")
     twice = MADE | {"tune": ["tuned", "weights"]}
-    refused(lambda: student.stages_to_run(CHAIN, twice, ["raw"]), "weights made by base and tune")
+    refused(
+        lambda: student.stages_to_run(CHAIN, twice, ["raw"]),
+        "weights made by base and tune",
+        names=("weights",),
+    )
     refused(lambda: student.stages_to_run(CHAIN, twice, []), "weights made twice, nothing changed")
     both = {"a": ["f"], "b": ["g", "f"]}
     refused(lambda: student.stages_to_run({"a": ["x"], "b": ["x"]}, both, ["x"]), "two makers of f")
-    circle = {"a": ["fb"], "b": ["fa"], "c": ["x"]}
-    made = {"a": ["fa"], "b": ["fb"], "c": ["fc"]}
-    for changed in (["fb"], ["x"], []):
+    circle = {"draft": ["remarks"], "review": ["pages"], "card": ["x"]}
+    made = {"draft": ["pages"], "review": ["remarks"], "card": ["card.md"]}
+    for changed in (["remarks"], ["x"], []):
         refused(
             lambda changed=changed: student.stages_to_run(circle, made, changed),
-            f"a and b wait for each other, changed {changed}",
+            f"draft and review wait for each other, changed {changed}",
+            names=("draft", "review"),
         )
     refused(lambda: student.stages_to_run({"a": ["f"]}, {"a": ["f"]}, []), "a waits for itself")
 
@@ -400,7 +418,14 @@ def _(student, rng):
     compare_lineage(student, shared, "answers", "raw files that two stages read")
     other = pipeline(tune={"raw/a": "r9"})
     refused(
-        lambda: student.trace_lineage(other, "tuned"), "text and tune read two versions of raw/a"
+        lambda: student.trace_lineage(other, "tuned"),
+        "text and tune read two versions of raw/a",
+        names=("raw/a", "text", "tune"),
+    )
+    refused(
+        lambda: student.trace_lineage(pipeline(tune={"weights": "w0"}), "tuned"),
+        "tune read another version of weights than base wrote",
+        names=("weights", "tune", "base"),
     )
     compare_lineage(student, other, "vocabulary", "two versions of raw/a, one on the way")
     for path in ("nothing", "raw/a", "tune"):
@@ -425,6 +450,7 @@ RECORDS = {
             "is better": True,
             "broken": math.nan,
             "name": "0.83",
+            "not measured": None,
             "interval": {"low": 0.78, "high": 0.88},
         },
         "seconds": 61.5,
@@ -507,6 +533,8 @@ def _(student, rng):
         student, claim(M, "interval", "low", number="0.78", text="0.78"), "", "its low end"
     )
     compare_reason(student, claim(M, "name"), "not a number", "a text that looks like a number")
+    none = claim(M, "not measured")
+    compare_reason(student, none, "not a number", "an entry that is there, and is None")
     yes = claim(M, "is better", number="1", text="Better in 1 case.")
     compare_reason(student, yes, "not a number", "True, which Python takes for 1")
     compare_reason(student, claim(M, "broken"), "not a number", "NaN, which equals nothing")
@@ -702,6 +730,11 @@ def kappa_by_table(first: list, second: list, n: int, slip: str = "") -> float:
         return float(seen / chance)
     if slip == "correlation" and min(np.std(first), np.std(second)) > 0:
         return float(np.corrcoef(first, second)[0, 1])
+    if slip == "clipped":
+        return max(0.0, float(1 - seen / chance))
+    if slip == "pooled":
+        both = (table.sum(0) + table.sum(1)) / 2
+        return float(1 - seen / (weights * np.outer(both, both)).sum())
     if slip == "seen summed":
         return float(1 - seen * len(first) / chance)
     return float(1 - seen / chance)
@@ -717,6 +750,8 @@ KAPPA_SLIPS = {
     "scaled": "divide by what chance would give, not by the largest difference",
     "ratio": "kappa is 1 minus the ratio",
     "correlation": "that is the correlation: a grader who always gives more would agree fully",
+    "clipped": "less agreement than chance would give is below 0",
+    "pooled": "chance pairs a grade of the first with one of the second, not any two of all grades",
     "seen summed": "seen is the mean over answers, not the sum",
 }
 
@@ -751,7 +786,7 @@ def _(student, rng):
     for first, second, n in GRADES:
         compare_kappa(student, first, second, n, "by hand")
     compare_kappa(student, [0, 1, 2], [0, 1, 2], 3, "full agreement")
-    compare_kappa(student, [0, 1, 2], [2, 1, 0], 3, "the opposite")
+    compare_kappa(student, [0, 0, 1, 2], [2, 2, 1, 0], 3, "the opposite")
     compare_kappa(student, [0, 1, 2, 3], [2, 3, 4, 5], 6, "always two points more")
     compare_kappa(student, [0, 0, 5, 5], [0, 1, 5, 4], 11, "levels that nobody gave")
     compare_kappa(student, [1, 1, 1], [0, 1, 2], 3, "one grader gives one grade alone")

@@ -78,7 +78,8 @@ def goodput(
 
         m * exp(restart / m) * (exp((interval + save) / m) - 1)
 
-    and goodput is the interval over it.
+    and goodput is the interval over it. Where the exponent is tiny, exp(x) - 1 loses its digits:
+    `math.expm1(x)` keeps them.
 
     Args:
         interval_seconds: of training between checkpoints.

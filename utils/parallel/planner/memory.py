@@ -114,7 +114,8 @@ def memory_per_gpu(
         "weights", "gradients", "optimizer", "activations" and their sum "total", in bytes.
 
     Raises:
-        ValueError: for a stage or a recompute that there is not, or a count below 1.
+        ValueError: for a stage or a recompute that there is not, parameters below 0, or another
+            count below 1.
 
     >>> found = memory_per_gpu(1000, 2, 8, 4, 1, 1)
     >>> [round(found[name]) for name in ("weights", "gradients", "optimizer", "activations")]
