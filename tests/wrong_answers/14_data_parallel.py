@@ -131,6 +131,16 @@ WRONG = [
     ),
     Wrong(
         "ring_all_reduce",
+        "put together from what later exercises are given",
+        "def ring_all_reduce(tensor, group=None):\n"
+        "    flat, n = tensor.detach().flatten(), dist.get_world_size(group)\n"
+        "    padded = torch.nn.functional.pad(flat, (0, -len(flat) % n))\n"
+        "    whole = ring_all_gather(ring_reduce_scatter(padded, group), group)\n"
+        "    return whole[: len(flat)].view(tensor.shape)\n",
+        "send and receive yourself",
+    ),
+    Wrong(
+        "ring_all_reduce",
         "the whole tensor goes round",
         "def ring_all_reduce(tensor, group=None):\n"
         "    n, rank = dist.get_world_size(group), dist.get_rank(group)\n"

@@ -28,8 +28,8 @@ def ring_all_reduce(tensor: Tensor, group: dist.ProcessGroup | None = None) -> T
 
     Args:
         tensor: any shape, floats or whole numbers; it is left as it is.
-        group: the ranks that take part, numbered from 0; None for all. `send` and `recv` want a
-            rank's number among all: `dist.get_global_rank(group, r)`.
+        group: the ranks that take part, numbered from 0; None for all. `send` takes such a number
+            as `group_dst`, `recv` as `group_src`.
 
     Returns:
         A new tensor of the same shape and dtype; with one rank a copy.
