@@ -849,7 +849,7 @@ plots.lines(
             likeness.sort(descending=True).values[:60].tolist(),
         )
     },
-    title=f"{len(alike)} rows are one and the same row, {len(glitches)} of them words",
+    title=f"{len(alike)} rows are nearly one, {len(glitches)} of no special token",
     xlabel="tokens, most like <jupyter_code> first",
     ylabel="cosine",
     points=True,

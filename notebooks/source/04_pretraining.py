@@ -237,7 +237,7 @@ pairs = near_duplicates(signatures)
 compared = near_duplicates(signatures, threshold=0.0)  # all that share a band
 n_all = len(texts) * (len(texts) - 1) // 2
 compare(
-    my_compared, len(compared) / n_all, "{:.1%}", of="of all pairs compared"
+    my_compared, len(compared) / n_all, "{:.3%}", of="of all pairs compared"
 )
 left = [crawl[i].page for i in stages[3].kept if crawl[i].page is not None]
 twice = len(left) - len(set(left))
@@ -695,7 +695,7 @@ for name, warmup_steps in (("20 steps of warm-up", 20), ("none", 0)):
         description=name,
     )
 
-# %%
+# %% tags=["nbval-ignore-output", "reveals"]
 plots.loss_curve(
     rushed, title="A model that is rushed at the start stays behind"
 )
@@ -986,7 +986,7 @@ going_on["weights alone, warmed up again"] = train(
     warmed, later, optimizer=adamw(warmed, lr=3e-3), n_steps=60, **settings
 )
 
-# %%
+# %% tags=["nbval-ignore-output", "reveals"]
 kept, lost, mended = ([r["loss"] for r in run] for run in going_on.values())
 differences = [b - a for a, b in zip(kept, lost, strict=True)]
 smaller = [b - a for a, b in zip(kept, mended, strict=True)]
@@ -1235,7 +1235,7 @@ compare(my_bits, before, "{:.0f} bits per byte")
 # %%
 my_hours = None  # hours of reading: your number
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "reveals"]
 import gzip
 import lzma
 

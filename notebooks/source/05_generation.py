@@ -850,7 +850,7 @@ yields = {
 # %%
 my_yield = None  # tokens a pass, for stories: your number
 
-# %% tags=["reveals"]
+# %% tags=["nbval-ignore-output", "reveals"]
 plots.grouped_bars(
     yields,
     title="A draft saves passes where text is a formula, not where it is news",

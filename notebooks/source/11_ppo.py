@@ -540,9 +540,11 @@ claims.add(
 )
 
 # %% [markdown]
-# This is **reward hacking**. The reward model saw pairs of whole sentences, and never a
-# fragment, so it has no opinion on fragments. It likes what is short and polite, and a
-# single word is both. The optimiser found what nobody had thought of, within a minute.
+# This is **reward hacking**. The reward model saw pairs of answers to one question, in
+# whole sentences, and never a fragment or an answer to another question, so it has no
+# opinion on either. It likes what is short and polite: a single word, or one short
+# sentence for all questions, is both. The optimiser found what nobody had thought of,
+# within a minute.
 #
 # ## Told apart without a judge
 #
@@ -559,8 +561,9 @@ plt.show()
 # *Figure 3. Nine panels with two lines each. Proxy reward: both rise within a few
 # iterations, the run without a price to the higher value. Gold: with a price it rises
 # and stays, without one it falls to nearly zero. KL: with a price it levels off at a
-# few nats, after one early spike; without, it climbs far above. Entropy: much higher
-# without a price. Length: both fall.
+# few nats, after one early spike; without, it climbs far above. Entropy: without a
+# price it climbs to several times its beginning; where the policy settles on one
+# sentence for all questions it falls again, below the other line. Length: both fall.
 # Explained variance: around 0 with a price, mostly far below without.*
 #
 # Cover the second panel and read the rest:
@@ -572,6 +575,7 @@ plt.show()
 # | KL climbs on where the reward is flat | it walks off with nothing to gain |
 # | KL per token of 1 nat and more | hardly a sentence of the reference is left |
 # | entropy at several times its beginning | the language itself comes apart |
+# | entropy near 0 | the same answer to everything |
 # | all responses of one length | one pattern for all prompts |
 # | explained variance far below 0 | rewards hardly differ any more |
 # | clip fraction or approximate KL jump | steps too large: lower the rate |

@@ -818,12 +818,12 @@ for words in (["--gpus", "100"], ["--gpus", "8"], ["--model", "llama9"]):
 # %%
 claims.table()
 
-# % [markdown]
+# %% [markdown]
 # ## Check yourself
 #
 # Put your letter, in quotes, in place of `None` and run the cell again.
 
-# %
+# %%
 from utils.labs.quiz import ask
 
 my_answer_1 = None  # "a", "b" or "c"

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 
 from utils.build.notebooks import FOLDERS, Built, PointsOf, as_text, build_source
+from utils.build.outputs import normalise_cell
 from utils.build.sources import REAL, BuildError, read_source, source_paths
 from utils.build.stamp import pins, stale_parts, stamp_of
 
@@ -216,12 +217,16 @@ def ran_from_top_to_bottom(notebook: nbformat.NotebookNode) -> bool:
 
 
 def with_stored(built: Built, stored: nbformat.NotebookNode, stamp: dict) -> nbformat.NotebookNode:
-    """Return the notebook with new prose and the stored outputs of its unchanged code cells."""
+    """Return the notebook with new prose and the stored outputs of its unchanged code cells.
+
+    What today's rules take out of outputs is taken out of stored ones, too.
+    """
     notebook = built.notebook({"stamp": stamp})
     ran = [cell for cell in stored.cells if cell.cell_type == "code"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell, before in zip(code, ran, strict=True):
         cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        normalise_cell(cell)
     return notebook
 
 

@@ -18,6 +18,10 @@ SANITISE = (  # tests/nbval.cfg says the same; a test holds the two together
     (r"(?m)^.*\d+%\|.*\| \d+\S*/\d+.*\[.*\]$", "(progress bar)"),
     (r"(?m)^.*\b\d+\S* \[\d\d:\d\d, .*\]$", "(progress bar)"),
     (
+        r"(?m)^\[\d{4}-\d\d-\d\d [\d:,]+\] \[[A-Z]+\] \[\w+\.py:\d+:\w+\].*$",
+        "(a library's line for its log)",
+    ),
+    (
         r"(?s)^(?:interactive|[HVG]\w*Box|Box|Output|Tab)\(.*\)\s*$",
         "(widget: run this cell to use it)",
     ),
