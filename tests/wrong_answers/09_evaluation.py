@@ -208,7 +208,7 @@ WRONG = [
             "longest common subsequence",
         ),
         ("exchanged", "common / n, common / m", "common / m, common / n", "exchanged"),
-        ("f1 is the mean", F1, "(precision + recall) / 2", "f1 is the mean"),
+        ("f1 is the mean", F1, "(precision + recall) / 2", "plain mean of precision and recall"),
         ("f1 is the product", F1, "precision * recall", "longest common subsequence"),
         ("large letters", WORDS, "WORD.findall(prediction), WORD.findall(reference)", "alike"),
         ("split at spaces", WORDS, "prediction.lower().split(), reference.lower().split()", "word"),

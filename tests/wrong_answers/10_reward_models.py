@@ -162,7 +162,7 @@ WRONG = [
          "scores of hundreds"),
     loss("margin ignored", "        gap = gap - margin", "        pass",
          "the margin changes nothing"),
-    loss("margin added", "gap - margin", "gap + margin", "the margin is added"),
+    loss("margin added", "gap - margin", "gap + margin", "you add the margin"),
     loss("center squares the difference", "(chosen + rejected).square()",
          "(chosen - rejected).square()", "the squares are those of the differences"),
     loss("center of the mean", "(chosen + rejected).square().mean()",
