@@ -236,6 +236,7 @@ def keep_ignored_outputs(notebook: nbformat.NotebookNode, stored: nbformat.Noteb
     for cell in notebook.cells:
         if "nbval-ignore-output" in cell.metadata.get("tags", []) and cell.id in before:
             cell.outputs = before[cell.id].outputs
+            normalise_cell(cell)
 
 
 def require_pinned_versions(root: Path) -> None:

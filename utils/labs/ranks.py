@@ -14,8 +14,6 @@ from utils.parallel.processes import RankError, run_ranks
 from utils.parallel.wire import Operation, traffic
 
 SECONDS = 20.0
-COLLECTIVES = "utils.parallel.collectives"
-PARTS = {"ring_all_reduce": ("ring_reduce_scatter", "ring_all_gather")}  # given for what follows
 
 
 class RankReply(NamedTuple):
@@ -36,6 +34,7 @@ def in_ranks(
     upstream: list | None = None,
     with_gradients: bool = False,
     members: tuple[int, ...] | None = None,
+    without: tuple[str, ...] = (),
 ) -> list[RankReply]:
     """Call one of the learner's functions in as many processes as there are tuples of arguments.
 
@@ -48,6 +47,8 @@ def in_ranks(
         with_gradients: give the gradients for the float arrays among the arguments.
         members: numbers of the ranks that are called, ascending, as the process group that the
             function gets as `group`; the other ranks below the last of them call nothing.
+        without: functions of the course, such as "utils.parallel.collectives.ring_all_gather", that
+            its lab gives for other exercises and that refuse to be a part of this answer.
 
     Raises:
         NotStarted, Undefined: as for any call.
@@ -61,7 +62,7 @@ def in_ranks(
         if upstream is not None:
             upstream = [None if place is None else upstream[place] for place in world]
         kwargs = kwargs | {"group": list(members)}  # `one_call` makes a process group of them
-    request = (name, [list(a) for a in args], kwargs, upstream, with_gradients)
+    request = (name, [list(a) for a in args], kwargs, upstream, with_gradients, list(without))
     if isinstance(backend, LocalBackend):
         replies = call_in_ranks(backend, *request)
     else:
@@ -77,6 +78,7 @@ def call_in_ranks(
     kwargs: dict,
     upstream: list | None,
     with_gradients: bool,
+    without: list[str],
     method: str | None = None,
 ) -> list[dict]:
     """Call a function of a backend's namespace in ranks that this process starts.
@@ -94,6 +96,7 @@ def call_in_ranks(
             name,
             kwargs,
             with_gradients,
+            without,
             each=each,
             seconds=SECONDS,
             show=False,
@@ -109,7 +112,13 @@ def call_in_ranks(
 
 
 def one_call(
-    function, name: str, kwargs: dict, with_gradients: bool, args: tuple, upstream: object
+    function,
+    name: str,
+    kwargs: dict,
+    with_gradients: bool,
+    without: list[str],
+    args: tuple,
+    upstream: object,
 ) -> dict:
     """Call a function in this rank as a check does in one process; return plain values.
 
@@ -121,30 +130,27 @@ def one_call(
         if dist.get_rank() not in members:
             parts = ("arguments", "gradients", "operations", "shared")
             return {"result": None} | {part: [] for part in parts}
-    with traffic() as operations, without_parts(function, name):
+    with traffic() as operations, without_parts(function, without):
         reply = backend.call(name, args, kwargs, upstream, with_gradients)
     return reply | {"operations": [tuple(operation) for operation in operations]}
 
 
 @contextlib.contextmanager
-def without_parts(function: Callable, name: str) -> Iterator[None]:
-    """Take from a function, while it runs, what the course gives for later exercises of its lab.
-
-    Put together those parts would be the whole answer.
-    """
+def without_parts(function: Callable, parts: list[str]) -> Iterator[None]:
+    """Let functions of the course refuse while a learner's function runs, by whatever name."""
 
     def refusing(part: str) -> Callable:
         def refuse(*args, **kwargs):
             raise RuntimeError(
-                f"`{part}` is given for the exercises that follow and is a part of this one's "
-                "answer: send and receive yourself"
+                f"`{part}` is given for other exercises and is a part of this one's answer: send "
+                "and receive yourself"
             )
 
         return refuse
 
     changed = []
-    for part in PARTS.get(name, ()):
-        module = vars(importlib.import_module(COLLECTIVES))
+    for place, _, part in (part.rpartition(".") for part in parts):
+        module = vars(importlib.import_module(place))
         own = module[part]
         for names in (module, getattr(function, "__globals__", {})):
             changed += [(names, key, own) for key, value in names.items() if value is own]

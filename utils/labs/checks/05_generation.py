@@ -1176,22 +1176,14 @@ def _(student, rng):
         last = "an end token that the draft proposed is one of them"
         require(n_accepted != want - 1 or end_id == 5, f"{case} are {want}, got {want - 1}: {last}")
         same(n_accepted, want, case)
-    got = student.speculative_decode(
-        TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=7
-    )
-    same(
-        parts(got, [7, 8], 4, V, may_end=True)[0],
-        [7, 8, 0, 1, 2, 3],
-        "an end token of the prompt ends nothing",
-    )
-    got = student.speculative_decode(
-        TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=8
-    )
-    same(
-        parts(got, [7, 8], 4, V, may_end=True)[0],
-        [7, 8, 0, 1, 2, 3],
-        "an end token ends nothing where it is the prompt's last, as at a text's beginning",
-    )
+    for end_id, hint in (
+        (7, "an end token of the prompt ends nothing"),
+        (8, "an end token ends nothing where it is the prompt's last, as at a text's beginning"),
+    ):
+        got = student.speculative_decode(
+            TableModel(ring), TableModel(ring), np.array([7, 8]), 4, n_draft=2, end_id=end_id
+        )
+        same(parts(got, [7, 8], 4, V, may_end=True)[0], [7, 8, 0, 1, 2, 3], hint)
 
 
 @exercise_check("speculative_decode", points=1, title="generator, refusals", is_core=False)
