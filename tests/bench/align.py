@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
 
-from tests.bench.model import exported, in_turns
+from tests.bench.model import exported, in_turns, seconds_of
 from utils.align.grpo import train_grpo
 from utils.align.preference import dpo, token_pairs, train_preferences
 from utils.align.rollouts import draw_rollouts
@@ -56,13 +55,6 @@ def from_folder(folder: str):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-
-def seconds_of(work) -> float:
-    """Return how long a call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def dpo_row() -> dict:

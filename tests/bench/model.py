@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 from utils.model.generate import generate
+from utils.model.linear import linear, weight_gradient
 from utils.model.pretrained import save_hugging_face
 from utils.runtime import generator
 from utils.train.losses import cross_entropy
@@ -30,6 +31,7 @@ CONFIG = TransformerConfig(
 TRAIN_BATCHES, BAR_TRAIN = (8, 16), 1.3
 PROMPT_LENGTH, NEW_TOKENS = 16, 96
 BARS_GENERATE = {1: 5.0, 64: 3.0}  # batch size -> bar
+BAR_FLOOR = 1.5  # of our time for a token, over that of its matrix products alone
 TURN_SECONDS = 0.5
 N_TURNS = 9
 
@@ -85,6 +87,38 @@ def training_step(
     return step
 
 
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def products_of_a_pass(model: Decoder, n_rows: int, trains: bool = False) -> Callable[[], None]:
+    """Return a function that does the matrix products of a pass's weights and nothing else.
+
+    Args:
+        n_rows: vectors that pass at once: rows of a batch, or all its tokens.
+        trains: the two products of the backward for each weight, too.
+    """
+    weights = [weight.detach() for weight in model.parameters() if weight.dim() == 2]
+    inputs = {n: torch.randn(n_rows, n) for n in {size for w in weights for size in w.shape}}
+
+    def products() -> None:
+        for weight in weights:
+            x, gradient = inputs[weight.shape[1]], inputs[weight.shape[0]]
+            linear(x, weight)
+            if trains:
+                gradient @ weight
+                weight_gradient(gradient, x)
+
+    def without_gradients() -> None:
+        with torch.inference_mode():
+            products()
+
+    return without_gradients
+
+
 def training_row(batch_size: int) -> dict:
     """Train both models and compare tokens per second."""
     torch.manual_seed(0)
@@ -94,6 +128,7 @@ def training_row(batch_size: int) -> dict:
     theirs = training_step(peer, lambda token_ids: peer(token_ids).logits, batch_size)
     our_seconds, their_seconds, ratio = in_turns(ours, theirs)
     n_tokens = batch_size * CONFIG.context_length
+    _, _, share = in_turns(ours, products_of_a_pass(model, n_tokens, trains=True))
     return {
         "row": f"training, batch {batch_size} x {CONFIG.context_length}",
         "peer": "transformers Llama",
@@ -101,7 +136,9 @@ def training_row(batch_size: int) -> dict:
         "unit": "x",
         "bar": BAR_TRAIN,
         "details": f"{n_tokens / our_seconds:.0f} against {n_tokens / their_seconds:.0f} tokens/s "
-        f"(medians of {N_TURNS} turns; the ratio is the median of the turns' ratios)",
+        f"(medians of {N_TURNS} turns; the ratio is the median of the turns' ratios); the products "
+        f"of the weights alone take {share:.0%} of our step, so that a step that did nothing else "
+        f"would have {ratio / share:.2f} times the peer's speed",
     }
 
 
@@ -136,8 +173,8 @@ def writing_in_turns(
     return same, *in_turns(ours, theirs, n_turns)
 
 
-def generation_row(batch_size: int) -> dict:
-    """Write the same greedy tokens with both models and compare tokens per second.
+def generation_rows(batch_size: int) -> Iterator[dict]:
+    """Write the same greedy tokens with both models; then compare ours with its products alone.
 
     Raises:
         AssertionError: where the two do not write the same (a tie aside): no timing would count.
@@ -150,7 +187,7 @@ def generation_row(batch_size: int) -> dict:
 
     same, our_seconds, their_seconds, ratio = writing_in_turns(model, peer, prompt, NEW_TOKENS)
     n_tokens = batch_size * NEW_TOKENS
-    return {
+    yield {
         "row": f"generation, batch {batch_size}",
         "peer": "transformers generate",
         "measured": ratio,
@@ -159,6 +196,23 @@ def generation_row(batch_size: int) -> dict:
         "details": f"{n_tokens / our_seconds:.0f} against {n_tokens / their_seconds:.0f} tokens/s "
         f"({NEW_TOKENS} new tokens; {same:.1%} of the tokens equal; medians of {N_TURNS} turns)",
     }
+    products = products_of_a_pass(model, batch_size)
+
+    def floor() -> None:
+        for _ in range(NEW_TOKENS):
+            products()
+
+    our_seconds, floor_seconds, share = in_turns(lambda: generate(model, prompt, NEW_TOKENS), floor)
+    yield {
+        "row": f"generation, batch {batch_size}: time over the floor's",
+        "peer": "its matrix products alone",
+        "measured": 1 / share,
+        "unit": "x",
+        "bar": BAR_FLOOR,
+        "at_least": False,
+        "details": f"{1e6 * our_seconds / NEW_TOKENS:.0f} against "
+        f"{1e6 * floor_seconds / NEW_TOKENS:.0f} microseconds a step",
+    }
 
 
 def rows() -> Iterator[dict]:
@@ -166,4 +220,4 @@ def rows() -> Iterator[dict]:
     for batch_size in TRAIN_BATCHES:
         yield training_row(batch_size)
     for batch_size in BARS_GENERATE:
-        yield generation_row(batch_size)
+        yield from generation_rows(batch_size)
