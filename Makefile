@@ -16,7 +16,7 @@ lab: env         ## set everything up and open the course in JupyterLab
 	@$(PY) -m utils.cli lab
 
 test: env        ## set everything up and run all that CI runs
-	@$(PYTHON) -m utils.bootstrap book cluster evaluate grading parallel ragas serving
+	@$(PYTHON) -m utils.bootstrap book cluster evaluate grading parallel ragas serving tracking
 	@$(PY) -m utils.cli model || echo "Going on without the real model."
 	@$(PY) -m tests
 

@@ -35,7 +35,8 @@ def declared(*others: str) -> list[Requirement]:
 
 
 def test_every_declared_range_admits_its_pin():
-    for requirement in declared("book", "cluster", "evaluate", "grading", "parallel", "serving"):
+    others = ("book", "cluster", "evaluate", "grading", "parallel", "serving", "tracking")
+    for requirement in declared(*others):
         pin = pins().get(canonical(requirement.name))
         assert pin is not None, f"{requirement.name} is declared and not pinned"
         assert requirement.specifier.contains(pin), f"{requirement} refuses the pin {pin}"
@@ -171,7 +172,7 @@ def test_the_environment_of_ragas_is_pinned_whole():
     assert all(str(one.specifier).startswith("==") for one in found)
 
 
-@pytest.mark.parametrize("extra", ["book", "cluster", "evaluate", "parallel"])
+@pytest.mark.parametrize("extra", ["book", "cluster", "evaluate", "parallel", "tracking"])
 def test_an_extra_is_added_once_and_a_failure_is_no_end(extra, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()

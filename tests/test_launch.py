@@ -16,10 +16,20 @@ import pytest
 
 from tests import slurm
 from utils import cli
-from utils.parallel.job import DONE, LOSSES, PREEMPTED, JobConfig, losses_of, train
+from utils.parallel.job import (
+    DONE,
+    LOSSES,
+    PREEMPTED,
+    JobConfig,
+    JobError,
+    losses_of,
+    tracker_names,
+    train,
+)
 from utils.parallel.launch.deepspeed import deepspeed_config, unknown_keys
 from utils.parallel.launch.megatron import megatron_arguments
 from utils.parallel.launch.ray_train import ray_script
+from utils.parallel.launch.ray_tune import ray_tune_script
 from utils.parallel.launch.slurm import sbatch_script
 from utils.parallel.launch.torchrun import ENVIRONMENT, torchrun_command
 from utils.parallel.planner.layout import Layout
@@ -226,32 +236,83 @@ def test_slurm_puts_a_killed_job_back_and_the_losses_are_the_same(unbroken, tmp_
     assert losses_of(tmp_path / "run") == unbroken[0]
 
 
-@needs_ray
-@pytest.mark.slow
-def test_ray_replaces_a_killed_worker_and_the_losses_are_the_same(unbroken, tmp_path):
-    script = tmp_path / "run_on_ray.py"
-    config = job(tmp_path / "run", die_at=7)
-    script.write_text(
-        ray_script(config, 2, str(tmp_path / "ray"), use_gpu=False, address=None, max_failures=2)
-    )
+def run_on_ray(script, folder):
+    """Run a script of Ray's and return what it says."""
+    path = folder / "run_on_ray.py"
+    path.write_text(script)
     variables = {"RAY_AUTH_MODE": "disabled", "RAY_agent_register_timeout_ms": "120000"}
     variables |= {"PYTHONPATH": str(project_root()), "RAY_TRAIN_V2_ENABLED": "1"}
     with environment(**variables):
         for _ in range(2):  # on a busy machine its first start may not come up in its 30 seconds
             done = subprocess.run(
-                [sys.executable, str(script)], capture_output=True, text=True, timeout=400
+                [sys.executable, str(path)], capture_output=True, text=True, timeout=400
             )
             if "timed out during startup" not in done.stderr:
                 break
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_replaces_a_killed_worker_and_the_losses_are_the_same(unbroken, tmp_path):
+    config = job(tmp_path / "run", die_at=7)
+    storage = str(tmp_path / "ray")
+    run_on_ray(
+        ray_script(config, 2, storage, use_gpu=False, address=None, max_failures=2), tmp_path
+    )
     assert (tmp_path / "run" / "killed").exists() and losses_of(tmp_path / "run") == unbroken[0]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_tune_tries_three_learning_rates_and_names_the_best(unbroken, tmp_path):
+    config, rates = job(tmp_path / "run"), (1e-4, 3e-3, 1e-2)
+    assert config.learning_rate in rates
+    script = ray_tune_script(config, rates, str(tmp_path / "ray"), use_gpu=False, address=None)
+    said = run_on_ray(script, tmp_path)
+    losses = {rate: losses_of(tmp_path / "run" / f"lr-{rate:g}") for rate in rates}
+    assert losses[config.learning_rate] == pytest.approx(unbroken[0], abs=1e-5)
+    for rate in rates:
+        assert f"learning rate {rate:g}: loss {losses[rate][-1]}" in said
+    best = min(rates, key=lambda rate: losses[rate][-1])
+    assert said.splitlines()[-1] == f"best learning rate: {best:g}"
+
+
+@pytest.mark.parametrize("rates", [(), (1e-3, 1e-3), (0.0, 1e-3)])
+def test_learning_rates_that_say_nothing_are_refused(rates):
+    with pytest.raises(ValueError, match="different positive numbers"):
+        ray_tune_script(JobConfig("runs/tiny"), rates, "ray")
 
 
 @pytest.mark.skipif(not has("wandb"), reason="needs W&B: the extra `ops`")
 def test_rank_0_alone_logs_to_w_and_b_offline(tmp_path):
-    run_ranks(train, 2, job(tmp_path, track=True, steps=3), show=False, seconds=120)
+    run_ranks(train, 2, job(tmp_path, track="wandb", steps=3), show=False, seconds=120)
     runs = list((tmp_path / "wandb").glob("offline-run-*"))
     assert len(runs) == 1 and list(runs[0].glob("*.wandb"))[0].stat().st_size > 0
+
+
+@pytest.mark.skipif(not has("tensorboard"), reason="needs TensorBoard: the extra `tracking`")
+def test_rank_0_alone_logs_to_tensorboard_and_a_later_attempt_takes_over(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first, folder = job(tmp_path, track="tensorboard", steps=5, save_every=3), tmp_path
+    run_ranks(train, 2, first, show=False, seconds=120)
+    assert len(list((folder / "tensorboard").iterdir())) == 1, "one rank writes, one file"
+    last = checkpoints(folder)[-1]
+    shutil.rmtree(last)  # the run goes on from the one before and does steps 3 and 4 again
+    run_ranks(train, 2, replace(first, steps=7), show=False, seconds=120)
+    read = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert read.Tags()["scalars"] == ["loss"]
+    assert [event.step for event in read.Scalars("loss")] == list(range(7))
+    assert [event.value for event in read.Scalars("loss")] == pytest.approx(losses_of(folder))
+
+
+@pytest.mark.parametrize("track, error", [("paper", "choose among"), ("wandb", "extra `ops`")])
+def test_a_tracker_that_is_not_there_is_named_before_anything_runs(track, error, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises((ValueError, JobError), match=error):
+        tracker_names(track)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
@@ -298,7 +359,8 @@ def test_a_plan_is_written_for_the_tools(model, gpus, tmp_path, capsys):
     assert {"train.sbatch", "megatron.args", "torchrun.sh", "tiny.sbatch"} <= set(written)
     for name in ("train.sbatch", "tiny.sbatch", "torchrun.sh"):
         assert subprocess.run(["bash", "-n", str(tmp_path / "run" / name)]).returncode == 0
-    compile(written["tiny_ray.py"], "tiny_ray.py", "exec")
+    for name in ("tiny_ray.py", "tiny_tune.py"):
+        compile(written[name], name, "exec")
     assert f"--nodes={gpus // 8}" in written["train.sbatch"]
     if "deepspeed.json" in written:
         assert unknown_keys(json.loads(written["deepspeed.json"])) == []

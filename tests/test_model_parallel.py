@@ -409,3 +409,51 @@ def test_megatron_names_its_settings_as_the_lecture_says():
     settings = {"num_layers": 4, "hidden_size": 32, "num_attention_heads": 4}
     with pytest.raises((ValueError, AssertionError)):  # heads that the ranks do not divide
         transformer.TransformerConfig(**settings, tensor_model_parallel_size=3)
+
+
+def feed_forward_beside_megatron():
+    """Return how far Megatron-Core's two layers are from ours: outputs, then three gradients.
+
+    It asks CUDA for the current device, which is the processor here; nothing else is pretended.
+    """
+    torch.cuda.current_device = lambda: torch.device("cpu")
+    from megatron.core import parallel_state
+    from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+    from megatron.core.transformer import TransformerConfig as MegatronConfig
+
+    rank, n_ranks = dist.get_rank(), dist.get_world_size()
+    parallel_state.initialize_model_parallel(tensor_model_parallel_size=n_ranks)
+    config = MegatronConfig(
+        num_layers=1,
+        hidden_size=8,
+        num_attention_heads=4,
+        tensor_model_parallel_size=n_ranks,
+        use_cpu_initialization=True,
+        gradient_accumulation_fusion=False,
+    )
+    shared = {"config": config, "init_method": nn.init.zeros_, "bias": False}
+    up = ColumnParallelLinear(8, 12, gather_output=False, **shared)
+    down = RowParallelLinear(12, 8, input_is_parallel=True, skip_bias_add=True, **shared)
+    torch.manual_seed(0)
+    x, w_up, w_down, towards = (torch.randn(*size) for size in ((5, 8), (12, 8), (8, 12), (5, 8)))
+    mine = [x, shard(w_up, n_ranks, rank), shard(w_down, n_ranks, rank, axis=1)]
+    mine = [part.clone().requires_grad_() for part in mine]
+    with torch.no_grad():
+        up.weight.copy_(mine[1])
+        down.weight.copy_(mine[2])
+    their_x = x.clone().requires_grad_()
+    theirs = down(up(their_x)[0].relu())[0]
+    ours = row_parallel_linear(column_parallel_linear(*mine[:2]).relu(), mine[2])
+    for out in (ours, theirs):
+        out.backward(towards)
+    pairs = [(ours, theirs), (mine[0].grad, their_x.grad)]
+    pairs += [(mine[1].grad, up.weight.grad), (mine[2].grad, down.weight.grad)]
+    assert all(bool(ours.any()) for ours, _ in pairs)
+    return [(ours - theirs).abs().max().item() for ours, theirs in pairs]
+
+
+@pytest.mark.slow
+def test_megatrons_own_layers_give_our_outputs_and_gradients():
+    pytest.importorskip("megatron.core", reason="Megatron-Core is not installed")
+    for off in run_ranks(feed_forward_beside_megatron, 2, seconds=300, show=False):
+        assert max(off) < 1e-5, off

@@ -83,7 +83,10 @@ SYSTEMS = (
     ),
     System(
         "Megatron",
-        ("test_launch::test_megatron_core_accepts_what_is_written_and_refuses_what_we_refuse",),
+        (
+            "test_launch::test_megatron_core_accepts_what_is_written_and_refuses_what_we_refuse",
+            "test_model_parallel::test_megatrons_own_layers_give_our_outputs_and_gradients",
+        ),
         importing(r"megatron\.core"),
     ),
     System(
@@ -93,6 +96,11 @@ SYSTEMS = (
             "test_launch::test_rank_0_alone_logs_to_w_and_b_offline",
         ),
         importing("wandb"),
+    ),
+    System(
+        "TensorBoard",
+        ("test_launch::test_rank_0_alone_logs_to_tensorboard_and_a_later_attempt_takes_over",),
+        importing(r"torch\.utils\.tensorboard"),
     ),
     System(
         "DVC",
@@ -106,6 +114,7 @@ SYSTEMS = (
         "Ray",
         (
             "test_launch::test_ray_replaces_a_killed_worker_and_the_losses_are_the_same",
+            "test_launch::test_ray_tune_tries_three_learning_rates_and_names_the_best",
             "test_capstone_clusters::test_ray_makes_the_same_models_though_a_worker_is_killed",
             "test_grade_engines::"
             "test_a_worker_killed_at_work_is_replaced_and_the_records_are_the_same",

@@ -158,6 +158,11 @@ def add_parallel() -> None:
     add_extra("parallel", "DeepSpeed and Megatron-Core")
 
 
+def add_tracking() -> None:
+    """Add TensorBoard to `.venv`, for the test that logs to it; without it that is skipped."""
+    add_extra("tracking", "TensorBoard")
+
+
 def add_extra(extra: str, what: str) -> None:
     """Add an extra of pyproject.toml to `.venv`, once; go on where that fails."""
     venv = ROOT / ".venv"
@@ -192,6 +197,8 @@ if __name__ == "__main__":
         add_evaluate()
     if "parallel" in sys.argv[1:]:
         add_parallel()
+    if "tracking" in sys.argv[1:]:
+        add_tracking()
     if "grading" in sys.argv[1:]:
         add_grading()
     if "serving" in sys.argv[1:]:

@@ -740,6 +740,36 @@ claims.add(
 # optimizer's moments, or reads the data from the beginning again, looks alright as
 # well, and is another run.
 #
+# Here you started the job again yourself. At work a launcher does. **torchrun** watches
+# the processes of a node; where one dies it ends the others and starts all of them
+# again, as often as `--max-restarts` says. The same job, the same death:
+
+# %%
+import os
+import subprocess
+import sys
+
+from utils.parallel.launch.torchrun import ENVIRONMENT, torchrun_command
+from utils.settings import project_root
+
+watched = place / "watched"
+words = ["-m", "utils.parallel.job", "--folder", str(watched)]
+words += ["--steps", "9", "--die-at", "7"]
+command = torchrun_command(words, 2, max_restarts=3, python=sys.executable)
+done = subprocess.run(
+    command, env=os.environ | ENVIRONMENT, cwd=project_root(), capture_output=True
+)
+print("exit status of torchrun:", done.returncode)
+same = losses_of(watched) == losses_of(calm.folder)
+print(f"killed: {(watched / 'killed').exists()}; equal bit for bit: {same}")
+claims.add(
+    "torchrun starts a killed job again, its losses are those of a calm one",
+    measured="equal bit for bit" if same else "not equal",
+    bar="equal",
+    holds=same,
+)
+
+# %% [markdown]
 # The cluster that comes back after a failure is often a smaller one. The pieces of the
 # checkpoint say where they lie in the whole tensor, so any number of ranks can read
 # them:
@@ -772,12 +802,15 @@ scratch.cleanup()
 # in another order.
 #
 # `tiny.sbatch` and `tiny_ray.py` start this very job under SLURM and under **Ray
-# Train**; under torchrun it is one line. The course's tests do all three on one
-# machine (SLURM with three nodes that share it), kill a process in each, and compare
-# the losses with those of a calm run. They are equal, too.
+# Train**. The course's tests do both on one machine (SLURM with three nodes that share
+# it), kill a process in each, and compare the losses with those of a calm run. They are
+# equal, too. `tiny_tune.py` is the same job under **Ray Tune**, at three learning rates.
 #
-# With `--track` rank 0 logs to **W&B**, offline, and the other ranks do not: a run
-# that is logged 512 times is the commonest surprise of a first large job.
+# With `--track wandb,tensorboard` rank 0 logs to **W&B**, offline, and to
+# **TensorBoard**, and the other ranks do not: a run that is logged 512 times is the
+# commonest surprise of a first large job. The second surprise is a curve that runs
+# twice over the same steps after a restart; what a dead attempt has logged of steps
+# that are done again has to go.
 #
 # ## The same at work
 #
@@ -785,10 +818,6 @@ scratch.cleanup()
 # `config.json` and says no in whole sentences:
 
 # %%
-import subprocess
-import sys
-
-
 def course(*words):
     """Run a command of the course; print what it says, return its exit status."""
     command = [sys.executable, "-m", "utils.cli", *words]

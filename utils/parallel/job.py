@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class JobConfig:
     pause: float = 0.0  # seconds after each step
     die_at: int | None = None
     die_rank: int = 1
-    track: bool = False  # log to W&B, offline, from rank 0 alone
+    track: str = ""  # what rank 0 alone logs to, offline: names of TRACKERS, with commas between
 
 
 class JobError(RuntimeError):
@@ -98,8 +99,9 @@ def train(config: JobConfig) -> str:
     """Train in the process group that stands; return "done" or "preempted".
 
     Raises:
-        ValueError: where the batch can't be shared evenly.
-        JobError: where another job is at work in the folder, or it holds another job's run.
+        ValueError: where the batch can't be shared evenly, or a tracker is unknown.
+        JobError: where another job is at work in the folder, it holds another job's run, or a
+            tracker is not installed.
     """
     rank, n_ranks = dist.get_rank(), dist.get_world_size()
     if config.batch_size % n_ranks:
@@ -107,11 +109,14 @@ def train(config: JobConfig) -> str:
             f"a batch of {config.batch_size} sequences can't be shared by {n_ranks} ranks: choose "
             f"a multiple of {n_ranks}, or another number of ranks"
         )
+    names = tracker_names(config.track)
     folder = Path(config.folder)
-    with only_job(folder), noting_sigterm() as stopped:
+    with only_job(folder), noting_sigterm() as stopped, contextlib.ExitStack() as logs:
         model, optimizer = build(config)
         first = resume(config, model, optimizer)
-        run = tracker(config, first) if config.track and rank == 0 else None
+        log_fns = []
+        if rank == 0:  # a run that all ranks log is there as often as there are ranks
+            log_fns = [logs.enter_context(TRACKERS[name](config, first)) for name in names]
         steps = range(first, config.steps)
         bar = progress(steps, description="training") if rank == 0 else steps
         for step in bar:
@@ -121,8 +126,8 @@ def train(config: JobConfig) -> str:
             if rank == 0:
                 bar.set_postfix_str(f"loss {loss:.3f}")
                 note_loss(folder, {"step": step, "loss": loss, "n_ranks": n_ranks})
-                if run is not None:
-                    run.log({"loss": loss}, step=step)
+                for log in log_fns:
+                    log({"loss": loss}, step)
             time.sleep(config.pause)
             stop = agreed(bool(stopped))
             is_last = step + 1 == config.steps
@@ -130,8 +135,6 @@ def train(config: JobConfig) -> str:
                 save(config, model, optimizer, step + 1)
             if stop and not is_last:
                 return "preempted"
-        if run is not None:
-            run.finish()
         if rank == 0:
             told = asdict(config) | {"n_ranks": n_ranks, "losses": losses_of(folder)}
             (folder / DONE).write_text(json.dumps(told), encoding="utf-8")
@@ -333,23 +336,69 @@ def losses_of(folder: Path | str) -> list[float]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def tracker(config: JobConfig, first: int):
-    """Return a run of W&B that keeps its files in the job's folder.
+@contextlib.contextmanager
+def logging_to_wandb(config: JobConfig, first: int) -> Iterator[Callable[[dict, int], None]]:
+    """Yield what logs the numbers of a step to an offline run of W&B in the job's folder."""
+    import wandb
 
-    Raises:
-        JobError: where W&B is not installed.
-    """
-    try:
-        import wandb
-    except ImportError:
-        raise JobError("--track needs W&B: install the extra `ops`") from None
-    return wandb.init(
+    run = wandb.init(
         project="course",
         mode="offline",  # `wandb sync` sends it, for those who have an account
         dir=config.folder,
         config=asdict(config) | {"first_step": first},
         settings=wandb.Settings(silent=True, console="off"),
     )
+    try:
+        yield lambda numbers, step: run.log(numbers, step=step)
+    finally:
+        run.finish()
+
+
+@contextlib.contextmanager
+def logging_to_tensorboard(config: JobConfig, first: int) -> Iterator[Callable[[dict, int], None]]:
+    """Yield what logs the numbers of a step to TensorBoard's files in the job's folder.
+
+    What an attempt that died has logged of `first` and later steps is shown no more.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = Path(config.folder) / "tensorboard"
+    with SummaryWriter(folder, purge_step=first) as writer:
+
+        def log(numbers: dict, step: int) -> None:
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, step)
+
+        yield log
+
+
+TRACKERS = {"wandb": logging_to_wandb, "tensorboard": logging_to_tensorboard}
+EXTRAS = {"wandb": "ops", "tensorboard": "tracking"}
+
+
+def tracker_names(track: str) -> list[str]:
+    """Return the names of what is logged to, each known and installed.
+
+    Raises:
+        ValueError: for a name that is none of TRACKERS.
+        JobError: for one that is not installed.
+
+    >>> tracker_names("")
+    []
+    >>> tracker_names("paper")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no tracker 'paper'; choose among wandb, tensorboard
+    """
+    names = [name.strip() for name in track.split(",") if name.strip()]
+    for name in names:
+        if name not in TRACKERS:
+            raise ValueError(f"there is no tracker {name!r}; choose among {', '.join(TRACKERS)}")
+        if importlib.util.find_spec(name) is None:
+            raise JobError(
+                f"--track {name} needs what is not installed: the extra `{EXTRAS[name]}`"
+            )
+    return names
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -357,14 +406,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for field in fields(JobConfig):
         name = "--" + field.name.replace("_", "-")
-        if field.name == "track":
-            parser.add_argument(name, action="store_true")
-        else:
-            kind = {"folder": str, "die_at": int}.get(field.name, type(field.default))
-            required = field.name == "folder"
-            parser.add_argument(
-                name, type=kind, required=required, default=None if required else field.default
-            )
+        kind = {"folder": str, "die_at": int}.get(field.name, type(field.default))
+        required = field.name == "folder"
+        parser.add_argument(
+            name, type=kind, required=required, default=None if required else field.default
+        )
     config = JobConfig(**vars(parser.parse_args(arguments)))
     if torch.cuda.is_available():
         torch.cuda.set_device(int(dist.get_node_local_rank(fallback_rank=0)))

@@ -10,11 +10,13 @@ from utils.parallel.job import JobConfig
 from utils.parallel.launch.deepspeed import deepspeed_config
 from utils.parallel.launch.megatron import megatron_arguments
 from utils.parallel.launch.ray_train import ray_script
+from utils.parallel.launch.ray_tune import ray_tune_script
 from utils.parallel.launch.slurm import sbatch_script
 from utils.parallel.launch.torchrun import torchrun_command
 from utils.parallel.planner.plan import Plan
 
 TINY = JobConfig("runs/tiny", steps=12)  # the same job for a laptop: tries the launcher out
+RATES = (1e-3, 3e-3, 1e-2)  # that it is tried with
 
 
 def launch_files(plan: Plan) -> dict[str, str]:
@@ -45,6 +47,7 @@ def launch_files(plan: Plan) -> dict[str, str]:
         f"exec {shlex.join(by_hand)}\n",
         "tiny.sbatch": sbatch_script(tiny, 2, processes_per_node=1, name="tiny", hours=0.5),
         "tiny_ray.py": ray_script(TINY, 2, "runs/ray", use_gpu=False, address=None),
+        "tiny_tune.py": ray_tune_script(TINY, RATES, "runs/ray", use_gpu=False, address=None),
     }
     if layout.tp == layout.pp == layout.cp == 1:  # what DeepSpeed alone shares out
         config = deepspeed_config(job.batch, layout.micro_batch, layout.dp, layout.zero_stage)
