@@ -549,6 +549,28 @@ def test_dvc_exp_run_over_settings_gives_a_table_and_leaves_the_folder(tmp_path,
 @needs_dvc
 @needs_git
 @pytest.mark.slow
+@pytest.mark.weekly
+@pytest.mark.usefixtures("contrary_settings")
+def test_dvc_exp_apply_brings_a_whole_run_into_the_folder(tmp_path):
+    root = tmp_path / "project"
+    assert course(["capstone", "init", str(root), "--git"]) == 0
+    write_params(root)
+    projects.dvc(root, "exp", "run", "--temp", "--name", "other", "--set-param", "seed=1")
+    assert not (root / "base").exists(), "the run was in a copy"
+    projects.dvc(root, "exp", "apply", "other")
+    assert read_params(root).seed == 1
+    found = {name: json.loads((root / name / RECORD).read_text()) for name in STAGES}
+    for name, record in found.items():
+        assert record["outputs"], name
+        for path, digest in record["outputs"].items():
+            assert hashlib.sha256((root / path).read_bytes()).hexdigest() == digest, path
+    for command in ("report", "check"):  # the pack's PDF is made here, and no output of DVC's
+        assert course(["capstone", command, str(root)]) == 0
+
+
+@needs_dvc
+@needs_git
+@pytest.mark.slow
 @pytest.mark.usefixtures("contrary_settings")
 def test_a_project_inside_a_repository_gets_its_own_and_leaves_the_outer(tmp_path, monkeypatch):
     outer = tmp_path / "outer"
