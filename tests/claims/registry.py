@@ -38,6 +38,7 @@ class Claim:
     probe: Callable[[int], Numbers] | None = None
     rtol: float = 0.1  # of a number measured again: on another processor a training parts ways
     atol: float = 0.02
+    of: str | None = None  # the claim that is measured once more under other conditions
 
     @property
     def path(self) -> Path:
@@ -74,7 +75,11 @@ def stamp_of(found: Claim) -> dict[str, str]:
 
     Of the shipped data a measurement reads the base model; the sweep is a record of its own.
     """
-    stamp = measured_by(found.measure, *([found.probe] if found.probe else []))
+    measure = getattr(found.measure, "func", found.measure)  # of a partial
+    stamp = measured_by(measure, *([found.probe] if found.probe else []))
+    if found.of:
+        first = stamp_of(CLAIMS[found.of])
+        stamp = first | stamp | {found.of: first["measurement"]}
     if "utils.zoo.load" in stamp:
         stamp["utils/zoo/base/*"] = data_hash(project_root() / "utils" / "zoo" / "base")
     return stamp

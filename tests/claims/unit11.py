@@ -14,16 +14,18 @@ from functools import lru_cache, partial
 import torch
 
 from tests.claims.registry import claim
+from utils.align.best_of_n import conservative_score
 from utils.align.kl import FixedKLController
+from utils.align.labellers import with_length_habit
 from utils.align.ppo import ActorCritic, PPOSettings, ppo
-from utils.align.reward import score_rollouts
+from utils.align.reward import encode_pairs, score_rollouts, train_reward_model
 from utils.align.rollouts import draw_rollouts
 from utils.assistants.chat_models import load_assistant, question_prompt
-from utils.assistants.reward_models import load_reward_model
+from utils.assistants.reward_models import load_reward_model, own_answers
 from utils.evaluate.world_qa import answer_questions, judge_answers, share
 from utils.runtime import generator
 from utils.world.facts import build_world
-from utils.world.preferences import is_held_out
+from utils.world.preferences import is_held_out, preference_pairs
 from utils.world.questions import questions
 
 N_ITERATIONS = 40
@@ -80,15 +82,23 @@ def at_temperature_1(policy, n=200, seed=5):
         generator=generator(seed),
     )
     texts = [tokenizer.decode(r, skip_special=True).strip() for r in drawn.responses]
-    rewards = score_rollouts(reward_model, drawn, tokenizer.pad_id, tokenizer.end_id)
     return {
         "gold, drawn": share(judge_answers(world, chosen, texts), "utility"),
-        "reward": rewards.mean().item(),
+        "reward": score(reward_model, drawn).mean().item(),
     }
 
 
-def run(kl_coef, seed, n_iterations=N_ITERATIONS, n_prompts=64, **more):
-    """Return the agent after a run, its records and its seconds of processor time."""
+def score(reward_model, rollouts):
+    """Return a reward model's scores of rollouts."""
+    tokenizer = parts()[2]
+    return score_rollouts(reward_model, rollouts, tokenizer.pad_id, tokenizer.end_id)
+
+
+def run(kl_coef, seed, n_iterations=N_ITERATIONS, n_prompts=64, reward_fn=None, **more):
+    """Return the agent after a run, its records and its seconds of processor time.
+
+    The shipped reward model decides where no other `reward_fn` is given.
+    """
     _, assistant, tokenizer, reward_model = parts()
     agent = ActorCritic(deepcopy(assistant))
     begin = time.process_time()
@@ -96,7 +106,7 @@ def run(kl_coef, seed, n_iterations=N_ITERATIONS, n_prompts=64, **more):
         agent,
         assistant,
         prompts_of(seed, n_prompts),
-        partial(score_rollouts, reward_model, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id),
+        reward_fn or partial(score, reward_model),
         FixedKLController(kl_coef),
         n_iterations,
         pad_id=tokenizer.pad_id,
@@ -163,4 +173,115 @@ def moderate_and_free(seed):
                 found[f"{name}: gold at {record['iteration']}"] = record["gold"]
                 found[f"{name}: KL at {record['iteration']}"] = record["kl"]
         found[f"{name}: CPU seconds"] = seconds
+    return found
+
+
+HIGHER = 1.0  # price of a nat
+
+
+def close_and_no_worse(runs):
+    for run in runs:
+        assert run["price 1: KL"] < 2.5, run
+        assert run["price 1: words"] <= 0.6 * run["before: words"], run
+        assert run["price 1: gold"] >= run["before: gold"] - 0.02, run
+
+
+@claim(
+    "11_higher_price",
+    "at three times the price the policy stays nearer, answers are 40 % shorter all the same and "
+    "gold utility is not below where it began",
+    holds=close_and_no_worse,
+    probe=first_two,
+)
+def higher_price(seed):
+    found = {f"before: {k}": v for k, v in gold(parts()[1]).items()}
+    agent, records, _ = run(HIGHER, seed)
+    found |= {f"price 1: {k}": v for k, v in gold(agent.policy).items()}
+    return found | {"price 1: KL": mean_of_last(records, "kl")}
+
+
+# Cures of a reward that likes long answers: in the reward, in the price, or by stopping.
+
+A_WORD = 0.1  # standard deviations of the reward
+CURES = {  # reward models, what a word costs, price of the divergence
+    "habit, no price": (1, 0.0, 0.0),
+    "habit, price": (1, 0.0, MODERATE),
+    "penalty, no price": (1, A_WORD, 0.0),
+    "penalty, price": (1, A_WORD, MODERATE),
+    "ensemble, no price": (3, 0.0, 0.0),
+    "ensemble, price": (3, 0.0, MODERATE),
+}
+WATCHED = "habit, no price"  # the run that early stopping chooses from
+
+
+def models_with_habit(seed, n=3):
+    """Return standardised reward models of other seeds, from pairs where the better is longer."""
+    world, assistant, tokenizer, _ = parts()
+    drawn, found = own_answers(assistant, tokenizer, world, 256, seed), []
+    for k in range(n * seed, n * seed + n):
+        lessons = with_length_habit(preference_pairs(world, 1000, k, ("tone", "fact")), 0.8, k)
+        pairs = encode_pairs(lessons, tokenizer, 128)
+        model, _ = train_reward_model(assistant, pairs, 80, batch_size=8, warmup_steps=10, seed=k)
+        model.standardise(score(model, drawn))
+        found.append(model)
+    return found
+
+
+def pressed(models, word_price, rollouts):
+    """Return the reward of rollouts: what models agree on, less the price of the words."""
+    scores = torch.stack([score(model, rollouts) for model in models])
+    agreed = conservative_score(scores) if len(models) > 1 else scores[0]
+    texts = [parts()[2].decode(r, skip_special=True) for r in rollouts.responses]
+    return agreed - word_price * torch.tensor([len(text.split()) for text in texts])
+
+
+def two_measures(policy):
+    """Return gold utility on questions to choose a place to stop by, and on others."""
+    return {"gold": gold(policy, 64, 6)["gold"], "gold, others": gold(policy, 100, 5)["gold"]}
+
+
+def cured_by(name, models, seed, n_iterations=N_ITERATIONS, **more):
+    """Return what a cure leaves of a run against the habit, and the run's records."""
+    n_models, word_price, kl_coef = CURES[name]
+    reward_fn = partial(pressed, models[:n_models], word_price)
+    agent, records, _ = run(kl_coef, seed, n_iterations, reward_fn=reward_fn, **more)
+    numbers = {k: v for k, v in gold(agent.policy).items() if k != "rude"}
+    numbers |= {"KL": mean_of_last(records, "kl"), "reward": mean_of_last(records, "reward")}
+    return {f"{name}: {k}": v for k, v in numbers.items()}, records
+
+
+def first_two_with_habit(seed):
+    found, _ = cured_by("habit, price", models_with_habit(seed, 1), seed, 2, n_prompts=16)
+    return {name: value for name, value in found.items() if "reward" in name or "KL" in name}
+
+
+def a_price_is_needed(runs):
+    for run in runs:
+        for reward in ("habit", "penalty", "ensemble"):
+            free, priced = run[f"{reward}, no price: gold"], run[f"{reward}, price: gold"]
+            assert free < 0.3 and priced > free + 0.1, run
+            assert run[f"{reward}, no price: KL"] > 5 * run[f"{reward}, price: KL"], run
+
+
+@claim(
+    "11_cures",
+    "PPO against a reward that likes long answers: with a length penalty or an ensemble it ends "
+    "below a gold utility of 0.3 where the divergence costs nothing, and above that with a price",
+    holds=a_price_is_needed,
+    probe=first_two_with_habit,
+    atol=0.1,
+)
+def cures(seed):
+    models = models_with_habit(seed)
+    found = {f"before: {k}": v for k, v in gold(parts()[1]).items()}
+    for name in CURES:
+        watched = {"measure": two_measures, "measure_every": 5} if name == WATCHED else {}
+        numbers, records = cured_by(name, models, seed, **watched)
+        found |= numbers
+        if watched:
+            path = [record for record in records if "gold" in record]
+            best = max(path, key=lambda record: record["gold"])
+            found["early stopping: gold"] = best["gold, others"]
+            found["early stopping: KL"] = best["kl"]
+            found["early stopping: iteration"] = best["iteration"]
     return found

@@ -82,7 +82,7 @@ def measure(path: Path) -> dict:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             client = NotebookClient(
                 notebook,
-                km=EnvironmentKernel(scratch, project_root()),
+                km=EnvironmentKernel(scratch, project_root(), COURSE_MODEL="none"),
                 timeout=2 * CELL_SECONDS,
                 store_widget_state=False,
                 resources={"metadata": {"path": str(path.parent)}},

@@ -1,0 +1,102 @@
+"""Claims of units 06, 07 and 09 to 12 once more, in another world, with models of its own.
+
+The measurements are the units' own and so are their bars. Only what they load differs: the base
+model, the assistant and the reward model are trained here, by the shipped recipes, on texts of the
+other world, and all questions are about that world. What unit 08 says of it stands in its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from functools import lru_cache, partial
+from types import ModuleType
+from unittest.mock import patch
+
+from tests.claims import unit06, unit07, unit08, unit09, unit10, unit11, unit12
+from tests.claims.registry import CLAIMS, claim
+from utils.assistants.chat_models import tune_assistant
+from utils.assistants.reward_models import tune_reward_model
+from utils.text.corpora import world_corpus
+from utils.world.facts import build_world
+
+OTHER = 1  # the seed of the other world
+MEASURED_AGAIN = {
+    unit06: ("06_chat_form", "06_mistakes", "06_packing"),
+    unit07: ("07_form", "07_new_facts"),
+    unit09: ("09_judge",),
+    unit10: ("10_style_before_truth", "10_length_habit"),
+    unit11: ("11_ppo", "11_higher_price"),
+    unit12: ("12_dpo", "12_dpo_alone", "12_grpo_sums"),
+}
+
+
+@lru_cache(maxsize=1)
+def assistant_elsewhere():
+    """Return the assistant of the other world, trained here."""
+    base, tokenizer = unit08.other_base()
+    return tune_assistant(base, tokenizer, build_world(OTHER))[0]
+
+
+@lru_cache(maxsize=1)
+def reward_model_elsewhere():
+    """Return the reward model of the other world, trained here."""
+    assistant, tokenizer = assistant_elsewhere(), unit08.other_base()[1]
+    return tune_reward_model(assistant, tokenizer, build_world(OTHER))[0].eval()
+
+
+def with_tokenizer(model):
+    """Return a copy of a model, as reading it from a disk would give, and the tokenizer."""
+    return deepcopy(model), unit08.other_base()[1]
+
+
+PARTS = {
+    "build_world": lambda seed=0: build_world(OTHER),
+    "load_base": lambda: with_tokenizer(unit08.other_base()[0]),
+    "load_assistant": lambda: with_tokenizer(assistant_elsewhere()),
+    "load_reward_model": lambda: with_tokenizer(reward_model_elsewhere()),
+    "world_corpus": partial(world_corpus, world_seed=OTHER),
+}
+
+
+def forget(module: ModuleType) -> None:
+    """Empty what a module has kept of the world it last measured."""
+    for value in list(vars(module).values()):
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
+@contextmanager
+def in_other_world(module: ModuleType) -> Iterator[None]:
+    """Let a module of claims load the other world and its models."""
+    with ExitStack() as stack:
+        for name, part in PARTS.items():
+            if hasattr(module, name):
+                stack.enter_context(patch.object(module, name, part))
+        forget(module)
+        try:
+            yield
+        finally:
+            forget(module)
+
+
+def elsewhere(module: ModuleType, name: str, seed: int) -> dict[str, float]:
+    """Return the numbers of a claim of a module in the other world."""
+    with in_other_world(module):
+        return CLAIMS[name].measure(seed)
+
+
+for module, names in MEASURED_AGAIN.items():
+    for name in names:
+        first = CLAIMS[name]
+        again = claim(
+            f"{name}_another_world",
+            f"{first.says}: in another world, too",
+            first.seeds,
+            holds=first.holds,
+            of=name,
+            rtol=first.rtol,
+            atol=first.atol,
+        )
+        again(partial(elsewhere, module, name))
