@@ -162,6 +162,8 @@ WRONG = [
          "(chosen.square() + rejected.square())", "you add up the two squares"),
     loss("center taken off", "loss + center", "loss - center", "the second term off: add it"),
     loss("unstable", MEAN, "-torch.sigmoid(gap).log().mean()", "scores of hundreds"),
+    loss("a gradient of NaN", MEAN, "torch.where(gap > 0, (1 + (-gap).exp()).log(),"
+         " (1 + gap.exp()).log() - gap).mean()", "the gradient of `chosen` at gaps"),
     loss("clamped", MEAN, "-torch.sigmoid(gap).clamp(min=1e-12).log().mean()",
          "scores of hundreds"),
     loss("margin ignored", "        gap = gap - margin", "        pass",

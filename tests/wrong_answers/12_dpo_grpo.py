@@ -189,6 +189,13 @@ WRONG = [
         ),
         ("mean inside", "mean is taken inside", END, "-F.logsigmoid(margin.mean())"),
         ("no logarithm", "logarithm is left out", END, "(1 - torch.sigmoid(margin)).mean()"),
+        (
+            "a gradient of NaN",
+            "at a margin of",
+            END,
+            "torch.where(margin > 0, (1 + (-margin).exp()).log(), "
+            "(1 + margin.exp()).log() - margin).mean()",
+        ),
         ("runs over", "must not run over", END, "-torch.log(torch.sigmoid(margin)).mean()"),
         (
             "runs over the other way",
@@ -605,6 +612,12 @@ WRONG = [
             "the answer",
             '        raise ValueError("answer")\n',
             "        return 0.0\n",
+        ),
+        (
+            "digits of the world in the answer",
+            "\u0661",
+            "re.fullmatch(number, answer.strip())",
+            r"re.fullmatch(number.replace('[0-9]', r'\d'), answer.strip())",
         ),
         (
             "an answer that holds a number",

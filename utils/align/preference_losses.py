@@ -34,7 +34,8 @@ def dpo_loss(
             policy closer to the reference.
 
     Returns:
-        A scalar in nats; log 2 where policy and reference agree. Finite for any finite margin.
+        A scalar in nats; log 2 where policy and reference agree. It and its gradient are finite for
+        any finite margin.
 
     Raises:
         ValueError: for a beta that is not positive (NaN is not), no pairs, or tensors that are not

@@ -213,6 +213,11 @@ def _(student, rng):
     else:
         tried += " give finite losses: compute the logarithm of the sigmoid in one step"
     close(got, want, tried)
+    far, zeros = np.array([600.0, -600.0, -20000.0], np.float32), np.zeros(3, np.int64)
+    tried = "the gradient of `chosen` at gaps of 600, -600 and -20000"
+    with in_case(tried):
+        (got,) = student.gradients("bradley_terry_loss", far, zeros)
+    close(got, [0, -1 / 3, -1 / 3], f"{tried}: 0, -1/3 and -1/3")
     chosen, rejected = score_rows(rng, 5)
     margin = rng.permutation(np.array([0, 1, -2, 1, 3]))  # whole numbers, which have no gradient
 

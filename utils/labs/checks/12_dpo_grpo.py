@@ -218,6 +218,10 @@ def _(student, rng):
         if not np.isfinite(as_array(got, tried)).all():
             tried += ": the log of a sigmoid must not run over"
         close(got, want, tried, atol=1e-3)
+        with in_case(f"the gradient at a margin of {gap:.0f}"):
+            (got,) = student.gradients("dpo_loss", four[0], *whole(*four[1:]), 1.0)
+        slope = [-1.0] if gap < 0 else [0.0]
+        close(got, slope, f"the gradient of chosen_logprobs at a margin of {gap:.0f}")
 
 
 @exercise_check("dpo_loss", points=1, title="the gradient")
@@ -1073,6 +1077,7 @@ def _(student, rng):
     for answer in ("12", " 12\n", "-3.5", "1,234"):
         with in_case(f"the answer {answer!r}, which is one number"):
             student.verify_answer("1", answer)
-    for answer in ("", "  ", "twelve", "12 apples", "3 4", "12.", "1,23", "--3", "x3", "3,"):
+    words = ("", "  ", "twelve", "12 apples", "3 4", "12.", "1,23", "--3", "x3", "3,", "nan")
+    for answer in (*words, "1e3", "1_000", "1/2", "0x10", "\u0661\u0662"):
         refused(lambda a=answer: student.verify_answer("12", a), f"the answer {answer!r}")
     refused(lambda: student.verify_answer("", "no"), "the answer 'no' to an empty response")
