@@ -360,13 +360,14 @@ def _(student, rng):
     ):
         mask = runs(T, *spans)
         rewards, values = normal(rng, *mask.shape), normal(rng, *mask.shape)
+        values = np.abs(values) * np.where(np.arange(T) % 2, 1, -1).astype(np.float32)  # both signs
         with in_case(f"responses from start to stop {spans}, discount {discount}, lam {lam}"):
             got = pair_of(student.gae(rewards, values, mask, discount, lam))[0]
         want = estimated(rewards, values, mask, discount, lam)[0]
         tried = f"responses from start to stop {spans} of {T}, discount {discount}, lam {lam}"
         slips = slips_of_gae(rewards, values, mask, discount, lam)
         recognise(got, want, [(w, f"{h} ({tried})") for w, h in slips])
-        close(got, want, f"advantages ({tried})")
+        close(got, want, f"advantages, from each response's last token to its first ({tried})")
         left_alone(student, rewards=rewards, values=values, response_mask=mask)
 
 
