@@ -157,7 +157,13 @@ WRONG = [
     loss("mean of gaps first", MEAN, "-F.logsigmoid(gap.mean())",
          "the mean is taken over the gaps"),
     loss("hinge", MEAN, "F.relu(1 - gap).mean()", "hinge loss"),
+    loss("in bits", MEAN, "-F.logsigmoid(gap).mean() / 0.6931471805599453", "the loss in bits"),
+    loss("center of two squares", "(chosen + rejected).square()",
+         "(chosen.square() + rejected.square())", "you add up the two squares"),
+    loss("center taken off", "loss + center", "loss - center", "the second term off: add it"),
     loss("unstable", MEAN, "-torch.sigmoid(gap).log().mean()", "scores of hundreds"),
+    loss("a gradient of NaN", MEAN, "torch.where(gap > 0, (1 + (-gap).exp()).log(),"
+         " (1 + gap.exp()).log() - gap).mean()", "the gradient of `chosen` at gaps"),
     loss("clamped", MEAN, "-torch.sigmoid(gap).clamp(min=1e-12).log().mean()",
          "scores of hundreds"),
     loss("margin ignored", "        gap = gap - margin", "        pass",
@@ -195,6 +201,14 @@ WRONG = [
     Wrong("score_at_last", "does no work: the bias",
           "def score_at_last(features, keep, weight, bias):\n"
           "    return bias.expand(len(keep))\n", "at the last True of each row"),
+    score("the bias taken off", "weight + bias", "weight - bias", "you take the bias off"),
+    score("all where the first one ends", LAST, "keep[0].nonzero().max().expand(B)",
+          "where the first one ends"),
+    score("all where the longest one ends", LAST, "keep.nonzero()[:, 1].max().expand(B)",
+          "where the longest one ends"),
+    score("scores of all places first", f"    picked = {PICK}\n    return picked @ weight + bias",
+          "    every = features @ weight + bias\n    return every[torch.arange(B), last]",
+          "a gradient holds NaN"),
     score("the last place", LAST, "torch.full((B,), T - 1)", "read at the last place"),
     score("number of tokens less one", LAST, "keep.sum(dim=1) - 1", "only where padding stands"),
     score("number of tokens", LAST, "keep.sum(dim=1).clamp(max=T - 1)", "one too far to the right"),
@@ -230,14 +244,14 @@ WRONG = [
           "right and"),
     Wrong("preference_accuracy", "does no work: perfect",
           "def preference_accuracy(chosen, rejected, level=0.95):\n    return 1.0, 1.0, 1.0\n",
-          "a tie counts as right"),
+          "2 right and 1 tied"),
     accuracy("ties wrong", COUNT, "(chosen > rejected).double().sum().item()",
              "a tie counts as wrong"),
     accuracy("ties right", COUNT, "(chosen >= rejected).double().sum().item()",
              "a tie counts as right"),
     accuracy("ties left out", f"    n_right = {COUNT}\n    n = len(chosen)\n",
              "    keep = chosen != rejected\n    n = max(1, int(keep.sum()))\n"
-             "    n_right = (chosen > rejected).double().sum().item()\n", "ties are left out"),
+             "    n_right = (chosen > rejected).double().sum().item()\n", "you leave ties out"),
     accuracy("exchanged", COUNT, COUNT.replace("chosen > rejected", "chosen < rejected"),
              "the share of wrong pairs"),
     accuracy("nearly equal is a tie", "(chosen == rejected)",
@@ -286,6 +300,12 @@ WRONG = [
          "the means are not taken off"),
     bias("scores below", "bottom += (l - l.mean()).square()", "bottom += (s - s.mean()).square()",
          "the slope"),
+    bias("mean of shares",
+         "        wins += (higher + 0.5 * equal)[longer].sum().item()\n"
+         "        pairs += longer.sum().item()\n",
+         "        if longer.any():\n"
+         "            wins += (higher + 0.5 * equal)[longer].mean().item()\n"
+         "            pairs += 1\n", "the groups' shares are averaged"),
     bias("mean of slopes",
          f"        top += {TOP}\n        bottom += (l - l.mean()).square().sum().item()\n",
          "        if len(l.unique()) > 1:\n            bottom += 1\n"
@@ -332,10 +352,22 @@ WRONG = [
     best("mean of the n best", f"return {RETURN}",
          "return values.gather(1, scores.argsort(1)[:, -n:]).mean(1)", "the mean of the n best"),
     best("one number", f"return {RETURN}", f"return ({RETURN}).mean()", "not their mean"),
-    best("tie takes all", WEIGHTS, "(share[below + tied] - share[below])", "all tied"),
+    best("tie takes all", WEIGHTS, "(share[below + tied] - share[below])", "tied at the top"),
     best("ties by place", f"    weights = {WEIGHTS}\n",
          "    rank = scores.argsort(1, stable=True).argsort(1)\n"
          "    weights = share[rank + 1] - share[rank]\n", "tied"),
+    best("a tie to the first", f"    weights = {WEIGHTS}\n",
+         "    order = torch.arange(S)\n"
+         "    below = below + ((others == own) & (order > order[:, None])).sum(2)\n"
+         "    weights = share[below + 1] - share[below]\n", "you take the first"),
+    best("a tie to the last", f"    weights = {WEIGHTS}\n",
+         "    order = torch.arange(S)\n"
+         "    below = below + ((others == own) & (order < order[:, None])).sum(2)\n"
+         "    weights = share[below + 1] - share[below]\n", "you take the last"),
+    best("nearly equal is a tie",
+         "    below = (others < own).sum(2)\n    tied = (others == own).sum(2)\n",
+         "    below = (others < own - 1e-6).sum(2)\n"
+         "    tied = ((others - own).abs() <= 1e-6).sum(2)\n", "is higher: a tie"),
     best("float32 shares", "dtype=torch.float64", "dtype=torch.float16",
          "the mean, over all draws"),
     best("double for all", ".to(values.dtype)", ".double()", "float32, whatever"),

@@ -325,6 +325,32 @@ WRONG = [
     *slips(
         "ppo_clip_loss",
         CLIP,
+        (
+            "one range for all",
+            "1 - clip_eps, 1 + clip_eps",
+            "0.8, 1.2",
+            "the range is always 0.2",
+        ),
+        ("no range above 1", "not clip_eps > 0", "not 0 < clip_eps < 1", "range 2"),
+        (
+            "the log ratio cut",
+            RATIO,
+            "ratio = log_ratio.clamp(-1, 1).exp()",
+            "one token, arguments",
+        ),
+        (
+            "bounded below, too",
+            SMALLER,
+            "-torch.where(advantages < 0, torch.minimum(free, clipped).maximum(3 * advantages), "
+            "torch.minimum(free, clipped)).sum() / response_mask.sum()",
+            "one token, arguments 3",
+        ),
+        (
+            "no row without a token",
+            "not response_mask.any()",
+            "not response_mask.any(1).all()",
+            "one has no token",
+        ),
         ("no minus", SMALLER, SMALLER[1:], "the sign is missing"),
         ("the larger", "torch.minimum", "torch.maximum", "the larger one counts"),
         ("no clip", BOUND, "free", "never clipped"),
@@ -423,6 +449,24 @@ WRONG = [
     *slips(
         "value_loss",
         VALUE,
+        (
+            "one range for all",
+            ".clamp(-clip_range, clip_range)",
+            ".clamp(-0.2, 0.2)",
+            "the range is always 0.2",
+        ),
+        (
+            "a range of 1 at most",
+            ".clamp(-clip_range, clip_range)",
+            ".clamp(-min(clip_range, 1.0), min(clip_range, 1.0))",
+            "one token, arguments",
+        ),
+        (
+            "no row without a token",
+            "not response_mask.any()",
+            "not response_mask.any(1).all()",
+            "one has no token",
+        ),
         ("no half", "0.5 * ", "", "the half is missing"),
         ("the smaller", "torch.maximum", "torch.minimum", "the smaller one counts"),
         ("no clip", LARGER, "(values - returns) ** 2", "never clipped"),
@@ -462,13 +506,13 @@ WRONG = [
             "the padding of values",
             "    values = values.masked_fill(~response_mask, 0)\n",
             "",
-            "outside the response",
+            "the mean over the kept tokens",
         ),
         (
             "the padding of old values",
             "    old_values = old_values.masked_fill(~response_mask, 0)\n",
             "",
-            "outside the response",
+            "the mean over the kept tokens",
         ),
         (
             "cut",
@@ -500,6 +544,7 @@ WRONG = [
     *slips(
         "whiten",
         WHITE,
+        ("cut at three deviations", SCALE, f"({SCALE}).clamp(-3, 3)", "thirty values of 0"),
         ("all places", "values[mask]", "values", "count all places"),
         (
             "zeros count",
@@ -594,6 +639,19 @@ WRONG = [
         ("settings of NaN", "not math.isfinite(value) or value <= 0", "value <= 0", "of nan"),
         ("NaN let in", "not math.isfinite(kl) or ", "", "a kl of NaN"),
         ("any n", " or n < 0 or n > self.horizon", "", "n = -1"),
+        (
+            "the target moves",
+            CHANGE,
+            f"{CHANGE}\n        self.target *= 1 + 0.01 * error",
+            "each builds on the one before",
+        ),
+        (
+            "n refused too late",
+            f"{REFUSE}        error = {ERROR}\n        {CHANGE}\n",
+            "        if not math.isfinite(kl):\n            raise ValueError('kl')\n"
+            f"        error = {ERROR}\n        {CHANGE}\n{REFUSE}",
+            "with a kl above its target",
+        ),
         (
             "refused too late",
             f"{REFUSE}        error = {ERROR}\n        {CHANGE}\n",

@@ -133,6 +133,27 @@ WRONG = [
         ("a gain, not a loss", "loss has the wrong sign", END, "F.logsigmoid(margin).mean()"),
         ("no beta", "beta is left out", MARGIN, MARGIN.removeprefix("beta * ")),
         ("divided by beta", "divided by beta", "beta * ((", "1 / beta * (("),
+        (
+            "beta in front",
+            "multiply the margin, inside",
+            MARGIN,
+            MARGIN.removeprefix("beta * "),
+            END,
+            "-beta * F.logsigmoid(margin).mean()",
+        ),
+        (
+            "beta for the chosen alone",
+            "chosen log-ratio alone",
+            MARGIN,
+            "beta * (chosen - ref_chosen) - (rejected - ref_rejected)",
+        ),
+        ("one beta for all", "beta is always 0.1", "beta * ((", "0.1 * (("),
+        (
+            "the rewards added",
+            "add up the two rewards",
+            MARGIN,
+            "beta * ((chosen - ref_chosen) + (rejected - ref_rejected))",
+        ),
         ("no reference", "reference is left out", MARGIN, "beta * (chosen - rejected)"),
         (
             "reference swapped",
@@ -168,6 +189,13 @@ WRONG = [
         ),
         ("mean inside", "mean is taken inside", END, "-F.logsigmoid(margin.mean())"),
         ("no logarithm", "logarithm is left out", END, "(1 - torch.sigmoid(margin)).mean()"),
+        (
+            "a gradient of NaN",
+            "at a margin of",
+            END,
+            "torch.where(margin > 0, (1 + (-margin).exp()).log(), "
+            "(1 + margin.exp()).log() - margin).mean()",
+        ),
         ("runs over", "must not run over", END, "-torch.log(torch.sigmoid(margin)).mean()"),
         (
             "runs over the other way",
@@ -192,7 +220,9 @@ WRONG = [
     *wrongs(
         "ipo_loss",
         IPO,
-        ("does no work: 0.25", "beta is 0.1", IPO_END, "chosen.sum() * 0 + 0.25"),
+        ("one beta for all", "beta is always 0.1", "(2 * beta)", "(2 * 0.1)"),
+        ("half the square", "half of the square", IPO_END, f"{IPO_END} / 2"),
+        ("does no work: 0.390625", "beta is 0.1", IPO_END, "chosen.sum() * 0 + 0.390625"),
         ("does no work: the margin", "log-ratios 3 over 3", IPO_END, "margin.mean()"),
         (
             "sums",
@@ -252,6 +282,19 @@ WRONG = [
             "not each of its terms",
             POINT,
             "(other - ref_other).clamp(min=0).mean().detach()",
+        ),
+        ("a positive point", "not positive", ".clamp(min=0)", ".abs()"),
+        (
+            "beta before the point",
+            "leaves the reference point out",
+            GAIN,
+            "beta * (logprobs - ref) - point",
+        ),
+        (
+            "a weighted mean",
+            "divided by that of the weights",
+            KTO_END,
+            "torch.where(wanted, liked, disliked).sum() / torch.where(wanted, up, down).sum()",
         ),
         ("point added", "taken off, not added", "ref - point", "ref + point"),
         ("point of these", "not of these", POINT, "(logprobs - ref).mean().clamp(min=0).detach()"),
@@ -328,6 +371,7 @@ WRONG = [
     *wrongs(
         "group_advantages",
         GROUP,
+        ("cut at 2", "a 3 among fifteen 0", ".flatten()", ".flatten().clamp(-2, 2)"),
         ("does no work: zeros", "groups of 4", "return away", "return 0 * away"),
         ("does no work: the rewards", "mean is not taken off", AWAY, "groups", STD, "1"),
         (
@@ -403,6 +447,20 @@ WRONG = [
     *wrongs(
         "grpo_loss",
         GRPO,
+        ("the first length for all", "the first one's length", "mask.sum(1)\n", "mask.sum(1)[0]\n"),
+        ("no kl_coef", "not multiplied by kl_coef", f"kl_coef * {K3}", K3),
+        (
+            "one range for all",
+            "clip_eps is always 0.2",
+            "ratio.clamp(1 - clip_eps, 1 + clip_eps)",
+            "ratio.clamp(0.8, 1.2)",
+        ),
+        (
+            "advantages along the row",
+            "4 rows of 4",
+            "A = advantages.unsqueeze(1)",
+            "A = advantages if len(advantages) == mask.shape[1] else advantages.unsqueeze(1)",
+        ),
         (
             "one number as a decimal alone",
             "`lengths` is not used",
@@ -511,6 +569,21 @@ WRONG = [
         ),
         ("text within", "not the last one", "float(a == b)", "float(answer.strip() in response)"),
         ("first number", "last", "found[-1]", "found[0]"),
+        ("parted by blanks", "a letter behind", "(?:\\.[0-9]+)?", "(?:\\.[0-9]+)?(?!\\w)"),
+        ("exponents", "a letter parts", "(?:\\.[0-9]+)?", "(?:\\.[0-9]+)?(?:[eE][0-9]+)?"),
+        (
+            "behind the sign of equality",
+            "before the sign of equality",
+            "found = re.findall(number, response)",
+            "found = re.findall(number, response.rsplit('=', 1)[-1])",
+        ),
+        (
+            "the last line alone",
+            "in the last line",
+            "found = re.findall(number, response)",
+            "found = re.findall(number, (response.splitlines() or [''])[-1])",
+        ),
+        ("28 digits", "all forty digits", "float(a == b)", "float(a.normalize() == b.normalize())"),
         (
             "text compared",
             "12.0 is 12",
@@ -539,6 +612,12 @@ WRONG = [
             "the answer",
             '        raise ValueError("answer")\n',
             "        return 0.0\n",
+        ),
+        (
+            "digits of the world in the answer",
+            "\u0661",
+            "re.fullmatch(number, answer.strip())",
+            r"re.fullmatch(number.replace('[0-9]', r'\d'), answer.strip())",
         ),
         (
             "an answer that holds a number",

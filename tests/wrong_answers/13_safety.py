@@ -145,6 +145,16 @@ WRONG = [
     score("no bias", "bias belongs to every sum", (SUM, SUM.removeprefix("bias + "))),
     score("a mean of weights", "added up, not averaged", (SUM, f"{SUM} / max(len(words), 1)")),
     score(
+        "equal texts once",
+        "one dictionary for each",
+        ("for text in texts:", "for text in dict.fromkeys(texts):"),
+    ),
+    score(
+        "a weight added",
+        "`weights` was changed",
+        ("    logits = []\n", "    logits = []\n    weights[''] = 0.0\n"),
+    ),
+    score(
         "the largest weight",
         "bias and weights added up",
         (SUM, "bias + max([weights.get(w, 0.0) for w in words], default=0.0)"),
@@ -224,6 +234,14 @@ WRONG = [
     score("does no work: all harmless", "bias and weights", (SIGMOID, "[0.0 for x in logits]")),
     score(
         "does no work: nothing", "one dictionary for each", ("return [", "return []\n    return [")
+    ),
+    chats(
+        "equal chats once",
+        "of the same words",
+        (
+            "            kept.append(chat)",
+            "            kept.append(chat) if chat not in kept else None",
+        ),
     ),
     chats("users count, too", "rude user drops no chat", (SAID, "list(of_chat)")),
     chats("users count alone", "not those of the user", ('== "assistant"', '== "user"')),
@@ -333,6 +351,22 @@ WRONG = [
         ("return kept, dropped", "return [], list(range(len(chats)))"),
     ),
     pairs(
+        "sorted by reason",
+        "one row after the other",
+        ("in pairs.items()", "in sorted(pairs.items(), key=lambda item: item[1])"),
+    ),
+    pairs(
+        "neighbours compared",
+        "another one between",
+        ("    pairs = {}\n", "    pairs = []\n"),
+        (
+            ADD,
+            "if not pairs or pairs[-1][0] != (prompt, chosen, rejected):\n"
+            "                    pairs.append(((prompt, chosen, rejected), why))",
+        ),
+        ("in pairs.items()", "in pairs"),
+    ),
+    pairs(
         "refusing answers are never toxic",
         "one that refuses",
         (
@@ -439,6 +473,17 @@ WRONG = [
     pairs(
         "does no work: refusal before all", "one row of each kind", ('if truth == "":', "if True:")
     ),
+    ranking(
+        "mean of those that fit",
+        "not of those that fit alone",
+        (
+            "    mean = sum(lengths) / max(len(lengths), 1)\n",
+            "    asked = set(words_of(query))\n"
+            "    fit = [n for n, count in zip(lengths, counts) if asked & set(count)]\n"
+            "    mean = sum(fit) / max(len(fit), 1)\n",
+        ),
+    ),
+    ranking("small scores left out", "400 passages", ("if scores[i] > 0)", "if scores[i] > 1e-3)")),
     ranking("no logarithm", "logarithm is missing", (WEIGHT, "1.0")),
     ranking(
         "k after an early return",
@@ -458,7 +503,7 @@ WRONG = [
     ),
     ranking(
         "another k1",
-        "the scores: a word in one passage",
+        "the scores: a word that one passage holds",
         ("k1=1.5", "k1=1.2"),
     ),
     ranking(
@@ -557,6 +602,33 @@ WRONG = [
         ),
     ),
     ranking("does no work: nothing found", "indices", ("return [(i", "return []\n    return [(i")),
+    facts(
+        "in one sentence",
+        "of two sentences",
+        (ABOUT, "[s for p in passages for s in p.split('. ') if mentions(s, [entity])]"),
+    ),
+    facts(
+        "the name first",
+        "the name at its end",
+        (ABOUT, f"{ABOUT[:-1]} and p.lower().startswith(entity.lower())]"),
+    ),
+    facts(
+        "borders of words",
+        "the decimals of another number",
+        (KNOWN, "{v for p in about for v in values if re.search(rf'(?i)\\b{re.escape(v)}\\b', p)}"),
+        ("def ", "import re\ndef "),
+    ),
+    facts(
+        "each sentence by itself",
+        "in two sentences",
+        (
+            RESULT,
+            "[(v, v in known) for part in answer.split('.') for v in mentions(part, values)]",
+        ),
+    ),
+    facts(
+        "values sorted", "`values` was changed", ("    about =", "    values.sort()\n    about =")
+    ),
     facts("whoever is named", "names somebody else", (ABOUT, "passages")),
     facts("the first name alone", "a part of the name", ("[entity])", "[entity.split()[0]])")),
     facts(
@@ -631,6 +703,46 @@ WRONG = [
     ),
     facts("does no work: all hold", "two false claims", ("value in known)", "True)")),
     facts("does no work: no claims", "claim", (RESULT, "[]")),
+    answer("the last claim alone", "every claim must be borne out", (HOLDS, f"{HOLDS[:-1]}[-1:])")),
+    answer(
+        "the shortest that holds",
+        "the longer one first",
+        ("for draft in drafts:", "for draft in sorted(drafts, key=len):"),
+    ),
+    answer(
+        "values of the first draft",
+        "two false drafts",
+        (
+            "    for draft",
+            "    values = mentions(drafts[0], values) if drafts else values\n    for draft",
+        ),
+    ),
+    answer(
+        "sentences cut off",
+        "one claim of two holds",
+        (
+            "        if all",
+            "        draft = draft.partition('. Or')[0]\n        if all",
+        ),
+    ),
+    answer(
+        "a claim must name the entity",
+        "names nobody",
+        (HOLDS, f"{HOLDS} and (not mentions(draft, values) or mentions(draft, [entity]))"),
+    ),
+    answer(
+        "the refusal is no draft",
+        "the refusal's words",
+        (
+            "    for draft in drafts:\n",
+            "    for draft in drafts:\n        if draft == refusal:\n            continue\n",
+        ),
+    ),
+    answer(
+        "drafts are used up",
+        "`drafts` was changed",
+        ("    for draft in drafts:\n", "    while drafts:\n        draft = drafts.pop(0)\n"),
+    ),
     answer(
         "one claim is enough",
         "every claim must be borne out",

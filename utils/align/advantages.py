@@ -94,7 +94,8 @@ def gae(
         advantages and returns, (B, T) both, 0 where the mask is False.
 
     Raises:
-        ValueError: for unequal shapes, a mask that is not bool, a discount or lam not from 0 to 1.
+        ValueError: for unequal shapes, a mask that is not bool, a discount or lam not from 0 to 1
+            (NaN is not).
 
     >>> rewards = torch.tensor([[0.0, 1.0, 9.0]])
     >>> values = torch.tensor([[0.5, 0.75, 9.0]])

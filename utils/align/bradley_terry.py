@@ -32,7 +32,7 @@ def bradley_terry_loss(
             preferences alone leave their level open.
 
     Returns:
-        A scalar that is finite for scores of any finite size, with a gradient for both.
+        A scalar with a gradient for both; the two are finite even for scores thousands apart.
 
     Raises:
         ValueError: for no pairs, for scores or margins that are not rows of one length (no

@@ -103,7 +103,7 @@ def grpo_loss(
 
     Args:
         logprobs: (B, T) of the policy that learns.
-        old_logprobs: (B, T) of the policy that drew the tokens; no gradient goes there.
+        old_logprobs: (B, T) of the policy that drew the tokens, a constant.
         advantages: (B,) one for each response.
         response_mask: (B, T) bool, True for response tokens. What stands elsewhere, NaN too,
             changes neither loss nor gradient.

@@ -37,7 +37,7 @@ def ppo_clip_loss(
         a scalar.
 
     Raises:
-        ValueError: where clip_eps is not above 0, or the mask keeps no token.
+        ValueError: where clip_eps is not above 0 (NaN is not), or the mask keeps no token.
 
     >>> old, mask = torch.zeros(1, 3), torch.tensor([[True, True, False]])
     >>> logprobs = torch.tensor([[1.5, 0.5, 7.0]]).log()
@@ -83,7 +83,7 @@ def value_loss(
         a scalar.
 
     Raises:
-        ValueError: where clip_range is not above 0, or the mask keeps no token.
+        ValueError: where clip_range is not above 0 (NaN is not), or the mask keeps no token.
 
     >>> values, old = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 0.0]])
     >>> mask = torch.tensor([[True, True]])

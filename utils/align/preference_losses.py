@@ -34,10 +34,12 @@ def dpo_loss(
             policy closer to the reference.
 
     Returns:
-        A scalar in nats; log 2 where policy and reference agree. Finite for any finite margin.
+        A scalar in nats; log 2 where policy and reference agree. It and its gradient are finite for
+        any finite margin.
 
     Raises:
-        ValueError: for a beta that is not positive, no pairs, or tensors that are not all (B,).
+        ValueError: for a beta that is not positive (NaN is not), no pairs, or tensors that are not
+            all (B,).
 
     >>> one, two, three = torch.tensor([-1.0]), torch.tensor([-2.0]), torch.tensor([-3.0])
     >>> round(dpo_loss(one, three, two, two, beta=0.5).item(), 4)  # softplus(-0.5 * (1 + 1))
@@ -86,8 +88,8 @@ def ipo_loss(
         A scalar, at least 0; 0 where each margin is 1 / (2 beta).
 
     Raises:
-        ValueError: for a beta that is not positive, no pairs, tensors that are not all (B,), or a
-            length below 1.
+        ValueError: for a beta that is not positive (NaN is not), no pairs, tensors that are not all
+            (B,), or a length below 1.
 
     >>> ref, two = torch.tensor([-4.0]), torch.tensor([2])
     >>> ipo_loss(torch.tensor([-2.0]), ref, ref, ref, two, two, beta=0.25)  # (2/2 - 0 - 2)^2
@@ -141,8 +143,8 @@ def kto_loss(
         A scalar; 0.5 where policy and reference agree and the weights are 1.
 
     Raises:
-        ValueError: for a beta that is not positive, tensors of other shapes, no responses, no
-            mismatched ones, or an `is_desirable` that is not bool.
+        ValueError: for a beta that is not positive (NaN is not), tensors of other shapes, no
+            responses, no mismatched ones, or an `is_desirable` that is not bool.
 
     >>> zero, up = torch.zeros(2), torch.tensor([1.0, -1.0])
     >>> wanted = torch.tensor([True, False])

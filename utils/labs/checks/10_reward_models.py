@@ -6,6 +6,7 @@ a regression by least squares, and every draw of n answers listed one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from statistics import NormalDist
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from utils.labs.checking import (
     Check,
     Rejected,
+    as_array,
     asked,
     brief,
     close,
@@ -135,17 +137,19 @@ def _(student, rng):
         x, y = doubles(a, b)
         gap = x - y
         slips = [
-            (loss_by_torch(y, x), "chosen and rejected are exchanged: the chosen one should be the "
-             "higher"),
+            (loss_by_torch(y, x), "in your loss chosen and rejected are exchanged: the chosen one "
+             "should be the higher"),
             (-loss_by_torch(x, y), "the sign is wrong: a loss is a negative log-probability"),
             (-F.logsigmoid(gap).sum(), "that is the sum: take the mean over the pairs"),
             (-torch.sigmoid(gap).mean(), "the logarithm is missing: -log(sigmoid(...))"),
             ((1 - torch.sigmoid(gap)).mean(), "that is one minus the probability: take -log of it"),
             (-gap.mean(), "that is the mean gap: it goes through log(sigmoid(...))"),
-            (-F.logsigmoid(gap.mean()), "the mean is taken over the gaps; take it over the pairs' "
-             "losses"),
-            (F.relu(1 - gap).mean(), "that is the hinge loss"),
-            (gap.square().mean(), "that is a squared gap"),
+            (-F.logsigmoid(gap.mean()), "in your loss the mean is taken over the gaps: take "
+             "it over the pairs' losses"),
+            (F.relu(1 - gap).mean(), "that is the hinge loss: take -log sigmoid of the gap"),
+            (gap.square().mean(), "that is a squared gap: take -log sigmoid of the gap"),
+            (-F.logsigmoid(gap).mean() / np.log(2), "that is the loss in bits: take the natural "
+             "logarithm"),
         ]  # fmt: skip
         want = loss_by_torch(x, y).numpy()
         recognise(got, want, [(wrong.numpy(), asked(words, got)) for wrong, words in slips])
@@ -160,7 +164,8 @@ def _(student, rng):
     x, y, z = doubles(a, b, m)
     got = student.bradley_terry_loss(a, b, m)
     slips = [
-        (loss_by_torch(x, y).numpy(), "the margin changes nothing"),
+        (loss_by_torch(x, y).numpy(), "the margin changes nothing in your loss: take "
+         "it off the gap"),
         (loss_by_torch(x, y, -z).numpy(), "you add the margin to the gap: take it off"),
         (F.relu(z - (x - y)).mean().numpy(), "that is a hinge: the gap less the margin goes "
          "through the sigmoid"),
@@ -174,18 +179,21 @@ def _(student, rng):
         rest = loss_by_torch(x, y, None if margin is None else z)
         want = (rest + center * ((x + y) ** 2).mean()).numpy()
         slips = [
-            (rest.numpy(), "center changes nothing"),
-            ((rest + center * ((x - y) ** 2).mean()).numpy(), "the squares are those of the "
-             "differences: the second term squares chosen + rejected"),
-            ((rest + center * (x + y).mean() ** 2).numpy(), "the mean is squared: take the mean of "
-             "the squares"),
-            ((rest + ((x + y) ** 2).mean()).numpy(), "the second term is not multiplied by center"),
-            ((rest + center * ((x + y) ** 2).sum()).numpy(), "the second term is a sum: take its "
+            (rest.numpy(), "center changes nothing in your loss: it weighs a second term"),
+            ((rest + center * ((x - y) ** 2).mean()).numpy(), "in your second term the squares are "
+             "those of the differences: it squares chosen + rejected"),
+            ((rest + center * (x + y).mean() ** 2).numpy(), "in your second term the mean is "
+             "squared: take the mean of the squares"),
+            ((rest + ((x + y) ** 2).mean()).numpy(), "your second term is not multiplied by "
+             "center: multiply it"),
+            ((rest + center * ((x + y) ** 2).sum()).numpy(), "your second term is a sum: take the "
              "mean"),
             ((rest + center * ((x + y) / 2).square().mean()).numpy(), "the second term squares the "
              "sum chosen + rejected, not their mean"),
-            ((rest - center * ((x + y) ** 2).mean()).numpy(), "the second term is taken off: it is "
-             "added"),
+            ((rest - center * ((x + y) ** 2).mean()).numpy(), "you take the second term off: "
+             "add it"),
+            ((rest + center * (x**2 + y**2).mean()).numpy(), "you add up the two squares: the "
+             "second term squares the sum chosen + rejected"),
         ]  # fmt: skip
         recognise(got, want, slips)
         close(got, want, f"center={center} adds center * mean((chosen + rejected)^2)")
@@ -199,7 +207,17 @@ def _(student, rng):
     a = np.array([300.0, -300.0, 20000.0, -4000.0], np.float32)
     b = np.array([-300.0, 300.0, 0.0, 4000.0], np.float32)
     got = student.bradley_terry_loss(a, b)
-    close(got, loss_by_torch(*doubles(a, b)).numpy(), "scores of hundreds give finite losses")
+    want, tried = loss_by_torch(*doubles(a, b)).numpy(), "scores of hundreds and of thousands"
+    if np.isfinite(as_array(got, tried)).all():
+        tried += ": the mean over pairs of -log sigmoid(chosen - rejected), without any bound"
+    else:
+        tried += " give finite losses: compute the logarithm of the sigmoid in one step"
+    close(got, want, tried)
+    far, zeros = np.array([600.0, -600.0, -20000.0], np.float32), np.zeros(3, np.int64)
+    tried = "the gradient of `chosen` at gaps of 600, -600 and -20000"
+    with in_case(tried):
+        (got,) = student.gradients("bradley_terry_loss", far, zeros)
+    close(got, [0, -1 / 3, -1 / 3], f"{tried}: 0, -1/3 and -1/3")
     chosen, rejected = score_rows(rng, 5)
     margin = rng.permutation(np.array([0, 1, -2, 1, 3]))  # whole numbers, which have no gradient
 
@@ -266,20 +284,26 @@ def compare_scores(student, case: tuple, name: str) -> None:
     kept = np.where(mask, every, 0)
     want = last_by_hand(features, mask, weight, bias)
     T = mask.shape[1]
+    last = [max(t for t in range(T) if m[t]) for m in mask]
     slips = [
-        (every[:, -1], "the scores are read at the last place, padding or not"),
-        (every[rows, n - 1], "the number of kept tokens less one is the last place only where "
-         "padding stands on the right"),
-        (every[rows, mask.argmax(1)], "argmax of keep is the first kept token, not the last"),
-        (every[:, 0], "the scores are read at the first token, which has seen nothing else"),
-        (every[rows, np.minimum(n, T - 1)], "the place is one too far to the right"),
-        (want - bias, "the bias is missing"),
+        (every[:, -1], "your scores are read at the last place, padding or not: read them at the "
+         "last True of keep"),
+        (every[rows, n - 1], "you read at the number of kept tokens less one: that is the last "
+         "place only where padding stands on the right"),
+        (every[rows, mask.argmax(1)], "you read at the first kept token, not the last: argmax of "
+         "keep gives the first"),
+        (every[:, 0], "your scores are read at the first token, which has seen nothing else"),
+        (every[rows, np.minimum(n, T - 1)], "you read one too far to the right"),
+        (want - bias, "the bias is missing: add it"),
+        (want - 2 * bias, "you take the bias off: add it"),
         (kept.sum(1) / n, "that is the mean over the kept tokens: the last one alone counts"),
         (kept.sum(1) - bias * (n - 1), "that is the sum over the kept tokens: the last one "
          "alone counts"),
         (np.where(mask, every, -np.inf).max(1), "that is the highest score of the kept tokens"),
-        (every[rows, [max(t for t in range(T) if m[t]) - 1 for m in mask]], "the place is one too "
-         "far to the left"),
+        (every[rows, np.array(last) - 1], "you read one too far to the left"),
+        (every[:, last[0]], "you read all texts where the first one ends: each has its own end"),
+        (every[:, max(last)], "you read all texts where the longest one ends: each has its own "
+         "end"),
     ]  # fmt: skip
     if resembles(got, want[:, None]):
         raise Rejected(f"{name}: one score for each text, shape (B,), not (B, 1)")
@@ -291,7 +315,7 @@ def compare_scores(student, case: tuple, name: str) -> None:
 
 @exercise_check("score_at_last", points=2, title="the last token of each text")
 def _(student, rng):
-    compare_scores(student, text_case(rng, [[1, 1, 0]]), "one text")
+    compare_scores(student, text_case(rng, [[1, 1, 1, 0, 0]]), "one text")
     compare_scores(student, text_case(rng, RIGHT_PADDED), "padding on the right")
     compare_scores(student, text_case(rng, [[1]]), "a text of one token")
 
@@ -307,10 +331,12 @@ def _(student, rng):
     for keep in (RIGHT_PADDED, RESPONSES):
         features, mask, weight, bias = text_case(rng, keep)
         want = last_by_hand(features, mask, weight, bias)
+        got = student.score_at_last(features, mask, weight, bias)
+        close(got, want, "the scores of the last kept tokens")
         with_nan = np.where(mask[..., None], features, np.float32("nan"))
         got = student.score_at_last(with_nan, mask, weight, bias)
         close(got, want, "features of NaN where keep is False: the scores of the last kept "
-              "tokens as without them, since no product with 0 removes a NaN")  # fmt: skip
+              "tokens as without them (no product with 0 removes a NaN)")  # fmt: skip
     double = [a.astype(np.float64) for a in (features, weight, bias)]
     got = student.score_at_last(double[0], mask, *double[1:])
     close(got, last_by_hand(double[0], mask, *double[1:]), "features, weight and bias in float64")
@@ -330,6 +356,14 @@ def _(student, rng):
     for (name, want), gradient in zip(wanted.items(), found, strict=True):
         close(gradient, want, f"the gradient of `{name}`: through the last kept tokens alone",
               1e-4, 1e-4)  # fmt: skip
+    with_nan = np.where(mask[..., None], features, np.float32("nan"))
+    with in_case("the gradient where features are NaN at all places that keep leaves out"):
+        spoilt = student.gradients("score_at_last", with_nan, mask, weight, bias)
+    require(
+        all(np.isfinite(gradient).all() for gradient in spoilt),
+        "features of NaN where keep is False: the scores are right, and a gradient holds NaN, "
+        "since 0 times NaN is NaN in it; pick the last kept features first, then apply the head",
+    )
 
 
 @exercise_check("score_at_last", points=1, title="what is refused", is_core=False)
@@ -371,23 +405,26 @@ def compare_accuracy(student, a: np.ndarray, b: np.ndarray, level: float | None)
     level = level or 0.95
     want = wilson_by_hand(wins + ties / 2, n, level)
     mistakes = [
-        (wins, n, "a tie counts as wrong: it counts half"),
-        (wins + ties, n, "a tie counts as right: it counts half"),
-        (wins, n - ties, "ties are left out: each counts half, and belongs to the pairs"),
-        (n - wins - ties / 2, n, "the share of wrong pairs: chosen should be the higher"),
+        (wins, n, "in your share a tie counts as wrong: it counts half"),
+        (wins + ties, n, "in your share a tie counts as right: it counts half"),
+        (wins, n - ties, "you leave ties out of your share: each counts half"),
+        (n - wins - ties / 2, n, "that is the share of wrong pairs: chosen should be the higher"),
     ]
-    for right, of, words in mistakes:
-        share = right / of if of else 0.0
-        if abs(three[0] - share) < 1e-7 and abs(share - want[0]) > 1e-6:
-            raise Rejected(asked(f"{words} (expected {want[0]:.4f}, got {share:.4f})", got))
+    named = {
+        words for right, of, words in mistakes
+        if of and abs(three[0] - right / of) < 1e-7 and abs(right / of - want[0]) > 1e-6
+    }  # fmt: skip
+    if len(named) == 1:  # what two mistakes would give names neither
+        words = f"{named.pop()} (expected {want[0]:.4f}, got {three[0]:.4f})"
+        raise Rejected(asked(words, got))
     hint = f"{wins} right and {ties} tied of {n} pairs"
     close(three[0], want[0], asked(f"{hint}: the share", got), 1e-7, 0)
     slips = [
-        (wilson_by_hand(wins + ties / 2, n, 0.95)[1:], "the interval does not follow `level`"),
-        (wilson_by_hand(wins, n, level)[1:], "the interval is that of the right ones without the "
-         "halves of the ties"),
-        ([max(0.0, want[0] - s) for s in (0,)] * 2, "the interval is a point"),
-        (want[:0:-1], "low and high are exchanged"),
+        (wilson_by_hand(wins + ties / 2, n, 0.95)[1:], "your interval does not follow `level`"),
+        (wilson_by_hand(wins, n, level)[1:], "your interval is that of the right ones "
+         "without the halves of the ties"),
+        ([max(0.0, want[0] - s) for s in (0,)] * 2, "your interval is a point"),
+        (want[:0:-1], "in your result low and high are exchanged"),
     ]  # fmt: skip
     for wrong, words in slips:
         if resembles(three[1:], wrong, 1e-6) and not resembles(want[1:], wrong, 1e-5):
@@ -399,7 +436,8 @@ def compare_accuracy(student, a: np.ndarray, b: np.ndarray, level: float | None)
 
 @exercise_check("preference_accuracy", points=2, title="the share, ties as half")
 def _(student, rng):
-    for a, b in (([2.0, 1.0], [1.0, 1.0]), ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([1.0], [3.0])):
+    four = [2.0, 1.0, 3.0, 0.0], [1.0, 1.0, 0.0, 2.0]
+    for a, b in (four, ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([1.0], [3.0])):
         compare_accuracy(student, np.array(a, np.float32), np.array(b, np.float32), None)
     for n in (9, 40):
         a, b = (rng.integers(0, 3, n).astype(np.float32) for _ in range(2))
@@ -469,28 +507,41 @@ def bias_slips(scores, lengths, groups) -> list[tuple[int, float, str]]:
     one = np.zeros(len(s))
     own_x = x - np.array([x[g == k].mean() for k in g])
     own_s = s - np.array([s[g == k].mean() for k in g])
+    shares = [
+        np.mean([0.5 + np.sign(s[i] - s[j]) / 2 for i, j in unequal if g[i] == k])
+        for k in {g[i] for i, _ in unequal}
+    ]
     within = [
         np.polyfit(x[g == k], s[g == k], 1)[0] for k in np.unique(g) if len(set(x[g == k])) > 1
     ]
     return [
-        (0, wins / n, "a tie counts as if the shorter had won: it counts half"),
-        (0, (wins + ties) / n, "a tie counts as if the longer had won: it counts half"),
-        (0, wins / max(1, n - ties), "ties are left out: each counts half"),
-        (0, bias_by_hand(s, x, one)[0], "answers of different groups are compared"),
-        (0, (wins + ties / 2) / max(1, len(pairs)), "pairs of equal length are counted: only those "
-         "whose lengths differ"),
-        (0, 1 - (wins + ties / 2) / n, "that is how often the shorter one wins"),
-        (1, bias_by_hand(s, x, one)[1], "one intercept for all: each group has its own mean"),
-        (1, float(np.mean(within)), "the groups' slopes are averaged: add up products and squares "
-         "over all groups, then divide"),
+        (0, wins / n, "for you a tie counts as if the shorter had won: it counts half"),
+        (0, (wins + ties) / n, "for you a tie counts as if the longer had won: it counts half"),
+        (0, wins / max(1, n - ties), "you leave ties out: each counts half"),
+        (0, bias_by_hand(s, x, one)[0], "in your share answers of different groups are "
+         "compared: compare those of one group"),
+        (0, (wins + ties / 2) / max(1, len(pairs)), "in your share pairs of equal length are "
+         "counted: count those whose lengths differ"),
+        (0, (wins + ties / 2 + (len(pairs) - len(unequal)) / 2) / max(1, len(pairs)),
+         "in your share pairs of equal length are counted: count those whose lengths differ"),
+        (0, float(np.mean(shares)), "in your share the groups' shares are averaged: count all "
+         "pairs alike"),
+        (0, 1 - (wins + ties / 2) / n, "that is how often the shorter one wins: count "
+         "the longer"),
+        (1, bias_by_hand(s, x, one)[1], "that is the slope with one intercept for all: "
+         "take off each group's own means"),
+        (1, float(np.mean(within)), "in your slope the groups' slopes are averaged: add up "
+         "products and squares over all groups, then divide"),
         (1, float((own_x * own_s).sum() / (own_s**2).sum()) if own_s.any() else 0.0,
-         "lengths over scores: divide by the squares of the lengths"),
-        (1, float((own_x * own_s).sum()), "the sum of products is not divided by that of squares"),
+         "that is the slope of lengths over scores: divide by the squares of the lengths"),
+        (1, float((own_x * own_s).sum()), "the sum of products is not divided in your "
+         "slope: divide by the sum of the lengths' squares"),
         (1, float((own_x * own_s).mean()), "that is a covariance: divide by the squares of the "
          "lengths"),
         (1, float(np.corrcoef(own_x, own_s)[0, 1]) if own_s.any() else 0.0, "that is a "
          "correlation: a slope is in score per token"),
-        (1, float((x * s).sum() / (x * x).sum()), "the means are not taken off"),
+        (1, float((x * s).sum() / (x * x).sum()), "in your slope the means are not taken off: "
+         "take off each group's own"),
     ]  # fmt: skip
 
 
@@ -541,6 +592,9 @@ def _(student, rng):
         student, [1.0, 2.0, 4.0, 9.0, 3.0], [5, 5, 8, 30, 20], [7, 7, 7, 3, 3], "equal lengths"
     )
     compare_bias(
+        student, [1.0, 3.0, 2.0, 8.0, 9.0], [1, 2, 3, 5, 6], [0, 0, 0, 1, 1], "unlike sizes"
+    )
+    compare_bias(
         student, [5.0, 6.0, 0.0, 1.0], [3, 5, 20, 30], [0, 0, 1, 1], "worse answers are longer"
     )
 
@@ -577,14 +631,16 @@ def _(student, rng):
 # best_of_n
 
 
-def by_listing(scores: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """Return the mean over all draws of n; at a tie the mean over the tied."""
+def by_listing(
+    scores: np.ndarray, values: np.ndarray, n: int, of_tied: Callable = np.mean
+) -> np.ndarray:
+    """Return the mean over all draws of n; at a tie the mean over the tied, or another number."""
     found = []
     for s, v in zip(scores, values, strict=True):
         tops = []
         for drawn in combinations(range(len(s)), n):
             top = max(s[i] for i in drawn)
-            tops.append(np.mean([v[i] for i in drawn if s[i] == top]))
+            tops.append(of_tied([v[i] for i in drawn if s[i] == top]))
         found.append(np.mean(tops))
     return np.array(found)
 
@@ -605,9 +661,9 @@ def compare_best(student, scores: np.ndarray, values: np.ndarray, n: int, case: 
     order = scores.argsort(1, kind="stable")
     top = np.take_along_axis(values, order[:, -1:], 1)[:, 0]
     slips = [
-        (by_listing(-scores, values, n), "that is the worst of n: the highest score is kept"),
-        (by_listing(values, values, n), "the answers are chosen by their values: choose by the "
-         "scores"),
+        (by_listing(-scores, values, n), "that is the worst of n: keep the highest score"),
+        (by_listing(values, values, n), "for you the answers are chosen by their values: choose by "
+         "the scores"),
         (by_listing(scores, scores, n), "that is the expected score: the values of the chosen "
          "answers are asked"),
         (top, "that is the best of all S answers, whatever n is"),
@@ -617,7 +673,13 @@ def compare_best(student, scores: np.ndarray, values: np.ndarray, n: int, case: 
         (with_replacement(scores, values, n), "you draw with replacement: no answer may come "
          "twice"),
         (np.take_along_axis(values, order[:, -n:], 1).mean(1), "that is the mean of the n best"),
-        (want.mean(), "one number for each question, not their mean"),
+        (by_listing(scores, values, n, max), "at a tie you take the answer of the largest value: "
+         "take the mean of the tied"),
+        (by_listing(scores, values, n, lambda tied: tied[0]), "at a tie you take the first: take "
+         "the mean of the tied"),
+        (by_listing(scores, values, n, lambda tied: tied[-1]), "at a tie you take the last: take "
+         "the mean of the tied"),
+        (want.mean(), "return one number for each question, not their mean"),
     ]  # fmt: skip
     recognise(got, want, [(wrong, f"{words} ({shown})") for wrong, words in slips])
     close(got, want, f"the mean, over all draws of n, of the top answer's value ({shown})")
@@ -643,14 +705,19 @@ def _(student, rng):
 
 @exercise_check("best_of_n", points=1, title="ties")
 def _(student, rng):
+    scores = np.array([[1.0, 3.0, 3.0, 3.0, 0.0]], np.float32)
+    values = np.array([[2.0, -0.5, 0.75, 0.25, 1.0]], np.float32)
+    compare_best(student, scores, values, 2, "three tied at the top")
     for n in (1, 2, 3):
         tied = np.full((1, 3), 2.5, np.float32)
         compare_best(student, tied, answers(rng, 1, 3)[1], n, "all tied")
     for n in (2, 3):
         scores = rng.integers(0, 3, (3, 6)).astype(np.float32)
         compare_best(student, scores, answers(rng, 3, 6)[1], n, "ties")
-    scores = np.array([[1.0, 3.0, 3.0, 0.0]], np.float32)
-    compare_best(student, scores, answers(rng, 1, 4)[1], 2, "two tied at the top")
+    near = np.array([[1.0, 1 + 2e-7, 0.0]], np.float32)
+    values = np.array([[0.0, 1.0, 5.0]], np.float32)
+    close(student.best_of_n(near, values, 2), [2 / 3], "a score higher by 0.0000002 is higher: a "
+          "tie has two equal scores")  # fmt: skip
 
 
 @exercise_check("best_of_n", points=1, title="many answers, and the dtype of the values")

@@ -139,37 +139,60 @@ def slips_of_paid(rewards, logprobs, ref_logprobs, mask, kl_coef: float) -> list
     return [
         (
             paid(*case, at=lambda p: p[-1] + 1),
-            "the reward stands one place behind the last token, on the first padding",
+            "your reward stands one place behind the last token, on the first padding",
         ),
         (
             paid(*case, at=lambda p: T - 1),
-            "the reward stands in the last column: rows are padded, their last token is sooner",
+            "your reward stands in the last column: rows are padded, their last token is sooner",
         ),
         (
             paid(*case, at=lambda p: len(p) - 1),
-            "the reward stands at the number of tokens: a response begins behind its prompt",
+            "your reward stands at the number of tokens: a response begins behind its prompt",
         ),
-        (paid(*case, at=lambda p: p[-1] - 1), "the reward stands one place before the last token"),
-        (paid(*case, at=lambda p: p[0]), "the reward stands at the first token of the response"),
-        (free + rewards[:, None] * mask, "every token gets the whole reward: the last one alone"),
+        (
+            paid(*case, at=lambda p: p[-1] - 1),
+            "your reward stands one place before the last token",
+        ),
+        (
+            paid(*case, at=lambda p: p[0]),
+            "your reward stands at the first token of the response: it belongs to the last",
+        ),
+        (
+            free + rewards[:, None] * mask,
+            "you give every token the whole reward: the last one alone gets it",
+        ),
         (
             free + rewards[:, None] * mask / mask.sum(1, keepdims=True),
-            "the reward is spread over the tokens: the last one gets it all",
+            "your reward is spread over the tokens: the last one gets it all",
         ),
-        (free, "no token has the reward: is it left out, or on padding where a mask removes it?"),
-        (earned, "the price of the divergence is missing"),
-        (earned - free, "the divergence is paid out: it costs, with a minus"),
+        (
+            free,
+            "no token of yours has the reward: is it left out, or on padding where a mask removes "
+            "it?",
+        ),
+        (earned, "the price of the divergence is missing in your result"),
+        (earned - free, "you pay the divergence out: it costs, with a minus"),
         (
             np.where(earned != 0, earned, free),
-            "the last token's own divergence is lost: the reward comes on top of it",
+            "in your result the last token's own divergence is lost: the reward comes on top of it",
         ),
-        (earned + at_end, "the divergence of all tokens is charged at the last one"),
-        (earned + free / kl_coef, "kl_coef is missing"),
-        (kl_coef * earned + free, "kl_coef weighs the reward as well"),
-        (earned - kl_coef * difference, "places outside the response have their price: they get 0"),
+        (
+            earned + at_end,
+            "in your result the divergence of all tokens is charged at the last one: each has its "
+            "own",
+        ),
+        (earned + free / kl_coef, "kl_coef is missing in your price: multiply by it"),
+        (
+            kl_coef * earned + free,
+            "in your result kl_coef weighs the reward as well: it weighs the price alone",
+        ),
+        (
+            earned - kl_coef * difference,
+            "in your result places outside the response have their price: they get 0",
+        ),
         (
             earned - kl_coef * np.exp(logprobs) * difference * mask,
-            "each difference is weighed by its probability: that is done by the draw",
+            "you weigh each difference by its probability: that is done by the draw",
         ),
         (earned - kl_coef * np.abs(difference) * mask, "the price is the difference, not its size"),
         (
@@ -211,11 +234,14 @@ def _(student, rng):
     rewards = normal(rng, 4)
     logprobs, ref_logprobs = (-(normal(rng, 4, 7) ** 2) for _ in range(2))
     want = paid(rewards, logprobs, ref_logprobs, mask, 0.5)
+    close(
+        student.kl_rewards(rewards, logprobs, ref_logprobs, mask, 0.5), want, "prices and rewards"
+    )
     for value in (np.nan, -np.inf):
         odd = [np.where(mask, a, value).astype(np.float32) for a in (logprobs, ref_logprobs)]
         with in_case(f"outside the response the arguments hold {value}"):
             got = student.kl_rewards(rewards, *odd, mask, 0.5)
-        close(got, want, f"outside the response the arguments hold {value}, the result 0")
+        close(got, want, f"outside the response the arguments hold {value}: there the result is 0")
     got = student.kl_rewards(rewards, logprobs, ref_logprobs, mask, 0.0)
     close(got, paid(rewards, logprobs, ref_logprobs, mask, 0.0), "kl_coef 0: the reward alone")
     got = student.kl_rewards(0 * rewards, logprobs, ref_logprobs, mask, 0.5)
@@ -293,11 +319,11 @@ def slips_of_gae(rewards, values, mask, discount: float, lam: float) -> list:
     return [
         (
             walked(r, v, mask, usual, both),
-            "the last token sees the value of the padding behind it: there it is 0",
+            "your last token sees the value of the padding behind it: there it is 0",
         ),
         (
             walked(*inside, usual, both, masked=False),
-            "places outside the response have advantages: they get 0",
+            "in your result places outside the response have advantages: they get 0",
         ),
         (walked(*inside, usual, lam), "discount is missing in front of the next advantage"),
         (walked(*inside, usual, discount), "lam is missing in front of the next advantage"),
@@ -313,11 +339,11 @@ def slips_of_gae(rewards, values, mask, discount: float, lam: float) -> list:
         (walked(*inside, lambda a, b, c: a - c, both), "the next value is missing in delta"),
         (
             walked(*inside, lambda a, b, c: a + discount * b, both),
-            "the token's own value is not taken off",
+            "in your delta the token's own value is not taken off: take it off",
         ),
         (
             walked(*inside, usual, both, forward=True),
-            "the walk goes from the last token to the first",
+            "you walk from the first token to the last: walk from the last to the first",
         ),
         (-estimated(*inside, discount, lam)[0], "the sign is the other way round"),
         (estimated(*inside, discount, lam)[1], "those are the returns: take the values off"),
@@ -334,13 +360,14 @@ def _(student, rng):
     ):
         mask = runs(T, *spans)
         rewards, values = normal(rng, *mask.shape), normal(rng, *mask.shape)
+        values = np.abs(values) * np.where(np.arange(T) % 2, 1, -1).astype(np.float32)  # both signs
         with in_case(f"responses from start to stop {spans}, discount {discount}, lam {lam}"):
             got = pair_of(student.gae(rewards, values, mask, discount, lam))[0]
         want = estimated(rewards, values, mask, discount, lam)[0]
         tried = f"responses from start to stop {spans} of {T}, discount {discount}, lam {lam}"
         slips = slips_of_gae(rewards, values, mask, discount, lam)
         recognise(got, want, [(w, f"{h} ({tried})") for w, h in slips])
-        close(got, want, f"advantages ({tried})")
+        close(got, want, f"advantages, from each response's last token to its first ({tried})")
         left_alone(student, rewards=rewards, values=values, response_mask=mask)
 
 
@@ -365,7 +392,7 @@ def _(student, rng):
             want,
             [
                 (advantages, "those are the advantages: add the values"),
-                (advantages - values * mask, "the values are taken off: add them"),
+                (advantages - values * mask, "in your returns the values are taken off: add them"),
                 (advantages + values, "outside the response the returns are 0"),
                 (rewards * mask, "those are the rewards: returns are what is still to come"),
                 (advantages + rewards * mask, "add the values, not the rewards"),
@@ -465,7 +492,10 @@ def mean_slips(loss: np.ndarray, mask: np.ndarray) -> list:
     """Return wrong means of a token's losses (0 outside the mask), with their names."""
     rows = loss.sum(1) / mask.sum(1)
     return [
-        (loss.sum() / mask.size, "the mean goes over all places, padding and prompt too"),
+        (
+            loss.sum() / mask.size,
+            "your mean goes over all places, padding and prompt too: take it over the response",
+        ),
         (rows.mean(), "that is the mean of the rows' means: take one mean over all tokens"),
         (loss.sum(), "that is the sum: it is the mean over the tokens of the response"),
         (loss.sum() / len(mask), "that is the sum divided by the rows: divide by the tokens"),
@@ -487,15 +517,24 @@ def ppo_slips(new, old, advantages, mask, eps: float) -> list:
     log_near = np.exp(np.clip(new - old, -eps, eps))
     return [
         (-mean(token), "the sign is missing: a loss falls where the objective rises"),
-        (mean(np.maximum(ratio * a, near * a)), "the larger one counts: take the smaller one"),
-        (mean(ratio * a), "the ratio is never clipped"),
-        (mean(near * a), "the clipped one always counts: take the smaller of the two"),
+        (
+            mean(np.maximum(ratio * a, near * a)),
+            "in your loss the larger one counts: take the smaller one",
+        ),
+        (
+            mean(ratio * a),
+            "that comes out where the ratio is never clipped: take the smaller of the two",
+        ),
+        (
+            mean(near * a),
+            "that comes out where the clipped one always counts: take the smaller of the two",
+        ),
         (mean(inverted), "the ratio is new over old, not old over new"),
         (mean((new - old) * a), "the ratio is the exp of the difference"),
         (mean(new * a), "that is the plain policy gradient: the ratio is missing"),
         (
             mean(np.minimum(ratio * a, log_near * a)),
-            "the difference of the logarithms is clipped: clip the ratio",
+            "in your loss the difference of the logarithms is clipped: clip the ratio",
         ),
         (
             mean(np.minimum(ratio, near) * a),
@@ -503,7 +542,7 @@ def ppo_slips(new, old, advantages, mask, eps: float) -> list:
         ),
         (
             mean(np.minimum(ratio * a, np.clip(ratio * a, 1 - eps, 1 + eps))),
-            "the product is clipped: clip the ratio, then multiply",
+            "in your loss the product is clipped: clip the ratio, then multiply",
         ),
         (mean(np.minimum(-ratio * a, -near * a)), "the minus belongs in front of the smaller one"),
         *mean_slips(-token * mask, mask),
@@ -521,7 +560,10 @@ def value_slips(values, old, returns, mask, room: float) -> list:
 
     return [
         (2 * mean(token), "the half is missing"),
-        (0.5 * mean(np.minimum(plain, near)), "the smaller one counts: take the larger one"),
+        (
+            0.5 * mean(np.minimum(plain, near)),
+            "in your loss the smaller one counts: take the larger one",
+        ),
         (
             0.5 * mean(plain),
             "that comes out where the value is never clipped: at each token the larger "
@@ -534,7 +576,7 @@ def value_slips(values, old, returns, mask, room: float) -> list:
         ),
         (
             0.5 * mean(np.maximum(plain, (np.clip(v, -room, room) - r) ** 2)),
-            "the value is kept near 0: keep it near the old value",
+            "in your loss the value is kept near 0: keep it near the old value",
         ),
         (
             0.5 * mean(np.maximum(plain, (np.clip(v - o, -room, room) - r) ** 2)),
@@ -554,6 +596,12 @@ def loss_case(rng: np.random.Generator, spans: tuple, T: int, scale: float) -> t
     return first.astype(np.float32), second, normal(rng, *mask.shape), mask
 
 
+MEANS = {
+    "ppo_clip_loss": "minus the mean over the kept tokens of the smaller product",
+    "value_loss": "half of the mean over the kept tokens of the larger squared error",
+}
+
+
 def try_loss(student, name: str, formula: Callable, slips_of: Callable, case: tuple, room: float):
     """Compare a loss with the formula; name what a known mistake gives."""
     tried = f"{len(case[3])} rows, {int(case[3].sum())} of {case[3].size} places kept, range {room}"
@@ -561,8 +609,9 @@ def try_loss(student, name: str, formula: Callable, slips_of: Callable, case: tu
         got = getattr(student, name)(*case, room)
     want = formula(*case, room)
     slips = [(w, f"{h} ({tried})") for w, h in slips_of(*case, room)]
-    recognise(got, want, slips, atol=1e-5)
-    close(got, want, tried)
+    fixed = f"in your loss the range is always 0.2: use the argument ({tried})"
+    recognise(got, want, [*slips, (formula(*case, 0.2), fixed)], atol=1e-5)
+    close(got, want, f"{MEANS[name]} ({tried})")
     names = {
         "ppo_clip_loss": ("logprobs", "old_logprobs", "advantages", "response_mask"),
         "value_loss": ("values", "old_values", "returns", "response_mask"),
@@ -619,10 +668,13 @@ def try_loss_padding(student, rng, name: str, formula: Callable):
     """Outside the response stand NaN and infinity, and give neither loss nor gradient."""
     first, second, third, mask = loss_case(rng, ((1, 4), (0, 6), (2, 3)), 7, 0.4)
     want = formula(first, second, third, mask, 0.2)
+    got = getattr(student, name)(first, second, third, mask, 0.2)
+    close(got, want, MEANS[name])
     for value in (np.nan, np.inf, 1e30):
         odd = [np.where(mask, a, value).astype(np.float32) for a in (first, second, third)]
         with in_case(f"outside the response the arguments hold {value}"):
-            close(getattr(student, name)(*odd, mask, 0.2), want, f"{value} outside the response")
+            got = getattr(student, name)(*odd, mask, 0.2)
+        close(got, want, f"{value} outside the response changes nothing: fill it with 0 first")
     ints = [rng.integers(-3, 0, mask.shape) for _ in range(2)]
     for value in (np.nan, 400.0):  # exp(400) is infinity
         odd = np.where(mask, ints[0] + 0.1, value).astype(np.float32)
@@ -634,6 +686,24 @@ def try_loss_padding(student, rng, name: str, formula: Callable):
             f"{got[~mask][:4].tolist()}: fill it with 0 before exp or squares, not after",
         )
         require(got[mask].any(), "no gradient reaches the response")
+
+
+def try_loss_far(student, rng, name: str, formula: Callable):
+    """Try moves far out of the range, wide ranges, and a batch with a row that has no token."""
+    one = np.ones((1, 1), bool)
+    for move in (3.0, -3.0):
+        for third in (6.0, -6.0):
+            case = [np.full((1, 1), x, np.float32) for x in (move, 0.0, third)]
+            for room in (0.5, 2.0, 1000.0):
+                tried = f"one token, arguments {move:g}, 0 and {third:g}, range {room:g}"
+                with in_case(tried):
+                    got = getattr(student, name)(*case, one, room)
+                close(got, formula(*case, one, room), f"{MEANS[name]} ({tried})")
+    case = loss_case(rng, ((1, 3), (2, 2), (0, 4)), 5, 0.5)
+    tried = "three rows, of which one has no token: the mean over the tokens of the others"
+    with in_case(tried):
+        got = getattr(student, name)(*case, 0.2)
+    close(got, formula(*case, 0.2), tried)
 
 
 def try_loss_refusals(student, rng, name: str):
@@ -655,10 +725,11 @@ def _(student, rng):
     mask = runs(4, (0, 2), (1, 4))
     ratio = np.array([[1.5, 0.5, 9, 9], [9, 1.1, 0.6, 1.4]])
     old = np.array([[-1, -2, 0, 0], [0, -1, -3, -2]], np.float32)
-    advantages = np.array([[1, -1.5, 5, 5], [5, 2, 1.75, -0.7]], np.float32)
+    advantages = np.array([[1, -1.25, 5, 5], [5, 2, 1.75, -0.7]], np.float32)
     hand = ((old + np.log(ratio)).astype(np.float32), old, advantages, mask)
     try_loss(student, "ppo_clip_loss", clipped_loss, ppo_slips, hand, 0.2)
     try_loss_shapes(student, rng, "ppo_clip_loss", clipped_loss, ppo_slips, 0.5)
+    try_loss_far(student, rng, "ppo_clip_loss", clipped_loss)
 
 
 @exercise_check("ppo_clip_loss", points=2, title="what learns")
@@ -696,6 +767,7 @@ def _(student, rng):
     returns = np.array([[2, 1, 5, 5], [5, 1.25, -3, 0.5]], np.float32)
     try_loss(student, "value_loss", squared_loss, value_slips, (values, old, returns, mask), 0.5)
     try_loss_shapes(student, rng, "value_loss", squared_loss, value_slips, 0.8)
+    try_loss_far(student, rng, "value_loss", squared_loss)
 
 
 @exercise_check("value_loss", points=1, title="the gradient")
@@ -735,17 +807,29 @@ def white_slips(values, mask, shift_mean: bool) -> list:
         return np.where(mask, x, 0.0)
 
     slips = [
-        (inside((v - v.mean()) / v.std() + back), "mean and variance count all places"),
+        (
+            inside((v - v.mean()) / v.std() + back),
+            "your mean and variance count all places: count the kept ones",
+        ),
         (
             inside((v - inside(v).mean()) / inside(v).std() + back),
-            "mean and variance count the places outside the mask as zeros: they don't count at all",
+            "your mean and variance count the places outside the mask as zeros: leave them out",
         ),
         ((v - mean) / std + back, "places outside the mask become 0"),
-        (inside(v - mean) + inside(np.full(v.shape, back)), "the variance stays: divide"),
+        (
+            inside(v - mean) + inside(np.full(v.shape, back)),
+            "the variance stays in your result: divide",
+        ),
         (inside((v - mean) / std**2 + back), "divide by the root of the variance"),
         (inside((v - mean) * std + back), "divide by the spread, do not multiply"),
-        (white(v, mask, not shift_mean), f"shift_mean is {shift_mean}, and the mean is not so"),
-        (inside(v / std), "the mean is not taken off before the division"),
+        (
+            white(v, mask, not shift_mean),
+            f"shift_mean is {shift_mean}: your result is the one for {not shift_mean}",
+        ),
+        (
+            inside(v / std),
+            "in your result the mean is not taken off before the division: take it off",
+        ),
         (inside((mean - v) / std + back), "the sign is the other way round"),
     ]
     if len(kept) > 1:
@@ -754,7 +838,9 @@ def white_slips(values, mask, shift_mean: bool) -> list:
         slips.append((inside((v - mean) / unbiased + back), words))
     if v.ndim == 2 and mask.any(1).all() and len(v) > 1:
         rows = np.stack([white(r, m, shift_mean) for r, m in zip(v, mask, strict=True)])
-        slips.append((rows, "each row is whitened alone: one mean and one variance over all"))
+        slips.append(
+            (rows, "in your result each row is whitened alone: take one mean and one variance")
+        )
     return [(w, h) for w, h in slips if np.isfinite(w).all() and not np.allclose(w, want)]
 
 
@@ -791,6 +877,8 @@ def _(student, rng):
         close(got, one * wanted, f"a single kept 5, shift_mean={shift_mean}")
     got = student.whiten(np.full((2, 2), 0.5, np.float32), np.ones((2, 2), bool))
     close(got, np.zeros((2, 2)), "equal values become 0")
+    high, full = np.append(np.zeros(30), 10.0).astype(np.float32), np.ones(31, bool)
+    close(student.whiten(high, full), white(high, full), "thirty values of 0 and one of 10")
     far = (5000 + normal(rng, 3, 8)).astype(np.float32)
     full = np.ones((3, 8), bool)
     close(student.whiten(far, full), white(far, full), "values around 5000", atol=1e-2)
@@ -808,11 +896,12 @@ def _(student, rng):
 def _(student, rng):
     mask = runs(7, *SPANS)
     values = normal(rng, 4, 7)
+    close(student.whiten(values, mask), white(values, mask), "mean 0 and variance 1 over the mask")
     for value in (np.nan, np.inf, 1e30):
         odd = np.where(mask, values, value).astype(np.float32)
         with in_case(f"outside the mask the values are {value}"):
             got = student.whiten(odd, mask)
-        close(got, white(values, mask), f"outside the mask the values are {value}")
+        close(got, white(values, mask), f"values of {value} outside the mask change nothing")
     double = values.astype(np.float64)
     close(student.whiten(double, mask), white(double, mask), "values in float64", atol=1e-10)
     for wrong, why in (
@@ -867,7 +956,7 @@ def _(student, rng):
             (kl_coef * (1 - error * share), "the sign is the other way round"),
             (
                 kl_coef * (1 + wild * share),
-                f"the error is not bounded {'above' if wild > 0 else 'below'}, to "
+                f"your error is not bounded {'above' if wild > 0 else 'below'}: bound it to "
                 f"{0.2 if wild > 0 else -0.2}",
             ),
             (
@@ -877,7 +966,7 @@ def _(student, rng):
             (kl_coef * (1 + error), "n / horizon is missing"),
             (kl_coef * (1 + error * n), "the horizon is missing"),
             (kl_coef * (1 + error / horizon), "n is missing: it counts how many responses"),
-            (kl_coef + error * share, "the change is added: it multiplies"),
+            (kl_coef + error * share, "you add the change: it multiplies"),
             (kl_coef * (1 + other * share), "the error is kl / target - 1, not kl - target"),
             (kl_coef * error * share, "1 + is missing"),
         ]
@@ -890,7 +979,8 @@ def _(student, rng):
     kl_coef = want = 0.5
     one, other = (controller_of(student, kl_coef, 3.0, 256) for _ in range(2))
     for step in range(12):
-        kl, n = float(rng.uniform(0, 8)), int(rng.integers(0, 257))
+        near, n = step % 2, int(rng.integers(1, 257))  # every second time the error is not cut
+        kl = float(rng.uniform(2.5, 3.5) if near else rng.uniform(0, 8))
         one.update(kl, n)
         want *= 1 + min(max(kl / 3.0 - 1, -0.2), 0.2) * n / 256
         same_weight(one, want, f"update number {step + 1}, each builds on the one before")
@@ -916,6 +1006,8 @@ def _(student, rng):
         (float("-inf"), 10, "a kl of minus infinity"),
         (3.0, -1, "n = -1"),
         (3.0, 101, "n = 101 with a horizon of 100"),
+        (4.0, -1, "n = -1 with a kl above its target"),
+        (4.0, 101, "n = 101 with a horizon of 100 and a kl above its target"),
     ):
         made = controller_of(student, 0.5, 3.0, 100)
         refused(lambda m=made, k=kl, c=n: m.update(k, c), why)

@@ -143,35 +143,60 @@ def dpo_slips(four: list[np.ndarray], beta: float) -> list[tuple[float, str]]:
     each = dpo(*four, beta)
     margin = beta * ((c - rc) - (r - rr))
     return [
-        (softplus(margin).mean(), "the sign of the margin is turned round: chosen less rejected"),
+        (
+            softplus(margin).mean(),
+            "in your loss the sign of the margin is turned round: take chosen less rejected",
+        ),
         (-each.mean(), "the loss has the wrong sign: it is minus the log of the sigmoid"),
-        (dpo(*four, 1.0).mean(), "beta is left out"),
-        (dpo(*four, beta**2).mean(), "beta is used twice"),
-        (dpo(*four, 1 / beta).mean(), "it is divided by beta"),
-        (dpo(c, r, 0, 0, beta).mean(), "the reference is left out"),
+        (dpo(*four, 1.0).mean(), "in your loss beta is left out: multiply the margin by it"),
+        (dpo(*four, 0.1).mean(), "in your loss beta is always 0.1: use the argument"),
+        (
+            softplus(r - rr - beta * (c - rc)).mean(),
+            "you multiply the chosen log-ratio alone by beta: multiply both",
+        ),
+        (dpo(*four, beta**2).mean(), "in your loss beta is used twice: multiply by it once"),
+        (
+            dpo(*four, 1 / beta).mean(),
+            "in your loss the margin is divided by beta: multiply by it",
+        ),
+        (
+            beta * dpo(*four, 1.0).mean(),
+            "you multiply the loss by beta: multiply the margin, inside the sigmoid",
+        ),
+        (dpo(c, r, 0, 0, beta).mean(), "in your loss the reference is left out: take it off"),
         (
             dpo(c, r, rr, rc, beta).mean(),
-            "the reference's two tensors are swapped, or it is added and not taken off",
+            "your reference's two tensors are swapped, or it is added and not taken off",
         ),
-        (softplus(-beta * (c - rc)).mean(), "the rejected responses are left out"),
+        (softplus(-beta * (c - rc)).mean(), "in your loss the rejected responses are left out"),
+        (
+            softplus(-beta * (c - rc + r - rr)).mean(),
+            "you add up the two rewards: take the rejected one's off the chosen one's",
+        ),
         (each.sum(), "that is the sum over pairs: take the mean"),
-        (softplus(-margin.mean()), "the mean is taken inside: each pair has its own loss"),
-        ((1 - sigmoid(margin)).mean(), "the logarithm is left out"),
-        (each.mean() / np.log(2), "a logarithm of base 2: it is the natural one"),
-        (dpo(np.exp(c), np.exp(r), np.exp(rc), np.exp(rr), beta).mean(), "logs, not probabilities"),
+        (
+            softplus(-margin.mean()),
+            "in your loss the mean is taken inside: each pair has its own loss",
+        ),
+        ((1 - sigmoid(margin)).mean(), "in your loss the logarithm is left out"),
+        (each.mean() / np.log(2), "that is a logarithm of base 2: take the natural one"),
+        (
+            dpo(np.exp(c), np.exp(r), np.exp(rc), np.exp(rr), beta).mean(),
+            "you take differences of probabilities: take them of the log-probabilities",
+        ),
     ]
 
 
 @exercise_check("dpo_loss", points=1, title="one pair")
 def _(student, rng):
-    one = [np.array([v], np.float32) for v in (-1.0, -3.0, -2.25, -2.5)]
-    tried = "chosen -1, rejected -3, reference -2.25 and -2.5, beta 0.5: the margin is 0.875"
+    one = [np.array([v], np.float32) for v in (-1.0, -3.0, -2.25, -2.875)]
+    tried = "chosen -1, rejected -3, reference -2.25 and -2.875, beta 0.5: the margin is 0.6875"
     got = student.dpo_loss(*one, 0.5)
-    recognise(got, softplus(-0.875), [(w, f"{h} ({tried})") for w, h in dpo_slips(one, 0.5)])
-    close(got, softplus(-0.875), tried)
+    recognise(got, softplus(-0.6875), [(w, f"{h} ({tried})") for w, h in dpo_slips(one, 0.5)])
+    close(got, softplus(-0.6875), f"{tried}, the loss -log of its sigmoid")
     same = [np.array([v], np.float32) for v in (-4.0, -9.0, -4.0, -9.0)]
     close(student.dpo_loss(*same), np.log(2), "policy and reference agree: log 2")
-    close(student.dpo_loss(*one), softplus(-0.175), "beta is 0.1 where none is given")
+    close(student.dpo_loss(*one), softplus(-0.1375), "beta is 0.1 where none is given")
 
 
 @exercise_check("dpo_loss", points=1, title="many pairs")
@@ -193,6 +218,10 @@ def _(student, rng):
         if not np.isfinite(as_array(got, tried)).all():
             tried += ": the log of a sigmoid must not run over"
         close(got, want, tried, atol=1e-3)
+        with in_case(f"the gradient at a margin of {gap:.0f}"):
+            (got,) = student.gradients("dpo_loss", four[0], *whole(*four[1:]), 1.0)
+        slope = [-1.0] if gap < 0 else [0.0]
+        close(got, slope, f"the gradient of chosen_logprobs at a margin of {gap:.0f}")
 
 
 @exercise_check("dpo_loss", points=1, title="the gradient")
@@ -240,9 +269,15 @@ def ipo_slips(six: list[np.ndarray], beta: float) -> list[tuple[float, str]]:
     target = 1 / (2 * beta)
     each, plain = ipo(*six, target), np.ones_like(n)
     return [
-        (ipo(c, r, rc, rr, plain, plain, target).mean(), "sums over tokens: divide by the lengths"),
-        (ipo(c, r, rc, rr, m, n, target).mean(), "the two lengths are swapped"),
-        (ipo(c, r, rc, rr, n + m, n + m, target).mean(), "each by its own length, not by both"),
+        (
+            ipo(c, r, rc, rr, plain, plain, target).mean(),
+            "your log-ratios are sums over tokens: divide by the lengths",
+        ),
+        (ipo(c, r, rc, rr, m, n, target).mean(), "in your loss the two lengths are swapped"),
+        (
+            ipo(c, r, rc, rr, n + m, n + m, target).mean(),
+            "divide each by its own length, not by both",
+        ),
         (ipo(c, r, rc, rr, n, n, target).mean(), "rejected responses have their own lengths"),
         (ipo(c, r, rc, rr, m, m, target).mean(), "chosen responses have their own lengths"),
         (ipo(*six, 1 / beta).mean(), "the target is 1 / (2 beta), not 1 / beta"),
@@ -251,15 +286,28 @@ def ipo_slips(six: list[np.ndarray], beta: float) -> list[tuple[float, str]]:
         (ipo(*six, beta / 2).mean(), "the target is 1 / (2 beta), not beta / 2"),
         (
             ipo(*six, -target).mean(),
-            "the target is added, or the margin is rejected less chosen: one sign is wrong",
+            "in your loss the target is added, or the margin is rejected less chosen: one sign is "
+            "wrong",
         ),
-        (ipo(*six, 0.0).mean(), "there is no target: 1 / (2 beta) is taken off the margin"),
+        (
+            ipo(*six, 0.0).mean(),
+            "in your loss there is no target: take 1 / (2 beta) off the margin",
+        ),
+        (ipo(*six, 5.0).mean(), "in your loss beta is always 0.1: use the argument"),
+        (each.mean() / 2, "that is half of the square: take all of it"),
+        (
+            (np.minimum((c - rc) / n - (r - rr) / m - target, 0.0) ** 2).mean(),
+            "in your loss a margin beyond the target costs nothing: it is pulled back",
+        ),
         (np.sqrt(each).mean(), "the difference is squared, not only made positive"),
         (each.sum(), "that is the sum over pairs: take the mean"),
-        (ipo(c, r, 0, 0, n, m, target).mean(), "the reference is left out"),
+        (
+            ipo(c, r, 0, 0, n, m, target).mean(),
+            "in your loss the reference is left out: take it off",
+        ),
         (
             (((c - rc) / n - (r - rr) / m).mean() - target) ** 2,
-            "the mean is taken inside: each pair has its own square",
+            "in your loss the mean is taken inside: each pair has its own square",
         ),
         (
             (((beta * ((c - rc) / n - (r - rr) / m)) - target) ** 2).mean(),
@@ -275,18 +323,18 @@ def pairs_with_lengths(rng: np.random.Generator, n: int) -> list[np.ndarray]:
 
 @exercise_check("ipo_loss", points=1, title="one pair")
 def _(student, rng):
-    values = (-2.0, -6.0, -5.0, -4.0)
+    values = (-2.0, -5.5, -5.0, -4.0)
     one = [*(np.array([v], np.float32) for v in values), np.array([3]), np.array([4])]
-    tried = "log-ratios 3 over 3 tokens and -2 over 4, beta 0.25: (1 + 0.5 - 2) squared"
+    tried = "log-ratios 3 over 3 tokens and -1.5 over 4, beta 0.25: (1 + 0.375 - 2) squared"
     got = student.ipo_loss(*one, 0.25)
-    recognise(got, 0.25, [(w, f"{h} ({tried})") for w, h in ipo_slips(one, 0.25)])
-    close(got, 0.25, tried)
-    close(student.ipo_loss(*one), (1.5 - 5) ** 2, "beta is 0.1 where none is given")
+    recognise(got, 0.390625, [(w, f"{h} ({tried})") for w, h in ipo_slips(one, 0.25)])
+    close(got, 0.390625, tried)
+    close(student.ipo_loss(*one), (1.375 - 5) ** 2, "beta is 0.1 where none is given")
 
 
 @exercise_check("ipo_loss", points=1, title="many pairs")
 def _(student, rng):
-    for n, beta in ((2, 0.4), (5, 0.15), (1, 1.0)):
+    for n, beta in ((2, 0.35), (5, 0.15), (1, 1.0)):
         six = pairs_with_lengths(rng, n)
         got, want = student.ipo_loss(*six, beta), ipo(*six, 1 / (2 * beta)).mean()
         recognise(got, want, ipo_slips(six, beta))
@@ -363,7 +411,7 @@ def kto_slips(given: tuple, beta: float, up: float, down: float) -> list[tuple[f
         (kto(*right, point=raw).mean(), "a negative reference point becomes 0"),
         (
             kto(*right, point=0.0).mean(),
-            "the reference point is left out, or is 0 where its mean is positive",
+            "in your loss the reference point is left out, or is 0 where its mean is positive",
         ),
         (kto(*right, point=clamped_each).mean(), "the mean is cut at 0, not each of its terms"),
         (kto(*right, point=-point).mean(), "the reference point is taken off, not added"),
@@ -376,11 +424,27 @@ def kto_slips(given: tuple, beta: float, up: float, down: float) -> list[tuple[f
             kto(*right, point=beta * point).mean(),
             "beta comes in once, behind the reference point",
         ),
-        (kto(x, ref, ~wanted, *right[3:]).mean(), "wanted and unwanted are swapped"),
-        (kto(*right[:6], down, up).mean(), "the two weights are swapped"),
-        (kto(*right[:6]).mean(), "the weights are left out"),
-        (kto(*right[:5], 1.0, up, down).mean(), "beta is left out"),
-        (kto(x, 0 * ref, *right[2:]).mean(), "the reference is left out"),
+        (
+            kto(x, ref, ~wanted, *right[3:]).mean(),
+            "in your loss wanted and unwanted are swapped",
+        ),
+        (kto(*right[:6], down, up).mean(), "in your loss the two weights are swapped"),
+        (kto(*right[:6]).mean(), "in your loss the weights are left out"),
+        (kto(*right[:5], 1.0, up, down).mean(), "in your loss beta is left out"),
+        (
+            kto(*right[:5], 0.1, up, down).mean(),
+            "in your loss beta is always 0.1: use the argument",
+        ),
+        (kto(*right, point=abs(raw)).mean(), "a negative reference point becomes 0, not positive"),
+        (
+            kto(*right, point=point / beta).mean(),
+            "in your loss beta leaves the reference point out: it multiplies the whole difference",
+        ),
+        (
+            each.sum() / np.where(wanted, up, down).sum(),
+            "your sum is divided by that of the weights: divide by the number of responses",
+        ),
+        (kto(x, 0 * ref, *right[2:]).mean(), "in your loss the reference is left out"),
         (sum(kinds) / 2, "the mean runs over all responses, not over the means of both kinds"),
         (sum(kinds), "the mean runs over all responses, not over each kind apart"),
         (each.sum(), "that is the sum over responses: take the mean"),
@@ -394,7 +458,7 @@ def kto_slips(given: tuple, beta: float, up: float, down: float) -> list[tuple[f
         ),
         (
             np.where(wanted, up * (1 - sigmoid(gain)), down * (1 - sigmoid(gain))).mean(),
-            "an unwanted response is one to lie below the reference point",
+            "your loss pushes unwanted responses up: one is to lie below the reference point",
         ),
     ]
 
@@ -403,18 +467,20 @@ def kto_slips(given: tuple, beta: float, up: float, down: float) -> list[tuple[f
 def _(student, rng):
     two = (
         np.array([-1.0, -5.0], np.float32),
-        np.array([-3.0, -4.0], np.float32),
+        np.array([-3.0, -4.5], np.float32),
         np.array([True, False]),
         np.array([-2.0], np.float32),
         np.array([-2.5], np.float32),
     )
-    tried = "log-ratios 2 (wanted) and -1 (unwanted), reference point 0.5, beta 1"
-    got, want = student.kto_loss(*two, 1.0), (2 - sigmoid(1.5) - sigmoid(1.5)) / 2
+    tried = "log-ratios 2 (wanted) and -0.5 (unwanted), reference point 0.5, beta 1"
+    got, want = student.kto_loss(*two, 1.0), (2 - sigmoid(1.5) - sigmoid(1.0)) / 2
     recognise(got, want, [(w, f"{h} ({tried})") for w, h in kto_slips(two, 1.0, 1.0, 1.0)])
     close(got, want, tried)
     agree = (two[0], two[0], two[2], two[3], two[3])
     close(student.kto_loss(*agree), 0.5, "policy and reference agree: 0.5")
-    close(student.kto_loss(*two), kto(*two, 0.1).mean(), "beta is 0.1 where none is given")
+    got, want = student.kto_loss(*two), kto(*two, 0.1).mean()
+    recognise(got, want, kto_slips(two, 0.1, 1.0, 1.0))
+    close(got, want, "beta is 0.1 where none is given")
 
 
 @exercise_check("kto_loss", points=2, title="many responses")
@@ -479,8 +545,8 @@ def _(student, rng):
     else:
         not_the_mistake(
             not np.abs(found[1]).max() > 1e-6,
-            "a gradient flows through the reference point, so the loss falls by making mismatched "
-            "responses likelier: it is a number, stop the gradient there",
+            "in your loss a gradient flows through the reference point, so it falls by making "
+            "mismatched responses likelier: the point is a number, stop the gradient there",
         )
     if found is None:
         return
@@ -552,19 +618,37 @@ def advantage_slips(rewards: np.ndarray, size: int, by_std: bool) -> list[tuple]
         batch_std = x.std(ddof=1) + 1e-4 if by_std else 1.0
         by = std + 1e-4 if by_std else 1.0
         slips = [
-            (away if by_std else away / (std + 1e-4), "the choice divide_by_std is turned round"),
+            (
+                away if by_std else away / (std + 1e-4),
+                "in your result the choice divide_by_std is turned round",
+            ),
             (away / (population + 1e-4), "the standard deviation divides by group_size - 1"),
-            (away / (std**2 + 1e-4), "that is divided by the variance: by its root"),
-            (away / std, "eps is not added to the standard deviation"),
+            (away / (std**2 + 1e-4), "that is divided by the variance: divide by its root"),
+            (away / std, "in your result eps is not added to the standard deviation: add it"),
             (away / np.sqrt(std**2 + 1e-4), "eps is added to the standard deviation, not inside"),
-            ((groups - x.mean()) / by, "the mean is that of the whole batch: of each group"),
-            (away / batch_std, "the standard deviation is that of the whole batch: of each group"),
-            ((x - x.mean()) / batch_std, "groups play no part: each has its own mean"),
+            ((groups - x.mean()) / by, "your mean is that of the whole batch: take each group's"),
+            (
+                away / batch_std,
+                "your standard deviation is that of the whole batch: take each group's",
+            ),
+            (
+                (x - x.mean()) / batch_std,
+                "in your result groups play no part: each has its own mean",
+            ),
             (mixed_away / mixed_std, "rows come group after group: row n is of group n // size"),
-            (-away / by, "the sign is turned round: better than the group is positive"),
-            (groups / by, "the mean is not taken off"),
-            (away * size / max(size - 1, 1) / by, "the mean is that of the whole group"),
-            ((groups - np.median(groups, 1, keepdims=True)) / by, "a median: take the mean"),
+            (
+                -away / by,
+                "in your result the sign is turned round: better than the group is positive",
+            ),
+            (groups / by, "in your result the mean is not taken off: take off each group's"),
+            (
+                away * size / max(size - 1, 1) / by,
+                "the mean is that of the whole group, not of the others alone",
+            ),
+            (
+                (groups - np.median(groups, 1, keepdims=True)) / by,
+                "you take a median off: take the mean",
+            ),
         ]
     return [(np.ravel(w), h) for w, h in slips]
 
@@ -578,7 +662,7 @@ def _(student, rng):
         slips = [(w, f"{h} ({tried})") for w, h in advantage_slips(rewards, 4, by_std)]
         recognise(got, want, slips)
         close(got, want, tried)
-    close(student.group_advantages(rewards, 4), want, "it is divided where nothing is said")
+    close(student.group_advantages(rewards, 4), want, "divide_by_std is True where nothing is said")
     left_alone(student, rewards=rewards)
 
 
@@ -592,6 +676,11 @@ def _(student, rng):
             want = advantages_of(rewards, size, by_std)
             recognise(got, want, advantage_slips(rewards, size, by_std))
             close(got, want, f"{n_groups} groups of {size}, divide_by_std={by_std}")
+    high = np.zeros(32, np.float32)
+    high[[5, 20]] = 3.0
+    for by_std in (True, False):
+        got, want = student.group_advantages(high, 16, by_std), advantages_of(high, 16, by_std)
+        close(got, want, f"two groups with a 3 among fifteen 0, divide_by_std={by_std}")
     got = student.group_advantages(rewards, size, True, 0.5)
     close(got, advantages_of(rewards, size, True, 0.5), "eps=0.5: added to the standard deviation")
     marks = rng.permutation(np.array([1, 0, 1, 0, 0, 1]))
@@ -633,7 +722,10 @@ def _(student, rng):
     except LearnerError as error:
         require("cuts the gradient" in str(error), str(error))
     else:
-        not_the_mistake(False, "a gradient flows to the rewards: advantages are numbers")
+        not_the_mistake(
+            False,
+            "in your result a gradient flows to the rewards: advantages are numbers, detach them",
+        )
     for size, why in ((4, "6 rewards in groups of 4"), (0, "groups of 0"), (-3, "groups of -3")):
         refused(lambda s=size: student.group_advantages(rewards, s), why)
     refused(lambda: student.group_advantages(rewards[:0], 3), "no rewards")
@@ -672,37 +764,69 @@ def grpo_slips(x, old, adv, mask, lengths, eps) -> list[tuple[float, str]]:
     everywhere = np.ones_like(mask)
     zero = np.where(mask, x, 0), np.where(mask, old, 0)
     token = {
-        "the sign is turned round: it is a loss": lambda r, a, c: min(r * a, c * a),
-        "the larger of the two is taken: the smaller one": lambda r, a, c: -max(r * a, c * a),
-        "the ratio is not clipped": lambda r, a, c: -r * a,
-        "only the clipped ratio is used: the smaller of both": lambda r, a, c: -c * a,
-        "the ratio is upside down: new over old": lambda r, a, c: (
+        "in your result the sign is turned round: it is a loss": lambda r, a, c: min(r * a, c * a),
+        "in your loss the larger of the two is taken: take the smaller": lambda r, a, c: (
+            -max(r * a, c * a)
+        ),
+        "in your loss the ratio is not clipped: take the smaller of both": lambda r, a, c: -r * a,
+        "in your loss only the clipped ratio is used: take the smaller of both": lambda r, a, c: (
+            -c * a
+        ),
+        "in your loss the ratio is upside down: take new over old": lambda r, a, c: (
             -min(a / r, min(max(1 / r, 1 - eps), 1 + eps) * a)
         ),
-        "the advantage is multiplied by a logarithm, not by the ratio": lambda r, a, c: (
+        "you multiply the advantage by a logarithm: multiply by the ratio": lambda r, a, c: (
             -min(np.log(r) * a, min(max(np.log(r), 1 - eps), 1 + eps) * a)
         ),
-        "min is taken of ratios, whatever the advantage's sign": lambda r, a, c: -min(r, c) * a,
-        "the advantage is left out": lambda r, a, c: -min(r, c),
+        "you take the min of the ratios: take it of the products": lambda r, a, c: -min(r, c) * a,
+        "in your loss the advantage is left out": lambda r, a, c: -min(r, c),
     }
     slips = [(grpo(*given, eps=eps, token=f), words) for words, f in token.items()]
     by_row = np.ones(len(x))
     batch = own.mean()
     slips += [
-        (grpo(*given[:4], T, eps=eps), "it is divided by T, padding and prompt included"),
+        (
+            grpo(*given[:4], T, eps=eps),
+            "your rows are divided by T, padding and prompt included",
+        ),
         (
             grpo(*given[:4], batch, eps=eps),
             "you divide all rows by their mean length: each by its own",
         ),
-        (grpo(*given[:4], own, eps=eps), "`lengths` is not used"),
-        (grpo(*given[:4], by_row, eps=eps), "the rows' sums are not divided by a length"),
+        (grpo(*given[:4], own[0], eps=eps), "you divide all rows by the first one's length"),
+        (grpo(*given, eps=0.2), "in your loss clip_eps is always 0.2: use the argument"),
+        (grpo(*given[:4], own, eps=eps), "in your loss `lengths` is not used"),
+        (
+            grpo(*given[:4], by_row, eps=eps),
+            "in your loss the rows' sums are not divided by a length",
+        ),
         (grpo(*given, eps=eps) * len(x), "that is the sum over rows: take the mean"),
         (
             grpo(*zero, adv, everywhere, own if lengths is None else lengths, eps=eps),
-            "tokens outside of the mask count as well, with a ratio of 1",
+            "in your loss tokens outside of the mask count as well, with a ratio of 1",
         ),
     ]
     return slips
+
+
+def reference_slips(x, old, adv, mask, ref, kl_coef: float) -> list[tuple[float, str]]:
+    """Return what mistakes in the reference's term would give."""
+    plain, (x, old, ref) = grpo(x, old, adv, mask), (a.astype(np.float64) for a in (x, old, ref))
+    d, far = ref - x, ref - old
+    term = np.exp(d) - d - 1
+    terms = {
+        "d has the wrong sign: ref_logprobs less logprobs": np.exp(-d) + d - 1,
+        "that is -d alone, which may be negative: exp(d) - d - 1": -d,
+        "that is half of the square of d: exp(d) - d - 1": d**2 / 2,
+        "in your loss the reference's term is taken off: it is a cost": -term,
+        "in your term the 1 is left out: it is 0 where both agree": np.exp(d) - d,
+        "in your loss the reference's term is not multiplied by kl_coef": term / kl_coef,
+        "your d holds old_logprobs: take ref_logprobs less logprobs": np.exp(far) - far - 1,
+        "you multiply the reference's term by the ratio: it stands alone": term * np.exp(x - old),
+        "in your loss the reference plays no part": 0 * d,
+    }
+    each = {w: (np.where(mask, v, 0).sum(1) / mask.sum(1)).mean() for w, v in terms.items()}
+    return [(plain + kl_coef * value, words) for words, value in each.items()]
 
 
 def case_of(rng: np.random.Generator, B: int, T: int, spread: float = 0.4) -> list[np.ndarray]:
@@ -719,10 +843,10 @@ def case_of(rng: np.random.Generator, B: int, T: int, spread: float = 0.4) -> li
 
 @exercise_check("grpo_loss", points=2, title="by hand")
 def _(student, rng):
-    ratios = np.array([[1.0, 2.0, 0.5, 1.1], [1.0, 2.0, 0.5, 1.1]])
-    old = np.full((2, 4), -2.0, np.float32)
+    ratios = np.array([[1.0, 2.0, 0.5, 1.1, 1.3], [1.0, 2.0, 0.5, 1.1, 1.3]])
+    old = np.full((2, 5), -2.0, np.float32)
     x = (old + np.log(ratios)).astype(np.float32)
-    mask = np.array([[True, True, True, True], [False, True, True, False]])
+    mask = np.array([[True, True, True, True, False], [False, True, True, False, False]])
     for adv, want in (
         ((1.0, 0.0), -(1 + 1.2 + 0.5 + 1.1) / 4 / 2),
         ((-1.0, 0.0), (1 + 2 + 0.8 + 1.1) / 4 / 2),
@@ -730,8 +854,8 @@ def _(student, rng):
         ((0.0, -3.0), 3 * (2 + 0.8) / 2 / 2),
     ):
         adv = np.array(adv, np.float32)
-        tried = "ratios 1, 2, 0.5, 1.1 in both rows, the second keeps its middle; advantages "
-        tried += f"{adv.tolist()}"
+        tried = "ratios 1, 2, 0.5, 1.1, 1.3 in both rows, the first keeps four, the second its "
+        tried += f"second and third; advantages {adv.tolist()}"
         got = student.grpo_loss(x, old, adv, mask)
         slips = grpo_slips(x, old, adv, mask, None, 0.2)
         recognise(got, want, [(w, f"{h} ({tried})") for w, h in slips])
@@ -741,7 +865,7 @@ def _(student, rng):
 
 @exercise_check("grpo_loss", points=1, title="what each row is divided by")
 def _(student, rng):
-    for B, T in ((3, 6), (1, 4), (5, 9)):
+    for B, T in ((3, 6), (1, 4), (5, 9), (4, 4)):
         given = case_of(rng, B, T)
         choices = {
             "None": None,
@@ -763,6 +887,9 @@ def _(student, rng):
         x, old, adv, mask = case_of(rng, 4, 7)
         ref = (x + 0.5).astype(np.float32)
         want = grpo(x, old, adv, mask, None, ref, 0.1)
+        got = student.grpo_loss(x, old, adv, mask, None, ref, 0.1)
+        recognise(got, want, reference_slips(x, old, adv, mask, ref, 0.1))
+        close(got, want, "the loss with ref_logprobs and kl_coef 0.1")
         for array in (x, old, ref):
             array[~mask] = spoil
         tried = f"what stands outside of the mask is {spoil}, and must not matter"
@@ -801,18 +928,7 @@ def _(student, rng):
     for kl_coef in (0.5, 0.04):
         got = student.grpo_loss(x, old, adv, mask, None, ref, kl_coef)
         plain, want = grpo(x, old, adv, mask), grpo(x, old, adv, mask, None, ref, kl_coef)
-        d = (ref - x).astype(np.float64)
-        k = {
-            "d has the wrong sign: ref_logprobs less logprobs": np.exp(-d) + d - 1,
-            "that is -d alone, which may be negative: exp(d) - d - 1": -d,
-            "that is half of the square of d: exp(d) - d - 1": d**2 / 2,
-            "the reference's term is taken off: it is a cost": -(np.exp(d) - d - 1),
-            "the 1 is left out: the term is 0 where both agree": np.exp(d) - d,
-        }
-        each = {w: (np.where(mask, v, 0).sum(1) / mask.sum(1)).mean() for w, v in k.items()}
-        slips = [(plain + kl_coef * value, words) for words, value in each.items()]
-        slips.append((plain, "the reference plays no part"))
-        recognise(got, want, slips)
+        recognise(got, want, reference_slips(x, old, adv, mask, ref, kl_coef))
         close(got, want, f"with ref_logprobs and kl_coef {kl_coef}")
     close(
         student.grpo_loss(x, old, adv, mask, None, ref), plain, "kl_coef is 0 where none is given"
@@ -871,6 +987,11 @@ PLAIN = (  # response, answer, right?, what it shows
     ("", "3", 0.0, "an empty response"),
     ("I do not know.", "3", 0.0, "no number"),
     ("three", "3", 0.0, "a word is no number"),
+    ("It weighs 12kg.", "12", 1.0, "a letter behind the number"),
+    ("x12", "12", 1.0, "a letter before the number"),
+    ("1e3", "3", 1.0, "a letter parts two numbers"),
+    ("12 = x", "12", 1.0, "the last number stands before the sign of equality"),
+    ("12\nThat is all.", "12", 1.0, "the last number does not stand in the last line"),
 )
 SIGNS = (
     ("x=-5", "-5", 1.0, "a sign belongs to the number"),
@@ -911,6 +1032,7 @@ FORMS = (
     ("0.3", " 0.3 ", 1.0, "blanks around the answer"),
     ("12.0000000000000000001", "12", 0.0, "compared exactly"),
     ("100000000000000000001", "100000000000000000000", 0.0, "compared exactly"),
+    (f"0.{'3' * 40}", f"0.{'3' * 39}", 0.0, "compared exactly, all forty digits"),
     ("\u0661\u0662", "12", 0.0, "digits other than 0 to 9 are none"),
     ("12 \u0663", "12", 1.0, "digits other than 0 to 9 are none"),
 )
@@ -955,6 +1077,7 @@ def _(student, rng):
     for answer in ("12", " 12\n", "-3.5", "1,234"):
         with in_case(f"the answer {answer!r}, which is one number"):
             student.verify_answer("1", answer)
-    for answer in ("", "  ", "twelve", "12 apples", "3 4", "12.", "1,23", "--3", "x3", "3,"):
+    words = ("", "  ", "twelve", "12 apples", "3 4", "12.", "1,23", "--3", "x3", "3,", "nan")
+    for answer in (*words, "1e3", "1_000", "1/2", "0x10", "\u0661\u0662"):
         refused(lambda a=answer: student.verify_answer("12", a), f"the answer {answer!r}")
     refused(lambda: student.verify_answer("", "no"), "the answer 'no' to an empty response")

@@ -133,9 +133,11 @@ def compare_scores(
         )
     logits = [bias + sum(weights.get(word, 0.0) for word in held) for held in words]
     found, want = [one["toxicity"] for one in got], [logistic(x) for x in logits]
-    recognise(found, want, [([logistic(x) for x in wrong], words) for wrong, words in slips])
     case = f"texts {brief(texts)}, weights {brief(weights)}, bias {bias:g}"
+    recognise(found, want, [([logistic(x) for x in w], f"{h}: {case}") for w, h in slips])
     close(found, want, f"{hint}: {case}", atol=1e-6)
+    if student.arguments_after:
+        same(student.arguments_after[1], weights, "`weights` was changed: leave it as it is")
 
 
 @exercise_check("toxicity_score", points=2, title="the sum of the words")
@@ -193,6 +195,9 @@ def _(student, rng):
     compare_scores(student, ["", "?!"], [[], []], {"a": 1.0}, -1.5, "a text without any word")
     compare_scores(student, ["a b"], [["a", "b"]], {}, 0.25, "no weights at all")
     compare_scores(student, [], [], {"a": 1.0}, 0.0, "no texts")
+    compare_scores(
+        student, ["a", "b", "a"], [["a"], ["b"], ["a"]], {"a": 1.0}, 0.0, "a text that comes twice"
+    )
     with in_case("a weight of 10,000 and one of -10,000"):
         weights = {"a": 1e4, "b": -1e4}
         compare_scores(
@@ -282,6 +287,9 @@ def _(student, rng):
     compare_filter(student, [("sua", (0, 0, 1.0)), ("uua", (0, 1.0, 0))], "roles at other places")
     compare_filter(student, [("", ()), ("ua", (0, 1))], "a chat without messages")
     compare_filter(student, [], "no chats")
+    one = chat("u", "a")
+    got = student.filter_toxic([one, one, one], [[0.0, 0.1], [0.0, 0.9], [0.0, 0.1]])
+    same(got, ([one, one], [1]), "three chats of the same words: each has its own scores")
 
 
 @exercise_check("filter_toxic", points=1, title="what is refused", is_core=False)
@@ -383,6 +391,12 @@ def _(student, rng):
         ),
     ]
     compare_pairs(student, rows, "one row of each kind", slips=slips)
+    rows = [
+        row("p0", "At 8.", ("At 8, fool.", False, 0.9)),
+        row("p1", "", ("In Quill.", False, 0.0)),
+        row("p2", "At 9."),
+    ]
+    compare_pairs(student, rows, "one row after the other")
     for _ in range(3):
         rows = []
         for k in range(5):
@@ -400,6 +414,8 @@ def _(student, rng):
     one = [("p", "No idea.", "x", "made up"), ("p", "No idea.", "y", "made up")]
     slips = [([one[0], one[0], one[1]], "the same pair comes once, however often it was drawn")]
     compare_pairs(student, [twice], "an answer drawn twice", slips=slips)
+    again = row("p", "", ("x", False, 0.0), ("y", False, 0.0), ("x", False, 0.0))
+    compare_pairs(student, [again], "an answer drawn twice, and another one between")
     rows = [row("p", "", ("x", False, 0.0)), row("q", "", ("x", False, 0.0))]
     rows += [row("p", "", ("x", False, 0.0), refusal="Who?")]
     compare_pairs(student, rows, "one answer to two prompts, and before another refusal")
@@ -454,6 +470,9 @@ def bm25_by_hand(
     if slip == "characters":
         lengths = [len(" ".join(p)) for p in passages]
     mean = sum(lengths) / max(N, 1)
+    if slip == "fit":
+        fit = [n for n, p in zip(lengths, passages, strict=True) if set(p) & set(query)]
+        mean = sum(fit) / max(len(fit), 1)
     for word in dict.fromkeys(query) if slip == "once" else query:
         n = sum(p.count(word) if slip == "occurrences" else word in p for p in passages)
         if slip == "no idf":
@@ -478,6 +497,7 @@ BM25_SLIPS = {
     "no idf": "the logarithm is missing: rare words count more than common ones",
     "plain": "the logarithm has a 1 added inside; without it common words count below nothing",
     "no length": "the length of a passage is missing in the fraction",
+    "fit": "the mean length is that of all passages, not of those that fit alone",
     "characters": "lengths are counted in words, not in characters",
     "present": "f is how often the passage holds the word, not whether",
     "k1 + 1": "the fraction is f / (f + ...): some write a factor k1 + 1 before it, we don't",
@@ -507,17 +527,20 @@ def compare_ranking(student, query: str, passages: list, k: int, hint: str, **se
     want = ranking(bm25_by_hand(words, lists, **settings), k)
     if [i for i, _ in got] == [i for i, _ in want]:
         found, right = [s for _, s in got], [s for _, s in want]
-        slips = [(right_or(words, lists, settings, slip, got), t) for slip, t in BM25_SLIPS.items()]
+        slips = [
+            (right_or(words, lists, settings, slip, got), f"{text}; {case}")
+            for slip, text in BM25_SLIPS.items()
+        ]
         recognise(found, right, slips)
         close(found, right, f"the scores: {case}", atol=1e-6)
         return
+    named = []
     for slip, text in BM25_SLIPS.items():
         wrong = ranking(bm25_by_hand(words, lists, **settings, slip=slip), k)
-        alike = [i for i, _ in wrong] == [i for i, _ in got]
-        not_the_mistake(
-            not (alike and np.allclose([s for _, s in wrong], [s for _, s in got])),
-            f"{text}; {case}",
-        )
+        alike = got != [] and [i for i, _ in wrong] == [i for i, _ in got]
+        if alike and np.allclose([s for _, s in wrong], [s for _, s in got]):
+            named.append(text)
+    not_the_mistake(len(named) != 1, f"{', '.join(named)}; {case}")
     same([i for i, _ in got], [i for i, _ in want], f"the indices, best first: {case}")
 
 
@@ -530,9 +553,9 @@ def right_or(words: list, lists: list, settings: dict, slip: str, got: list) -> 
 @exercise_check("retrieve", points=3, title="scores and order")
 def _(student, rng):
     passages = ["a b", "a", "c c c a", "b b d a e f g", "e a"]
+    compare_ranking(student, "b", passages, 4, "a word that one passage holds twice")
     compare_ranking(student, "c", passages, 4, "a word in one passage")
     compare_ranking(student, "a", ["a b"], 1, "a single passage")
-    compare_ranking(student, "b", passages, 4, "a word that one passage holds twice")
     compare_ranking(student, "a", passages, 4, "a word in all passages")
     compare_ranking(student, "c b", passages, 4, "two words")
     for _ in range(3):
@@ -549,6 +572,7 @@ def _(student, rng):
     compare_ranking(student, "b b a", ["a", "b", "a a c"], 3, "a word twice in the query")
     compare_ranking(student, "a", ["a b", "c", "a b", "a b"], 4, "equal scores, in their order")
     compare_ranking(student, "a", ["a b", "c", "a b", "a b"], 2, "equal scores, cut to k")
+    compare_ranking(student, "a", ["a"] * 400, 2, "a word that all of 400 passages hold")
     got = student.retrieve("WARD?", ["The (ward).", "the WARDS"], 2)
     same(
         [i for i, _ in got], [0], "words are those of words_of: no capitals, no punctuation, whole"
@@ -613,6 +637,8 @@ def compare_facts(student, answer: str, want: list, hint: str, **changes) -> Non
             asked("a passage that names somebody else bears nothing out", got),
         )
     same(got, want, case)
+    if student.arguments_after:
+        same(student.arguments_after[2], given["values"], "`values` was changed: leave it as it is")
 
 
 @exercise_check("check_facts", points=2, title="who and what")
@@ -633,6 +659,10 @@ def _(student, rng):
         "Tolben, and again Tolben; Quill.",
         [("Tolben", True), ("Quill", False)],
         "a value that is said twice",
+    )
+    twice = "Tolben. Yes, Tolben."
+    compare_facts(
+        student, twice, [("Tolben", True)], "a value that is said twice, in two sentences"
     )
     names = [str(n) for n in rng.permutation(["Brunal", "Orlo", "Zitta"])]
     towns = [str(t) for t in rng.permutation(TOWNS[:3])]
@@ -666,6 +696,14 @@ def _(student, rng):
         passages=part,
         entity="Ann Orlo",
     )
+    long = ["Brunal is a baker. The shop is in Ostrel.", "In Quill lives Brunal."]
+    compare_facts(
+        student,
+        "Ostrel or Quill",
+        [("Ostrel", True), ("Quill", True)],
+        "one passage of two sentences, one with the name at its end",
+        passages=long,
+    )
     loud = ["BRUNAL lives in TOLBEN."]
     compare_facts(student, "tolben", [("Tolben", True)], "capitals", passages=loud)
     doses = {"values": ["5 mg", "15 mg", "2.5 mg"], "entity": "Zorn"}
@@ -675,6 +713,14 @@ def _(student, rng):
         [("5 mg", False), ("15 mg", True)],
         "one number inside another",
         passages=["Zorn: 15 mg"],
+        **doses,
+    )
+    compare_facts(
+        student,
+        "5 mg, 2.5 mg",
+        [("5 mg", False), ("2.5 mg", True)],
+        "the decimals of another number",
+        passages=["Zorn: 2.5 mg"],
         **doses,
     )
     routes = {"values": ["drops", "eye drops"], "entity": "Zorn"}
@@ -713,6 +759,8 @@ def compare_answer(student, drafts: list, want: str, hint: str, slips: list = ()
     for wrong, words in slips:
         not_the_mistake(wrong == want or got != wrong, asked(words, got))
     same(got, want, f"{hint}; drafts {brief(drafts)}, passages {brief(KNOWN)}")
+    if student.arguments_after:
+        same(student.arguments_after[0], drafts, "`drafts` was changed: leave it as it is")
 
 
 @exercise_check("answer_with_facts", points=2, title="the first that holds")
@@ -724,13 +772,21 @@ def _(student, rng):
     compare_answer(student, [true, false], true, "a true draft first")
     slips = [(other, "the first draft that holds, not the last")]
     compare_answer(student, [false, true, other], true, "two that hold", slips)
+    compare_answer(student, [other, true], other, "two that hold, the longer one first")
     compare_answer(student, [false, false], "I can't say.", "none that holds")
+    compare_answer(
+        student, [false, "Brunal lives in Ostrel.", true], true, "two false drafts of two claims"
+    )
     both = "In Tolben or in Quill."
     slips = [(both, "every claim must be borne out, not one of them")]
     compare_answer(student, [both, other], other, "one claim of two holds", slips)
     compare_answer(
         student, [both], "I can't say.", "one claim of two holds, and no other draft", slips
     )
+    turned, parted = "In Quill or in Tolben.", "In Tolben. Or rather in Quill."
+    for half in (turned, parted):
+        slips = [(half, "every claim must be borne out, not one of them")]
+        compare_answer(student, [half, other], other, "one claim of two holds", slips)
     drafts = [str(d) for d in rng.permutation([false, both, true])]
     compare_answer(student, drafts, true, "drawn order")
 
@@ -741,6 +797,10 @@ def _(student, rng):
     slips = [(true, "a draft that claims nothing has nothing to be checked, and passes")]
     compare_answer(student, [silent, true], silent, "a draft without claims", slips)
     compare_answer(student, ["", true], "", "an empty draft")
+    compare_answer(
+        student, ["I can't say.", true], "I can't say.", "a draft with the refusal's words"
+    )
+    compare_answer(student, ["In Norwick.", true], "In Norwick.", "a draft that names nobody")
     compare_answer(student, [], "I can't say.", "no drafts")
     odd = "  brunal lives in TOLBEN !"
     compare_answer(student, [odd], odd, "the draft is given as it is")
