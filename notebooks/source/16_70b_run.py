@@ -804,7 +804,7 @@ scratch.cleanup()
 # `tiny.sbatch` and `tiny_ray.py` start this very job under SLURM and under **Ray
 # Train**. The course's tests do both on one machine (SLURM with three nodes that share
 # it), kill a process in each, and compare the losses with those of a calm run. They are
-# equal, too. `tiny_tune.py` is the same job under **Ray Tune**, at three learning rates.
+# equal, too. `tiny_tune.py` is the same job under **Ray Tune**, at three rates.
 #
 # With `--track wandb,tensorboard` rank 0 logs to **W&B**, offline, and to
 # **TensorBoard**, and the other ranks do not: a run that is logged 512 times is the

@@ -1,6 +1,7 @@
 """Claims of units 06, 07 and 09 to 12 once more, in another world, with models of its own.
 
-The measurements are the units' own and so are their bars. Only what they load differs: the base
+The measurements are the units' own and so are their bars, but for those of FALLS_SHORT, which do
+not hold there: their claims say what does. Only what they load differs: the base
 model, the assistant and the reward model are trained here, by the shipped recipes, on texts of the
 other world, and all questions are about that world. What unit 08 says of it stands in its own file.
 """
@@ -29,6 +30,37 @@ MEASURED_AGAIN = {
     unit10: ("10_style_before_truth", "10_length_habit"),
     unit11: ("11_ppo", "11_higher_price"),
     unit12: ("12_dpo", "12_dpo_alone", "12_grpo_sums"),
+}
+
+
+def shorter_and_hacked_and_no_better(runs):
+    for run in runs:
+        assert run["moderate: words"] <= 0.6 * run["before: words"], run
+        assert run["KL 0: reward"] > run["moderate: reward"], run
+        assert run["KL 0: gold"] < 0.2, run
+        assert run["KL 0: KL"] > 2 * run["moderate: KL"], run
+        assert abs(run["moderate: gold"] - run["before: gold"]) < 0.15, run
+        assert run["moderate: right"] < run["before: right"] - 0.2, run
+
+
+def shorter_and_no_better(runs):
+    for run in runs:
+        assert run["with likelihood: words"] <= 0.6 * run["assistant: words"], run
+        assert abs(run["with likelihood: gold"] - run["assistant: gold"]) < 0.15, run
+        assert run["with likelihood: right"] < run["assistant: right"] - 0.2, run
+
+
+FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and as a test
+    "11_ppo": (
+        "in another world PPO shortens answers and is hacked without a price, too; at the same "
+        "price gold utility does not rise, since right answers are lost on the way",
+        shorter_and_hacked_and_no_better,
+    ),
+    "12_dpo": (
+        "in another world DPO with a likelihood term shortens answers, too; gold utility does not "
+        "rise, since right answers are lost on the way",
+        shorter_and_no_better,
+    ),
 }
 
 
@@ -90,11 +122,12 @@ def elsewhere(module: ModuleType, name: str, seed: int) -> dict[str, float]:
 for module, names in MEASURED_AGAIN.items():
     for name in names:
         first = CLAIMS[name]
+        says, holds = FALLS_SHORT.get(name, (f"{first.says}: in another world, too", first.holds))
         again = claim(
             f"{name}_another_world",
-            f"{first.says}: in another world, too",
+            says,
             first.seeds,
-            holds=first.holds,
+            holds=holds,
             of=name,
             rtol=first.rtol,
             atol=first.atol,

@@ -31,8 +31,9 @@ RECORD, TABLE = "docs/costs.json", "docs/costs.md"
 SAMPLE_SECONDS = 0.25
 HEAD = """# What each notebook takes
 
-Measured by `python -m utils.book.costs`: one notebook at a time, tier `cpu`, one torch thread,
-without the real model. Processor seconds are those of the kernel and of every process that it
+Measured by `python -m utils.book.costs`: one notebook at a time, tier `cpu`, one torch thread, with
+the real model where it is prepared, as in CI; without it lectures that read it (05, 07 and others)
+need less memory. Processor seconds are those of the kernel and of every process that it
 starts, together; memory is the most that they held at once (shared pages counted once where the
 system tells). The load says how many processes wanted a core at the end, other work included: where
 it is above the cores, seconds of the clock are longer than on an idle machine.
@@ -82,7 +83,7 @@ def measure(path: Path) -> dict:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             client = NotebookClient(
                 notebook,
-                km=EnvironmentKernel(scratch, project_root(), COURSE_MODEL="none"),
+                km=EnvironmentKernel(scratch, project_root()),
                 timeout=2 * CELL_SECONDS,
                 store_widget_state=False,
                 resources={"metadata": {"path": str(path.parent)}},

@@ -45,7 +45,7 @@ class NotebookFailed(Exception):
 class EnvironmentKernel(AsyncKernelManager):
     """A kernel of the Python that runs the build, whatever kernels the account has installed."""
 
-    def __init__(self, folder: str, root: Path, **settings: str):
+    def __init__(self, folder: str, root: Path):
         super().__init__(kernel_name="python3")
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         self._kernel_spec = KernelSpec(
@@ -55,7 +55,6 @@ class EnvironmentKernel(AsyncKernelManager):
                 "COURSE_ARTIFACTS": f"{folder}/artifacts",
                 "IPYTHONDIR": f"{folder}/ipython",
                 "PYTHONPATH": str(root),
-                **settings,
             },
             display_name="Python 3 (ipykernel)",
             language="python",
