@@ -789,7 +789,9 @@ for name, before, after, scores in (
 # more pages tell it than agree on any one mistake. With up to half of the pages wrong
 # it still wins back most of the loss, since mistakes that differ seldom agree and the
 # truth does. (The curves over three seeds: claims `06_mistakes` and
-# `06_lone_mistakes` in `tests/claims/`.)
+# `06_lone_mistakes` in `tests/claims/`. In another world, with a base model of its own,
+# form, packing and copied mistakes come out the same way: `06_mistakes_another_world`
+# and its neighbours.)
 #
 # Where several sources are *meant* to differ, as when two clinics explain a disease
 # in their own words, `conflicts="keep"` keeps them all and reports them. Which of

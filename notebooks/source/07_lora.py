@@ -614,6 +614,9 @@ plt.show()
 #   gain, of LoRA's more than of full tuning's. LoRA alone had little to take back. Unit
 #   08 is about it.
 #
+# All of it is the same in another world, with a base model of its own
+# (`07_new_facts_another_world`).
+#
 # So for new facts in quantity: tune more of the model, with replay and a low rate, or
 # do not tune facts at all: look them up and put them into the prompt (unit 13 does the
 # looking up).

@@ -435,9 +435,10 @@ claims.add(
 # %% [markdown]
 # Length went along with quality, and it is easier to see than truth. This is **length
 # bias**, the best known fault of reward models (Singhal et al. 2023 found that paying
-# for length alone gives most of what RLHF gained in their three settings). To find it
-# in a model whose data you can't see, compare answers of the same worth. You will
-# write:
+# for length alone gives most of what RLHF gained in their three settings). In another
+# world, with an assistant of its own, it is the same (`10_length_habit_another_world`),
+# and so is style before truth. To find the bias in a model whose data you can't see,
+# compare answers of the same worth. You will write:
 
 # %%
 from utils.evaluate.rewards import length_bias

@@ -264,6 +264,57 @@ claims.add(
 # And look at the last column. Truth did not come along: style is learned long before
 # truth, as in unit 10.
 #
+# ## Three seeds of what?
+#
+# `python -m tests.claims 12_dpo` repeats this run with three seeds. They decide which
+# pairs there are and in which order they come; the world, the base model and the
+# assistant are the same each time. So `12_dpo_another_world` does it three times more
+# in another world: other people and drugs, a base model and an assistant of its own,
+# by the same recipes. Here gold utility about doubles. And there?
+
+# %%
+my_guess_elsewhere = None  # gold utility after DPO in the other world: your number
+
+# %% tags=["reveals"]
+import json
+
+from utils.settings import project_root
+
+
+def runs_of(name):
+    """Return what was recorded of a claim, one dictionary for each seed."""
+    path = project_root() / "tests" / "claims" / "records" / f"{name}.json"
+    return list(json.loads(path.read_text())["runs"].values())
+
+
+rows, ends = [], {}
+for world_name, name in (("this", "12_dpo"), ("the other", "12_dpo_another_world")):
+    for when in ("assistant", "with likelihood"):
+        cells = []
+        for what, digits in (("gold", 2), ("words", 0), ("right", 2)):
+            values = [run[f"{when}: {what}"] for run in runs_of(name)]
+            low, high = (f"{v:.{digits}f}" for v in (min(values), max(values)))
+            cells.append(low if low == high else f"{low} to {high}")
+            ends[world_name, when, what] = sum(values) / len(values)
+        rows.append((world_name, when, *cells))
+compare(my_guess_elsewhere, ends["the other", "with likelihood", "gold"], "{:.2f}")
+print(text_table(("world", "", "gold utility", "words", "right"), rows))
+
+# %%
+claims.add(
+    "recorded, three seeds in another world: gold utility after DPO with likelihood",
+    measured="no higher"
+    if ends["the other", "with likelihood", "gold"]
+    < ends["the other", "assistant", "gold"] + 0.1
+    else "higher",
+    bar="stated",
+    holds=ends["the other", "with likelihood", "words"]
+    < 0.6 * ends["the other", "assistant", "words"],
+)
+
+# %% [markdown]
+# TEXT
+#
 # ## Few pairs
 #
 # How few pairs does it take to reach a loss of nearly nothing? Thirty-two, a true and
@@ -552,17 +603,6 @@ plt.show()
 # 32 sums, recorded by `python -m tests.claims 12_grpo_sums`:
 
 # %%
-import json
-
-from utils.settings import project_root
-
-
-def runs_of(name):
-    """Return what was recorded of a claim, one dictionary for each seed."""
-    path = project_root() / "tests" / "claims" / "records" / f"{name}.json"
-    return list(json.loads(path.read_text())["runs"].values())
-
-
 gains = []
 for run in runs_of("12_grpo_sums"):
     first, end = run["held-out sums before"], run["held-out sums after"]
