@@ -1046,10 +1046,11 @@ claims.add(
 # 0.92 and 0.99 of the false-fact pairs to the first place. How often it dared to
 # decide between a short and a long answer differed widely, from 0.02 to 0.75 of
 # those pairs, and it was for the long one each time. The judge has learned its
-# labellers' habits along with their judgement, and does so in another world, too
-# (`09_judge_another_world`). A large model that is asked to judge has learned ours:
-# Zheng et al. (section 3.3) measured place and length, and saw signs
-# that some models prefer their own answers.
+# labellers' habits along with their judgement. In another world
+# (`09_judge_another_world`) the place wins, too, and with one set of labels it wins all
+# pairs of a short and a long answer; none was decided for the short one. A large model
+# that is asked to judge has learned ours: Zheng et al. (section 3.3) measured place and
+# length, and saw signs that some models prefer their own answers.
 #
 # ## People
 #

@@ -767,20 +767,25 @@ rows = []
 for reward in rewards:
     for price in prices:
         name = f"{reward}, {price}"
-        values = [np.mean(over_seeds(name, w)) for w in ("words", "right", "KL")]
+        values = [
+            np.mean(over_seeds(name, w)) for w in ("words", "right", "KL")
+        ]
         words, right, kl = values
         rows.append((name, f"{words:.0f}", f"{right:.2f}", f"{kl:.1f}"))
 print(text_table(("three seeds", "words", "right", "KL"), rows))
 stopped = [run["early stopping: gold"] for run in cured]
 when = [run["early stopping: iteration"] for run in cured]
-print(f"early stopping of the habit without a price: gold {np.mean(stopped):.2f},")
+print(
+    f"early stopping of the habit without a price: gold {np.mean(stopped):.2f},"
+)
 print(f"at iterations {', '.join(f'{place:.0f}' for place in when)}")
 claims.add(
     "recorded: gold with a price above gold without, four rewards, three seeds",
     measured="yes",
     bar="yes",
     holds=all(
-        min(over_seeds(f"{reward}, price")) > max(over_seeds(f"{reward}, no price"))
+        min(over_seeds(f"{reward}, price"))
+        > max(over_seeds(f"{reward}, no price"))
         for reward in rewards
     ),
 )

@@ -273,7 +273,7 @@ claims.add(
 # by the same recipes. Here gold utility about doubles. And there?
 
 # %%
-my_guess_elsewhere = None  # gold utility after DPO in the other world: your number
+my_guess_elsewhere = None  # gold utility there, after DPO: your number
 
 # %% tags=["reveals"]
 import json
@@ -288,7 +288,10 @@ def runs_of(name):
 
 
 rows, ends = [], {}
-for world_name, name in (("this", "12_dpo"), ("the other", "12_dpo_another_world")):
+for world_name, name in (
+    ("this", "12_dpo"),
+    ("the other", "12_dpo_another_world"),
+):
     for when in ("assistant", "with likelihood"):
         cells = []
         for what, digits in (("gold", 2), ("words", 0), ("right", 2)):
@@ -297,7 +300,9 @@ for world_name, name in (("this", "12_dpo"), ("the other", "12_dpo_another_world
             cells.append(low if low == high else f"{low} to {high}")
             ends[world_name, when, what] = sum(values) / len(values)
         rows.append((world_name, when, *cells))
-compare(my_guess_elsewhere, ends["the other", "with likelihood", "gold"], "{:.2f}")
+compare(
+    my_guess_elsewhere, ends["the other", "with likelihood", "gold"], "{:.2f}"
+)
 print(text_table(("world", "", "gold utility", "words", "right"), rows))
 
 # %%

@@ -757,7 +757,10 @@ words = ["-m", "utils.parallel.job", "--folder", str(watched)]
 words += ["--steps", "9", "--die-at", "7"]
 command = torchrun_command(words, 2, max_restarts=3, python=sys.executable)
 done = subprocess.run(
-    command, env=os.environ | ENVIRONMENT, cwd=project_root(), capture_output=True
+    command,
+    env=os.environ | ENVIRONMENT,
+    cwd=project_root(),
+    capture_output=True,
 )
 print("exit status of torchrun:", done.returncode)
 same = losses_of(watched) == losses_of(calm.folder)
@@ -816,6 +819,7 @@ scratch.cleanup()
 #
 # `course plan` is this unit as a command. It takes a model of its table or any
 # `config.json` and says no in whole sentences:
+
 
 # %%
 def course(*words):

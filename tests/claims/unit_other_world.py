@@ -33,6 +33,13 @@ MEASURED_AGAIN = {
 }
 
 
+def place_first_and_never_the_short(runs):
+    for run in runs:
+        assert run["fact: first in both orders"] > 0.5, runs
+        assert run["swapped: verdicts that depend on the order"] == 0, runs
+        assert run["length: for the short one"] < 0.01, runs
+
+
 def shorter_and_hacked_and_no_better(runs):
     for run in runs:
         assert run["moderate: words"] <= 0.6 * run["before: words"], run
@@ -51,6 +58,12 @@ def shorter_and_no_better(runs):
 
 
 FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and as a test
+    "09_judge": (
+        "in another world, too, a judge trained on hasty labels prefers the first place, a swap "
+        "removes that, and it never decides for the shorter of two answers; at one of three seeds "
+        "it decides no such pair",
+        place_first_and_never_the_short,
+    ),
     "11_ppo": (
         "in another world PPO shortens answers and is hacked without a price, too; at the same "
         "price gold utility does not rise, since right answers are lost on the way",
