@@ -318,7 +318,36 @@ claims.add(
 )
 
 # %% [markdown]
-# TEXT
+# There, too, a fourth of the words is left, and the pairs are told apart as well as
+# here. But more than half of the right answers are lost, and gold utility stays where
+# it was. Why? Both policies were pushed towards short answers. So look how good the two
+# assistants are at those, before anything is learned from pairs (`12_forms`):
+
+# %%
+rows, gaps = [], {}
+for world_name, name in (
+    ("this", "12_forms"),
+    ("the other", "12_forms_another_world"),
+):
+    found = runs_of(name)
+    means = {k: sum(run[k] for run in found) / len(found) for k in found[0]}
+    rows.append((world_name, *(f"{value:.2f}" for value in means.values())))
+    gaps[world_name] = (
+        means["right, of the long"] - means["right, of the short"]
+    )
+print(text_table(("world", *means), rows))
+print(", ".join(f"gap in {name} world {gap:.2f}" for name, gap in gaps.items()))
+
+# %% [markdown]
+# In both worlds a long answer is right more often than a short one; in the other world
+# the gap is about twice as wide. Preferences push the policy into a form, and it is
+# then as right as that form is, not as right as it was.
+#
+# Two things to take along. Before you align, measure the assistant *in the form that
+# you will ask for*; where it is poor at it, tune on good answers of that form first.
+# And say of each claim what its seeds decided: three runs from one start are not three
+# starts. Whether another start has the same effect is another question, and the one
+# that a reader cares about.
 #
 # ## Few pairs
 #
@@ -621,7 +650,20 @@ claims.add(
 )
 
 # %% [markdown]
-# (**pass@1** is the share of prompts whose one drawn answer is right.)
+# (**pass@1** is the share of prompts whose one drawn answer is right.) In the other
+# world:
+
+# %%
+for run in runs_of("12_grpo_sums_another_world"):
+    first, end = run["held-out sums before"], run["held-out sums after"]
+    reward = f"{run['reward, first']:.2f} to {run['reward, last five']:.2f}"
+    print(
+        f"held-out sums: {first:.2f} before, {end:.2f} after; reward {reward}"
+    )
+
+# %% [markdown]
+# The reward rises there at every seed, from as far below, and less of it carries over
+# to sums that no training has seen.
 #
 # ## What a row is divided by
 #

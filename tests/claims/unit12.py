@@ -258,6 +258,38 @@ def lengths(seed):
     return found
 
 
+A_SHORT_ONE = 14  # words at most
+
+
+def long_ones_are_right_more_often(runs):
+    for run in runs:
+        assert run["right, of the long"] > run["right, of the short"] + 0.1, run
+
+
+@claim(
+    "12_forms",
+    "the assistant's drawn answers, before any preference: the long ones are right more often than "
+    "the short ones by over 10 points",
+    holds=long_ones_are_right_more_often,
+    atol=0.08,
+)
+def forms(seed, n=600):
+    assistant, tokenizer, world, ids = start()
+    asked = [
+        q for q in questions(world, "trained", 15 * n, seed=5) if is_held_out(world, q.entity)
+    ][:n]
+    prompts = [chat_prompt(tokenizer, q.prompt) for q in asked]
+    drawn = draw_rollouts(assistant, prompts, MAX_NEW_TOKENS, **ids, generator=generator(seed))
+    verdicts = judge_answers(world, asked, texts_of(drawn))
+    short = [verdict for verdict in verdicts if verdict.n_words <= A_SHORT_ONE]
+    long = [verdict for verdict in verdicts if verdict.n_words > A_SHORT_ONE]
+    return {
+        "short ones": len(short) / len(verdicts),
+        "right, of the short": share(short, "correct"),
+        "right, of the long": share(long, "correct"),
+    }
+
+
 # Six methods at equal compute, counted in tokens that pass forward through the policy's layers; a
 # pass backward counts twice. The reward model is as large as the policy.
 

@@ -29,7 +29,7 @@ MEASURED_AGAIN = {
     unit09: ("09_judge",),
     unit10: ("10_style_before_truth", "10_length_habit"),
     unit11: ("11_ppo", "11_higher_price"),
-    unit12: ("12_dpo", "12_dpo_alone", "12_grpo_sums"),
+    unit12: ("12_dpo", "12_dpo_alone", "12_forms", "12_grpo_sums"),
 }
 
 
@@ -57,6 +57,12 @@ def shorter_and_no_better(runs):
         assert run["with likelihood: right"] < run["assistant: right"] - 0.2, run
 
 
+def a_gain_of_less_than_ten_points(runs):
+    for run in runs:
+        assert run["held-out sums after"] > run["held-out sums before"], run
+        assert run["reward, last five"] > run["reward, first"] + 0.1, run
+
+
 FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and as a test
     "09_judge": (
         "in another world, too, a judge trained on hasty labels prefers the first place, a swap "
@@ -73,6 +79,11 @@ FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and 
         "in another world DPO with a likelihood term shortens answers, too; gold utility does not "
         "rise, since right answers are lost on the way",
         shorter_and_no_better,
+    ),
+    "12_grpo_sums": (
+        "in another world GRPO raises pass@1 on held-out sums at every seed, and by less than 10 "
+        "points",
+        a_gain_of_less_than_ten_points,
     ),
 }
 
