@@ -25,9 +25,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from utils.labs.values import (
+    STAND_INS,
+    BFloat16,
+    File,
+    Judge,
+    Linear,
     Lookup,
     LookupModule,
+    Merges,
     NotPlain,
+    Once,
+    Seed,
+    SmallModel,
+    TableModel,
+    Weight,
     after_call,
     discard_files,
     noting_file_calls,
@@ -74,6 +85,7 @@ class Student:
         self._backend = backend
         self.arguments_after: list = []
         self.shared_memory: list = []  # for each tensor of the result: the argument it is a view of
+        self.last_call: tuple[object, str] | None = None  # what it returned, and what it was
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith("__"):
@@ -87,7 +99,8 @@ class Student:
                 raise
             self.arguments_after = reply["arguments"]
             self.shared_memory = reply["shared"]
-            CALLS.append((reply["result"], describe_call(name, args, kwargs)))
+            self.last_call = reply["result"], describe_call(name, args, kwargs)
+            CALLS.append(self.last_call)
             return reply["result"]
 
         return call
@@ -118,7 +131,9 @@ class Student:
             wanted = [n for a in models for n in a.weights if n not in a.frozen]
         found = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
         if len(found) != len(wanted) or len(found) != len(reply["gradients"]):
-            raise LearnerError(f"`{name}` gave {len(found)} gradients for {len(wanted)} arguments")
+            raise LearnerError(
+                f"`{name}` gave {len(found)} gradients, and {len(wanted)} tensors are to have one"
+            )
         return found
 
     def largest_tensor(self, name: str, *args) -> int:
@@ -137,6 +152,7 @@ class Student:
 
     def make(self, name: str, *args, **kwargs) -> Handle:
         """Construct one of the learner's classes and return a handle to it."""
+        self.last_call = None
         return Handle(self._backend, self._backend.make(name, args, kwargs))
 
 
@@ -348,8 +364,9 @@ class LocalBackend:
                 raise LearnerError(f"`{name}`: {error}") from None
             except TooSlow:
                 raise LearnerError(
-                    f"`{name}` took more than {self.seconds:.0f} s on a small case: does a loop "
-                    "never end, or does it do far more work than needed?"
+                    f"`{name}` took more than {self.seconds:.0f} s on a small case and was ended: "
+                    "look first for a loop that may not end, then for work that is done more often "
+                    "than it has to be; on a machine that is busy, check once more"
                 ) from None
             except (KeyboardInterrupt, LearnerError):
                 raise  # the learner pressed stop, or the report is made already
@@ -397,8 +414,11 @@ def gradients_of(name: str, result: object, leaves: list, upstream: object) -> l
     weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
     found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
     if any(gradient is None for gradient in found):
-        kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "argument"
-        raise LearnerError(f"`{name}`: no gradient reaches {kind} {found.index(None)}")
+        kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "float tensor"
+        which = f"number {found.index(None) + 1} of its {len(found)} {kind}s"
+        raise LearnerError(
+            f"`{name}`: no gradient reaches " + (which if len(found) > 1 else f"its {kind}")
+        )
     return [to_plain(gradient) for gradient in found]
 
 
@@ -537,6 +557,21 @@ def by_other_thread(seconds: float):
         watcher.join()
 
 
+# What a learner's function gets in place of a stand-in, in a message.
+STAND_INS_IN_WORDS = {
+    Seed: "a generator",
+    TableModel: "a model",
+    SmallModel: "a model",
+    Lookup: "a model",
+    Linear: "a linear layer",
+    Weight: "a parameter",
+    Once: "an iterator",
+    File: "a path",
+    BFloat16: "a tensor in bfloat16",
+    Judge: "a judge",
+}
+
+
 def describe_call(name: str, args: tuple, kwargs: dict) -> str:
     """Return a call as a learner would write it; large arrays by their shape.
 
@@ -555,6 +590,8 @@ def short(value: object, limit: int = 60) -> str:
     if isinstance(value, np.ndarray):
         text = repr(value.tolist())
         return text if value.size <= 8 and len(text) <= limit else f"tensor {value.shape}"
+    if isinstance(value, STAND_INS) and not isinstance(value, Merges):
+        return STAND_INS_IN_WORDS.get(type(value), "...")
     text = repr(value)
     if len(text) <= limit:
         return text
