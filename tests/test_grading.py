@@ -350,7 +350,7 @@ def test_check_reports_done_remembers_and_hints_climb(capsys, monkeypatch, tmp_p
     api.start_lab("02_attention", functions)
     api.check("causal_mask")
     text = capsys.readouterr().out
-    assert "causal_mask: 1 of 2 points" in text and "nothing is hidden" in text
+    assert "causal_mask: 1 of 2 points" in text and "hides nothing" in text
     assert 'hint("causal_mask")' in text
     assert not api.done("causal_mask")
     assert "Skipped until solved: causal_mask." in capsys.readouterr().out

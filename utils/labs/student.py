@@ -588,8 +588,8 @@ def describe_call(name: str, args: tuple, kwargs: dict) -> str:
 def short(value: object, limit: int = 60) -> str:
     """Return a value as text for a message; a long one by its type and size."""
     if isinstance(value, np.ndarray):
-        text = repr(value.tolist())
-        return text if value.size <= 8 and len(text) <= limit else f"tensor {value.shape}"
+        text = nested(value) if value.size <= 8 else ""
+        return text if text and len(text) <= limit else f"tensor {value.shape}"
     if isinstance(value, STAND_INS) and not isinstance(value, Merges):
         return STAND_INS_IN_WORDS.get(type(value), "...")
     text = repr(value)
@@ -599,6 +599,15 @@ def short(value: object, limit: int = 60) -> str:
         unit = "characters" if isinstance(value, str) else "items"
         return f"{type(value).__name__} of {len(value)} {unit}"
     return type(value).__name__
+
+
+def nested(value: np.ndarray) -> str:
+    """Return an array's numbers as lists, each with as many digits as its type needs.
+
+    >>> nested(np.array([[0.1, 20.0]], np.float32))
+    '[[0.1, 20.0]]'
+    """
+    return f"[{', '.join(map(nested, value))}]" if value.ndim else str(value[()])
 
 
 def call_of(result: object) -> str | None:
