@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import inspect
 import io
 import linecache
 import signal
@@ -344,7 +345,8 @@ class LocalBackend:
                 if with_gradients:
                     torch.rand(1)  # as what comes later in a model would draw
                     state = torch.get_rng_state()
-                    gradients = gradients_of(name, part, leaves, upstream)
+                    names = names_of(function, ours, leaves)
+                    gradients = gradients_of(name, part, leaves, upstream, names)
                     is_moved = not torch.equal(state, torch.get_rng_state())
                 reply = {
                     "result": to_plain(result),
@@ -400,7 +402,19 @@ def raised_by(error: BaseException) -> str:
     return traceback.extract_tb(error.__traceback__)[-1].name
 
 
-def gradients_of(name: str, result: object, leaves: list, upstream: object) -> list:
+def names_of(function: Callable, arguments: list, leaves: list) -> list[str]:
+    """Return what a message calls each leaf: the name of its argument, or its number."""
+    with contextlib.suppress(TypeError, ValueError):
+        names = dict(zip(map(id, arguments), inspect.signature(function).parameters, strict=False))
+        if all(id(leaf) in names for leaf in leaves):
+            return [f"`{names[id(leaf)]}`" for leaf in leaves]
+    kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "float tensor"
+    return [f"number {k} of its {len(leaves)} {kind}s" for k in range(1, len(leaves) + 1)]
+
+
+def gradients_of(
+    name: str, result: object, leaves: list, upstream: object, names: list[str]
+) -> list:
     """Return the gradients of sum(result * upstream) for the leaves, as arrays.
 
     Raises:
@@ -414,11 +428,7 @@ def gradients_of(name: str, result: object, leaves: list, upstream: object) -> l
     weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
     found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
     if any(gradient is None for gradient in found):
-        kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "float tensor"
-        which = f"number {found.index(None) + 1} of its {len(found)} {kind}s"
-        raise LearnerError(
-            f"`{name}`: no gradient reaches " + (which if len(found) > 1 else f"its {kind}")
-        )
+        raise LearnerError(f"`{name}`: no gradient reaches {names[found.index(None)]}")
     return [to_plain(gradient) for gradient in found]
 
 
@@ -588,7 +598,8 @@ def describe_call(name: str, args: tuple, kwargs: dict) -> str:
 def short(value: object, limit: int = 60) -> str:
     """Return a value as text for a message; a long one by its type and size."""
     if isinstance(value, np.ndarray):
-        text = nested(value) if value.size <= 8 else ""
+        is_short = value.size <= 8 and all(len(str(number)) < 7 for number in value.flat)
+        text = nested(value) if is_short else ""
         return text if text and len(text) <= limit else f"tensor {value.shape}"
     if isinstance(value, STAND_INS) and not isinstance(value, Merges):
         return STAND_INS_IN_WORDS.get(type(value), "...")
