@@ -214,21 +214,21 @@ def same(got: object, want: object, hint: str) -> None:
     ...
     utils.labs.checking.Rejected: smallest first (expected [2, 1], got [1, 2])
     """
+    hint = asked(hint, got)
     if isinstance(want, np.ndarray):
-        hint = asked(hint, got)
         array = as_array(got, hint)
         if array.shape != want.shape:
             raise Rejected(f"{hint} (expected shape {want.shape}, got {array.shape})")
         if array.dtype.kind != want.dtype.kind:
             raise Rejected(f"{hint} (expected {want.dtype}, got {array.dtype})")
         wrong = array != want
-        if wrong.any() and array.size > 12:
+        if wrong.any() and array.size > (4 if array.dtype.kind == "f" else 12):
             raise Rejected(f"{hint} ({first_of(wrong, want, array)})")
         equal = not wrong.any()
     else:
         equal = type(got) is type(want) and got == want
     if not equal:
-        raise Rejected(f"{asked(hint, got)} ({where_they_differ(want, got)})")
+        raise Rejected(f"{hint} ({where_they_differ(want, got)})")
 
 
 def as_array(got: object, hint: str) -> np.ndarray:
@@ -289,8 +289,14 @@ def apart(a: float, b: float) -> tuple[str, str]:
 
 
 def shortly(x: float, digits: int) -> str:
-    """Return a number with so many digits; a whole one that is not large with all of them."""
-    return f"{x:.0f}" if x.is_integer() and abs(x) < 1e9 else f"{x:.{digits}g}"
+    """Return a number with so many digits, or with all that stand before its point.
+
+    >>> shortly(3000.18, 3), shortly(0.5, 3), shortly(1e12, 3)
+    ('3000', '0.5', '1e+12')
+    """
+    if abs(x) < 1e9:
+        digits = max(digits, len(str(int(abs(x)))))
+    return f"{x:.{digits}g}"
 
 
 def resembles(got: object, other: object, atol: float = 1e-4) -> bool:

@@ -589,6 +589,8 @@ def describe_call(name: str, args: tuple, kwargs: dict) -> str:
     'merge_pair((1, 2), (1, 2), 9)'
     >>> describe_call("rms_norm", (np.zeros((3, 400)),), {"eps": 0.5})
     'rms_norm(tensor (3, 400), eps=0.5)'
+    >>> describe_call("step_time", (6000000000000.0, 1.5), {})
+    'step_time(6e+12, 1.5)'
     """
     shown = [short(value) for value in args]
     shown += [f"{key}={short(value)}" for key, value in kwargs.items()]
@@ -604,6 +606,8 @@ def short(value: object, limit: int = 60) -> str:
     if isinstance(value, STAND_INS) and not isinstance(value, Merges):
         return STAND_INS_IN_WORDS.get(type(value), "...")
     text = repr(value)
+    if type(value) is float and len(text) > 8 and float(f"{value:g}") == value:
+        return f"{value:g}"
     if len(text) <= limit:
         return text
     if isinstance(value, str | bytes | list | tuple | dict):
