@@ -403,13 +403,19 @@ def raised_by(error: BaseException) -> str:
 
 
 def names_of(function: Callable, arguments: list, leaves: list) -> list[str]:
-    """Return what a message calls each leaf: the name of its argument, or its number."""
+    """Return what a message calls each leaf: its number, and its argument's name where it has one.
+
+    The check of `kto_loss` reads the number.
+    """
+    names: dict[int, str] = {}
     with contextlib.suppress(TypeError, ValueError):
         names = dict(zip(map(id, arguments), inspect.signature(function).parameters, strict=False))
-        if all(id(leaf) in names for leaf in leaves):
-            return [f"`{names[id(leaf)]}`" for leaf in leaves]
-    kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "float tensor"
-    return [f"number {k} of its {len(leaves)} {kind}s" for k in range(1, len(leaves) + 1)]
+    return [
+        (f"`{names[id(leaf)]}`, " if id(leaf) in names else "")
+        + ("weight" if isinstance(leaf, torch.nn.Parameter) else "float tensor")
+        + f" {k} of {len(leaves)}"
+        for k, leaf in enumerate(leaves, start=1)
+    ]
 
 
 def gradients_of(
