@@ -246,7 +246,7 @@ def test_a_cut_gradient_is_explained(cut):
 
 def test_an_argument_without_gradient_is_named():
     x = np.ones(2, np.float32)
-    with pytest.raises(LearnerError, match="no gradient reaches argument 1"):
+    with pytest.raises(LearnerError, match="no gradient reaches `b`, float tensor 2 of 2"):
         student(f=lambda a, b: a * 2).gradients("f", x, x)
 
 
@@ -286,7 +286,7 @@ def test_handles_construct_load_run_and_give_gradients():
 @pytest.mark.parametrize(
     "got, words",
     [
-        (np.array([1.0, 2.5]), r"1 of 2 values differ; at \[1\]: expected 2, got 2.5"),
+        (np.array([1.0, 2.5]), r"1 of 2 values differs; at \[1\]: expected 2, got 2.5"),
         (np.array([1.0]), r"expected shape \(2,\), got \(1,\)"),
         (np.array([np.nan, 2.0]), "NaN"),
         ("text", "got str"),
@@ -328,7 +328,7 @@ def test_results_of_a_wrong_structure_are_failures_not_crashes():
 def test_a_check_that_stumbles_over_a_result_is_a_failure():
     check = Check("f", "t", 1, lambda student, rng: require(1 / student.f() > 0, "positive"))
     outcome = run.run_one(check, student(f=lambda: 0), np.random.default_rng(0))
-    assert outcome.status == run.FAILED and "division by zero" in outcome.hint
+    assert outcome.status == run.FAILED and "it returned 0" in outcome.hint
 
 
 def test_unknown_lab_is_named():
@@ -350,7 +350,7 @@ def test_check_reports_done_remembers_and_hints_climb(capsys, monkeypatch, tmp_p
     api.start_lab("02_attention", functions)
     api.check("causal_mask")
     text = capsys.readouterr().out
-    assert "causal_mask: 1 of 2 points" in text and "nothing is hidden" in text
+    assert "causal_mask: 1 of 2 points" in text and "hides nothing" in text
     assert 'hint("causal_mask")' in text
     assert not api.done("causal_mask")
     assert "Skipped until solved: causal_mask." in capsys.readouterr().out

@@ -97,7 +97,7 @@ def count_pairs(words):
             counts[pair] = n
     return counts
 """,
-        "do not replace it",
+        "the count of an earlier word is lost, add to it",
     ),
     Wrong(
         "count_pairs",
@@ -123,7 +123,7 @@ def count_pairs(words):
             counts[pair] = counts.get(pair, 0) + n
     return counts
 """,
-        "belongs to the caller",
+        "was changed by your function",
     ),
     Wrong(
         "count_pairs",
@@ -175,7 +175,7 @@ def count_pairs(words):
                 counts[ids[i], ids[j]] += n
     return dict(counts)
 """,
-        "none further away",
+        "an id and one further away are counted as well",
     ),
     Wrong(
         "count_pairs",
@@ -189,7 +189,7 @@ def count_pairs(words):
             counts[pair] += n
     return counts
 """,
-        "are left out",
+        "a pair with a count of 0 is in your answer",
     ),
     Wrong(
         "count_pairs",
@@ -284,7 +284,7 @@ def merge_pair(ids, pair, new_id):
             return ids[:i] + (new_id,) + ids[i + 2 :]
     return ids
 """,
-        "not the first",
+        "where the first occurrence alone is merged",
     ),
     Wrong(
         "merge_pair",
@@ -340,7 +340,7 @@ def merge_pair(ids, pair, new_id):
     kept = range(len(ids))
     return tuple(new_id if i in hits else ids[i] for i in kept if i in hits or i - 1 not in hits)
 """,
-        "takes part in one merge",
+        "9, 9), where the middle id takes part in both merges",
     ),
     Wrong(
         "merge_pair",
@@ -390,7 +390,7 @@ def merge_pair(ids, pair, new_id):
         i += 1
     return tuple(ids)
 """,
-        "belongs to the caller",
+        "was changed by your function",
     ),
     Wrong(
         "merge_pair",
@@ -564,7 +564,7 @@ def merge_pair(ids, pair, new_id):
             i += 1
     return tuple(merged)
 """,
-        "stands for both: once",
+        "9, 9, 3), the new id twice",
     ),
     Wrong(
         "merge_pair",
@@ -577,7 +577,7 @@ def merge_pair(ids, pair, new_id):
             return merge_pair(ids[:i] + (new_id,) + ids[i + 2 :], (new_id, pair[1]), new_id)
     return ids
 """,
-        "not the first",
+        "where the first occurrence alone is merged",
     ),
     Wrong(
         "train_bpe",
@@ -588,7 +588,7 @@ def train_bpe(words, vocab_size):
         raise ValueError(vocab_size)
     return train_bpe_by_hand(dict.fromkeys(words, 1), vocab_size)
 """,
-        "weigh each word",
+        "yours counts each word once",
     ),
     Wrong(
         "train_bpe",
@@ -605,7 +605,7 @@ def train_bpe(words, vocab_size):
         merges.append(best)
     return merges
 """,
-        "you take the larger",
+        "yours takes the larger",
     ),
     Wrong(
         "train_bpe",
@@ -880,7 +880,7 @@ def train_bpe(words, vocab_size):
         merges.append(best)
     return merges
 """,
-        "belongs to the caller",
+        "was changed by your function",
     ),
     Wrong(
         "train_bpe",
@@ -1027,7 +1027,7 @@ def encode(text, merges):
         ids = merge_pair(ids, pair, 256 + k)
     return list(ids)
 """,
-        "no merge crosses a word's border",
+        "got [256, 97], where the merge crosses a word's border",
     ),
     Wrong(
         "encode",
@@ -1042,7 +1042,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "two bytes in UTF-8",
+        "'é' without merges",
     ),
     Wrong(
         "encode",
@@ -1051,7 +1051,7 @@ def encode(text, merges):
 def encode(text, merges):
     return [byte for word in split_words(text) for byte in word.encode()]
 """,
-        "is any merge applied",
+        "got [97, 98, 99], the bytes as they were",
     ),
     Wrong(
         "encode",
@@ -1127,7 +1127,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "two bytes in UTF-8",
+        "'é' without merges",
     ),
     Wrong(
         "encode",
@@ -1172,7 +1172,7 @@ def encode(text, merges):
         token_ids += ids
     return token_ids
 """,
-        "nothing is added",
+        "which has more than 'abc' in it",
     ),
     Wrong(
         "encode",
@@ -1232,7 +1232,7 @@ def encode(text, merges):
         token_ids.append(list(ids))
     return token_ids
 """,
-        "one list holds",
+        "got [[258]], a list for each word",
     ),
     Wrong(
         "encode",
@@ -1326,7 +1326,7 @@ def decode(token_ids, merges):
         pieces.append(pieces[left] + pieces[right])
     return "".join(pieces[i] for i in token_ids)
 """,
-        "no code points",
+        "got 'Ã©', each id read as a code point",
     ),
     Wrong(
         "decode",
@@ -1400,7 +1400,7 @@ def decode(token_ids, merges):
         pieces.append(pieces[left] + pieces[right])
     return b"".join(pieces[i].strip() for i in token_ids).decode("utf-8", errors="replace")
 """,
-        "spaces are in the tokens",
+        "with other spaces",
     ),
     Wrong(
         "decode",
@@ -1415,7 +1415,7 @@ def decode(token_ids, merges):
             raise ValueError(i)
     return b"".join(pieces[i] for i in token_ids).decode("latin-1")
 """,
-        "no code points",
+        "got 'Ã©', each id read as a code point",
     ),
     Wrong(
         "decode",
@@ -1622,7 +1622,7 @@ def decode(token_ids, merges):
 def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return loss_nats * n_tokens / n_bytes
 """,
-        "that is nats",
+        "divide by ln 2",
     ),
     Wrong(
         "bits_per_byte",
@@ -1631,7 +1631,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
 def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return loss_nats / math.log(2)
 """,
-        "the loss is per token",
+        "the loss of a token in bits",
     ),
     Wrong(
         "bits_per_byte",
@@ -1640,7 +1640,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
 def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return loss_nats * n_bytes / n_tokens / math.log(2)
 """,
-        "not the reverse",
+        "the bits of the whole text, or of bytes over tokens",
     ),
     Wrong(
         "bits_per_byte",
@@ -1649,7 +1649,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
 def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return loss_nats * math.log(2) * n_tokens / n_bytes
 """,
-        "not times",
+        "multiplied by ln 2",
     ),
     Wrong(
         "bits_per_byte",
@@ -1658,7 +1658,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
 def bits_per_byte(loss_nats, n_tokens, n_bytes):
     return loss_nats / math.log(2) / n_bytes
 """,
-        "the loss is a mean",
+        "the loss counted once",
     ),
     Wrong(
         "bits_per_byte",
@@ -1689,7 +1689,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return loss_nats * n_tokens / (math.log(10) * n_bytes)
 """,
-        "not ln 10",
+        "divided by ln 10",
     ),
     Wrong(
         "bits_per_byte",
@@ -1700,7 +1700,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return math.log2(loss_nats + 1e-12) * n_tokens / (1 * n_bytes)
 """,
-        "take no other",
+        "the logarithm of a logarithm",
     ),
     Wrong(
         "bits_per_byte",
@@ -1722,7 +1722,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return loss_nats * n_tokens / (math.log(2))
 """,
-        "the whole text's",
+        "the bits of the whole text, or of bytes over tokens",
     ),
     Wrong(
         "bits_per_byte",
@@ -1733,7 +1733,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return loss_nats * n_tokens / (math.log(2) * 8 * n_bytes)
 """,
-        "not bits",
+        "divided by 8 once more",
     ),
     Wrong(
         "bits_per_byte",
@@ -1744,7 +1744,7 @@ def bits_per_byte(loss_nats, n_tokens, n_bytes):
         raise ValueError(n_tokens, n_bytes)
     return math.exp(loss_nats * n_tokens / n_bytes)
 """,
-        "e to the loss",
+        "2 to the bits of a byte",
     ),
     Wrong(
         "bits_per_byte",
@@ -1984,13 +1984,13 @@ WRONG += [
             "bytes alone",
             "pairwise(ids):",
             "pairwise(ids):\n            if max(pair) > 255:\n                continue",
-            "ids from 0 on",
+            "and of 256 and more",
         ),
         (
             "zero is no id",
             "pairwise(ids):",
             "pairwise(ids):\n            if not all(pair):\n                continue",
-            "ids from 0 on",
+            "ids of 0",
         ),
         (
             "equal halves left out",
@@ -2002,7 +2002,7 @@ WRONG += [
             "numbers of the words set to 0",
             "    return counts",
             "    for ids in words:\n        words[ids] = 0\n    return counts",
-            "belongs to the caller",
+            "was changed by your function",
         ),
         (
             "pairs that occur once left out",
@@ -2043,7 +2043,7 @@ WRONG += [
             "stops after the first",
             "            i += 2",
             "            return (*merged, *ids[i + 2 :])",
-            "every occurrence",
+            "where the first occurrence alone is merged",
         ),
         (
             "never at the end",
@@ -2057,7 +2057,7 @@ WRONG += [
             "    merged = []\n",
             "    merged = []\n    if isinstance(ids, list):\n        ids.append(-1)\n        ids "
             "= ids[:-1]\n",
-            "belongs to the caller",
+            "was changed by your function",
         ),
         ("bytes", "return tuple(merged)", "return bytes(merged)", "(1, 2, 3) with (1, 2) -> 9"),
         (
@@ -2101,7 +2101,7 @@ WRONG += [
             "words changed",
             "words, counts = dict(words), dict(count_pairs(words))",
             "counts = dict(count_pairs(words))",
-            "belongs to the caller",
+            "was changed by your function",
         ),
         ("256 is refused", "vocab_size < 256", "vocab_size <= 256", "vocab_size 256"),
         ("negative sizes taken", "if vocab_size < 256", "if 0 < vocab_size < 256", "vocab_size 0"),
@@ -2162,7 +2162,7 @@ WRONG += [
             "one merge a word",
             "row = merge_pair(row, best, 256 + rank[best])",
             "row = merge_pair(row, best, 256 + rank[best])\n            break",
-            "until no pair can be merged",
+            "got [256, 99], where 256 and 99 can still be merged",
         ),
         ("smallest pair first", "key=rank.get", "key=lambda pair: pair", "learned first"),
         (
@@ -2176,7 +2176,7 @@ WRONG += [
             "composed",
             "split_words(text)",
             "split_words(__import__('unicodedata').normalize('NFC', text))",
-            "code points",
+            "don't compose the two",
         ),
         ("spaces stripped", "split_words(text)", "split_words(text.strip())", "spaces at the end"),
         (
@@ -2204,7 +2204,7 @@ WRONG += [
             "return [str(i) for i in ids]",
             "'abc' with the merges ab, bc, ab+c",
         ),
-        ("words apart", "ids += row", "ids.append(list(row))", "one list"),
+        ("words apart", "ids += row", "ids.append(list(row))", "a list for each word"),
         ("split at spaces", "split_words(text)", "text.split(' ')", "'b a' is two words"),
         (
             "surrogates replaced",

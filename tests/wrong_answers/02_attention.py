@@ -78,7 +78,7 @@ def variants(exercise: str, code: str, *rows: tuple[str, str, str, str]) -> list
 WRONG = [
     *masks(
         ("all zero", "torch.zeros(n_tokens, n_tokens, dtype=torch.bool)", "True for columns 0"),
-        ("nothing hidden", "torch.ones(n_tokens, n_tokens, dtype=torch.bool)", "nothing is hidden"),
+        ("nothing hidden", "torch.ones(n_tokens, n_tokens, dtype=torch.bool)", "hides nothing"),
         (
             "transposed",
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).triu()",
@@ -103,7 +103,7 @@ WRONG = [
         (
             "additive mask",
             "torch.full((n_tokens, n_tokens), float('-inf')).triu(1)",
-            "the mask must be of dtype bool (True = may see)",
+            "4) is of dtype bool",
         ),
         (
             "a list of lists",
@@ -113,17 +113,17 @@ WRONG = [
         (
             "an axis too many",
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()[None]",
-            "got (1,",
+            "and yours (1,",
         ),
         (
             "a slice of one fixed mask",
             "torch.ones(64, 64, dtype=torch.bool).tril()[:n_tokens, :n_tokens]",
-            "no largest size",
+            "row i is True i + 1 times",
         ),
         (
             "a window of 16",
             "torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril().triu(-15)",
-            "no window",
+            "row i is True i + 1 times",
         ),
         ("one row", "torch.ones(n_tokens, dtype=torch.bool)", "the mask is ("),
         ("one size for all", "torch.ones(4, 4, dtype=torch.bool).tril()", "the mask is ("),
@@ -133,12 +133,17 @@ WRONG = [
         SDPA,
         ("unscaled", " / math.sqrt(q.shape[-1])", "", "not scaled"),
         ("scaled by K", "math.sqrt(q.shape[-1])", "q.shape[-1]", "not by K"),
-        ("scaled by keys", "q.shape[-1]", "k.shape[-2]", "not of the number of keys"),
+        ("scaled by keys", "q.shape[-1]", "k.shape[-2]", "yours is that of the number of keys"),
         ("softmax over queries", "softmax(dim=-1)", "softmax(dim=-2)", "runs over the queries"),
-        ("no softmax", ".softmax(dim=-1)", "", "softmax is missing"),
+        ("no softmax", ".softmax(dim=-1)", "", "your result has no softmax in it"),
         ("hidden scores are 0", 'float("-inf")', "0.0", "exp(0) is 1"),
         ("mask inverted", "masked_fill(~mask", "masked_fill(mask", "wrong way round"),
-        ("mask ignored", "if mask is not None:", "if False:", "mask is not used"),
+        (
+            "mask ignored",
+            "if mask is not None:",
+            "if False:",
+            "your result is the one without a mask",
+        ),
         (
             "hidden after the softmax",
             'scores.masked_fill(~mask, float("-inf"))\n    return scores.softmax(dim=-1) @ v',
@@ -236,9 +241,14 @@ WRONG = [
             "positions ignored",
             "a, b = x",
             "cos, sin = cos[:1], sin[:1]\n    a, b = x",
-            "nothing is turned",
+            "x came out as it went in",
         ),
-        ("not turned", "return torch.cat", "return x\n    return torch.cat", "nothing is turned"),
+        (
+            "not turned",
+            "return torch.cat",
+            "return x\n    return torch.cat",
+            "x came out as it went in",
+        ),
         ("minus forgotten", "a * cos - b * sin", "a * cos + b * sin", "(-2, 1)"),
         (
             "halves swapped",
@@ -292,7 +302,12 @@ WRONG = [
     *variants(
         "multi_head_attention",
         HEADS,
-        ("no causal mask", ", causal_mask(T))", ")", "no causal mask is used"),
+        (
+            "no causal mask",
+            ", causal_mask(T))",
+            ")",
+            "your result is the one without a causal mask",
+        ),
         (
             "cut by a view",
             "q = (x @ w_q.T).view(B, T, n_heads, d_head).transpose(1, 2)\n"
@@ -334,7 +349,12 @@ WRONG = [
             "",
             "4 heads and 2 key-value heads",
         ),
-        ("positions ignored", "if cos is not None:", "if False:", "not used"),
+        (
+            "positions ignored",
+            "if cos is not None:",
+            "if False:",
+            "your result is the one without positions",
+        ),
         (
             "only queries turned",
             "q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)",
@@ -360,8 +380,8 @@ WRONG = [
             "4 heads and 2 key-value heads",
         ),
         ("keys for values", "x @ w_v.T", "x @ w_k.T", "attention head by head"),
-        ("output not projected", " @ w_o.T", "", "w_o is not used"),
-        ("projected untransposed", "@ w_o.T", "@ w_o", "times w_o.T"),
+        ("output not projected", " @ w_o.T", "", "your result is the one without w_o"),
+        ("projected untransposed", "@ w_o.T", "@ w_o", "multiply by w_o.T"),
     ),
     *variants(
         "streaming_attention",
@@ -372,13 +392,13 @@ WRONG = [
             "output = output * rescale + weights @ v[..., start:stop, :]",
             "output = output + (weights / weights.sum(-1, keepdim=True)) @ v[..., start:stop, :]\n"
             "        total = torch.full_like(total, -(-stop // block_size))",
-            "each block has a softmax of its own: blocks must share one normaliser",
+            "in your result each block has a softmax of its own",
         ),
         (
             "last block only",
             "output = output * rescale + weights",
             "total = weights.sum(dim=-1, keepdim=True)\n        output = weights",
-            "only the last block counts: add to what was before",
+            "your result is that of the last block alone",
         ),
         (
             "sum not rescaled",
@@ -402,13 +422,13 @@ WRONG = [
             "one maximum for all queries",
             "scores.amax(dim=-1, keepdim=True))",
             "scores.amax())",
-            "of its own",
+            "share one running maximum",
         ),
         (
             "maximum starts at zero",
             'q.new_full((*q.shape[:-1], 1), float("-inf"))',
             "q.new_zeros(*q.shape[:-1], 1)",
-            "starts at -inf",
+            "your running maximum starts at 0",
         ),
         (
             "maximum over hidden keys",
@@ -418,7 +438,7 @@ WRONG = [
             future = torch.arange(start, stop) > torch.arange(T).unsqueeze(-1)
             scores = scores.masked_fill(future, float("-inf"))
 """,
-            "visible keys",
+            "your running maximum is that of a hidden key with a large score",
         ),
         ("gradient cut", "return output / total", "return (output / total).detach()", "gradient"),
         (
@@ -451,7 +471,7 @@ WRONG = [
             "mask counts from zero",
             "torch.arange(start, stop)",
             "torch.arange(stop - start)",
-            "from the block's start",
+            "in your mask key j of a block stands at position j",
         ),
         ("leaks by one", "> torch.arange(T)", "> torch.arange(1, T + 1)", "leaks by one"),
         (
@@ -537,7 +557,12 @@ WRONG += [
             "several thousand",
         ),
         ("scaled by the values' width", "q.shape[-1])", "v.shape[-1])", "width of the values"),
-        ("scaled by the queries", "q.shape[-1])", "q.shape[-2])", "not of the number of queries"),
+        (
+            "scaled by the queries",
+            "q.shape[-1])",
+            "q.shape[-2])",
+            "yours is that of the number of queries",
+        ),
         (
             "softmax of the divided",
             ".softmax(dim=-1) @ v",
@@ -715,7 +740,7 @@ WRONG += [
             "values tiled",
             "v = v.repeat_interleave(n_heads // n_kv_heads, dim=1)",
             "v = v.repeat(1, n_heads // n_kv_heads, 1, 1)",
-            "values are shared in turn",
+            "your values are taken in turn",
         ),
         (
             "first key-value head for all",
@@ -734,7 +759,7 @@ WRONG += [
             "stream added",
             "@ w_o.T",
             "@ w_o.T + x",
-            "x is added to the result: that is the block's business",
+            "your result has x added to it",
         ),
         ("x changed", "    B, T, _", "    x.mul_(2); x = x / 2\n    B, T, _", "in place"),
         (
@@ -860,7 +885,7 @@ WRONG += [
             "maximum never stored",
             "        maximum = new_maximum\n",
             "",
-            "only the last block counts: add to what was before",
+            "your result is that of the last block alone",
         ),
         (
             "a result for each block",
@@ -947,17 +972,27 @@ TABLE = """def rope_table(n_positions, d_head, theta=10000.0):
 WRONG += variants(
     "rope_table",
     TABLE,
-    ("half the exponent", "d_head, 2) / d_head", "d_head, 2) / (2 * d_head)", "half of it"),
+    (
+        "half the exponent",
+        "d_head, 2) / d_head",
+        "d_head, 2) / (2 * d_head)",
+        "your exponent is -i/K",
+    ),
     ("speeds that rise", "theta ** -exponents", "theta ** exponents", "speeds fall"),
     (
         "evenly to a ten-thousandth",
         "torch.arange(0, d_head, 2) / d_head",
         "torch.linspace(0, 1, d_head // 2)",
-        "over K/2",
+        "your last exponent is -1",
     ),
     ("pairs from 1", "torch.arange(0, d_head, 2)", "torch.arange(2, d_head + 2, 2)", "i starts at"),
     ("reversed", "theta ** -exponents", "theta ** -exponents.flip(0)", "in reverse"),
-    ("twice the exponent", "d_head, 2) / d_head", "d_head, 2) / (d_head // 2)", "twice as much"),
+    (
+        "twice the exponent",
+        "d_head, 2) / d_head",
+        "d_head, 2) / (d_head // 2)",
+        "your exponent is -4i/K",
+    ),
     (
         "positions from 1",
         "torch.arange(n_positions)",
@@ -972,16 +1007,21 @@ WRONG += variants(
     ),
     ("degrees", "    return", "    angles = angles.deg2rad()\n    return", "taken for degrees"),
     ("one speed", "theta ** -exponents", "torch.ones(d_head // 2)", "at the same speed"),
-    ("swapped", "angles.cos(), angles.sin()", "angles.sin(), angles.cos()", "cosines come first"),
+    (
+        "swapped",
+        "angles.cos(), angles.sin()",
+        "angles.sin(), angles.cos()",
+        "your cosines and sines are swapped",
+    ),
     ("backwards", "angles.sin()", "-angles.sin()", "wrong sign"),
-    ("theta ignored", "theta ** -", "10000.0 ** -", "theta is not used"),
-    ("the angles", "angles.cos(), angles.sin()", "angles, angles", "these are the angles"),
+    ("theta ignored", "theta ** -", "10000.0 ** -", "your tables are those of theta 10000"),
+    ("the angles", "angles.cos(), angles.sin()", "angles, angles", "your tables hold the angles"),
     ("one table", "angles.cos(), angles.sin()", "angles.cos()", "return two tensors"),
     (
         "a column a channel",
         "    return",
         "    angles = torch.cat([angles, angles], dim=-1)\n    return",
-        "one a pair",
+        "columns, one for each channel",
     ),
     (
         "an axis for heads",
@@ -993,7 +1033,7 @@ WRONG += variants(
     ("float64", "n_positions).float()", "n_positions).double()", "the tables are float32"),
     ("odd widths", "d_head % 2", "False", "can't be cut into pairs"),
     ("another error", "ValueError", "IndexError", "raise a ValueError"),
-    ("another usual theta", "theta=10000.0", "theta=100000.0", "cosines differ"),
+    ("another usual theta", "theta=10000.0", "theta=100000.0", "the cosines of rope_table("),
 )
 EQUIVALENT["rope_table", "2 -> -2 in `d_head % 2`"] = "a remainder is 0 for 2 where it is for -2"
 
@@ -1016,8 +1056,8 @@ WRONG += [
     *variants(
         HEADS_NAME,
         HEADS,
-        ("w_q not turned", "x @ w_q.T", "x @ w_q", "times w_q.T"),
-        ("w_k not turned", "x @ w_k.T", "x @ w_k", "times w_k.T"),
+        ("w_q not turned", "x @ w_q.T", "x @ w_q", "multiply by w_q.T"),
+        ("w_k not turned", "x @ w_k.T", "x @ w_k", "multiply by w_k.T"),
         (
             "positions are asked for",
             "if cos is not None",
@@ -1028,7 +1068,7 @@ WRONG += [
             "keys shared in turn",
             "k = k.repeat_interleave(n_heads // n_kv_heads, dim=1)",
             "k = k.repeat(1, n_heads // n_kv_heads, 1, 1)",
-            "keys are shared in turn",
+            "your keys are taken in turn",
         ),
     ),
     *variants(
@@ -1038,7 +1078,8 @@ WRONG += [
             "causal wherever lengths are equal",
             "        if is_causal:\n",
             "        if T == S:\n",
-            "keys are hidden with is_causal=False",
+            "your result has later keys hidden, with is_causal=False, where there are as many "
+            "queries as keys",
         ),
         ("lengths that differ refused", "if is_causal and T", "if T", "12 keys in blocks of 4"),
         ("blocks of one refused", "block_size < 1", "block_size < 2", "tokens in blocks of 1"),

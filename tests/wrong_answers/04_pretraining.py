@@ -197,12 +197,18 @@ WRONG = [
         "pairs the wrong way round",
         "found.add((i, j))",
         "found.add((j, i))",
-        "two equal signatures make a pair",
+        "two equal signatures of 8 numbers in four bands make a pair",
     ),
     near("each band again", "found = set()", "found = []", "once")._replace(
         code=NEAR.replace("found = set()", "found = []").replace("found.add(", "found.append(")
     ),
-    near("band number left out", "boxes[(band, *s", "boxes[(0, *s", "another box"),
+    near(
+        "band number left out",
+        "boxes[(band, *s",
+        "boxes[(0, *s",
+        "two signatures whose bands are equal and stand in another order share no box, since the "
+        "band's number is a part of its name",
+    ),
     near(
         "no comparison",
         "if sum(x == y for x, y in zip(a, b)) / len(a) >= threshold:",
@@ -213,7 +219,8 @@ WRONG = [
         "all pairs compared",
         "for members in boxes.values():",
         "for members in [range(len(signatures))]:",
-        "two documents without a whole band in",
+        "two signatures with half of their places equal and no whole band in common are no "
+        "candidates",
     ),
     near(
         "first band alone",
@@ -230,7 +237,7 @@ WRONG = [
         "with itself",
         "combinations(members, 2)",
         "[(i, j) for i in members for j in members]",
-        "two equal signatures make a pair",
+        "two equal signatures of 8 numbers in four bands make a pair",
     ),
     near("bands one number wide", "width = len(s) // n_bands", "width = 1", "whole band"),
     pack(
@@ -276,7 +283,7 @@ WRONG = [
         "positions of rows",
         "torch.tensor([places[c] for c in cut])",
         "torch.arange(context_length + 1).expand(n, -1)",
-        "not with each row",
+        "your positions restart with each row",
     ),
     pack(
         "positions of the stream",
@@ -288,7 +295,7 @@ WRONG = [
         "numbers of documents",
         "places += range(len(document) + 1)",
         "places += [places[-1] + 1 if places else 0] * (len(document) + 1)",
-        "not its number",
+        "your positions are numbers of documents",
     ),
     pack(
         "positions from one",
@@ -300,7 +307,7 @@ WRONG = [
         "end token has position zero",
         "places += range(len(document) + 1)",
         "places += [*range(len(document)), 0]",
-        "end token counts on",
+        "your end token has position 0",
     ),
     pack(
         "empty documents skipped",
@@ -321,7 +328,7 @@ WRONG = [
         "two tensors",
     ),
     loss("plus", "return -logprobs", "return logprobs", "the mean over the"),
-    loss("sum", ".mean()", ".sum()", "not the sum"),
+    loss("sum", ".mean()", ".sum()", "your loss is the sum over the targets"),
     loss("bits", ".mean()", ".mean() / 0.6931471805599453", "the mean over the"),
     loss("no logarithm", "log_softmax", "softmax", "the mean over the"),
     loss("no softmax", "logits.log_softmax(-1)", "logits", "the mean over the"),
@@ -337,14 +344,14 @@ WRONG = [
         "divided by all",
         "logprobs[kept].mean()",
         "logprobs[kept].sum() / targets.numel()",
-        "count, not by all",
+        "your sum is divided by the number of all targets",
     ),
     loss("targets filled in place", "targets.masked_fill(", "targets.masked_fill_(", "in place"),
     loss(
         "half precision",
         "logits.float() if logits.dtype == torch.float16 else logits",
         "logits",
-        "half precision",
+        "float16 logits over 200 tokens",
     ),
     loss("by rows", "-logprobs[kept].mean()", "-logprobs[kept].sum() / len(targets)", "rows"),
     loss("detached", "-logprobs[kept].mean()", "-logprobs[kept].mean().detach()", "gradient"),
@@ -352,13 +359,13 @@ WRONG = [
         "not refused",
         "kept = check_targets(logits, targets)",
         "kept = targets != -100",
-        "mean over nothing",
+        "all targets are ignored",
     ),
     loss(
         "log of the mean",
         "-logprobs[kept].mean()",
         "-logprobs[kept].exp().mean().log()",
-        "logarithm of the mean",
+        "your loss is the logarithm of a mean",
     ),
     loss(
         "target off by one",
@@ -393,7 +400,7 @@ WRONG = [
         "eps inside the root",
         "(second_moment / (1 - beta2**step)).sqrt() + eps",
         "(second_moment / (1 - beta2**step) + eps).sqrt()",
-        "not inside of it",
+        "your eps is added inside the root",
     ),
     adam("uphill", "- lr * mean", "+ lr * mean", "the weights of torch's AdamW"),
     adam(
@@ -406,7 +413,7 @@ WRONG = [
         "decay through the means",
         "    beta1, beta2 = betas\n",
         "    beta1, beta2 = betas\n    gradient = gradient + weight_decay * parameter\n",
-        "decoupled",
+        "take it off the weight itself",
     )._replace(
         code=ADAM.replace(
             "    beta1, beta2 = betas\n",
@@ -441,7 +448,7 @@ WRONG = [
         "first moment",
     ),
     adam("step zero", 'raise ValueError("step")', "step = 1", "a step of"),
-    adam("eps ignored", ".sqrt() + eps", ".sqrt() + 1e-8", "eps is not used"),
+    adam("eps ignored", ".sqrt() + eps", ".sqrt() + 1e-8", "your step is the one with eps 1e-8"),
     rate(
         "starts at zero",
         "(step + 1) / warmup_steps",
@@ -459,7 +466,7 @@ WRONG = [
         "rises again",
         "min(1.0, (step - warmup_steps) / rest)",
         "(step - warmup_steps) / rest",
-        "rise again",
+        "is past n_steps=",
     ),
     rate(
         "a straight line", "0.5 * (1 + math.cos(math.pi * done))", "(1 - done)", "the rate of step"
@@ -505,7 +512,12 @@ WRONG = [
         "direction",
     ),
     clip("copies scaled", "g.mul_(max_norm / norm)", "g = g * max_norm / norm", "in place"),
-    clip("norm after", "    return norm\n", "    return min(norm, max_norm)\n", "before clipping"),
+    clip(
+        "norm after",
+        "    return norm\n",
+        "    return min(norm, max_norm)\n",
+        "the norm after clipping",
+    ),
     clip("a tensor", ".item()", "", "float"),
     clip(
         "sum of norms",
@@ -517,7 +529,7 @@ WRONG = [
         "largest norm",
         "torch.sqrt(sum((g.float() ** 2).sum() for g in gradients)).item()",
         "max(g.norm() for g in gradients).item()",
-        "largest of them",
+        "got 4, the largest of their norms",
     ),
     clip(
         "no root",
@@ -541,7 +553,7 @@ WRONG = [
             "        for p in parameters:\n            p.data.add_(1.0)\n"
             "            if p.grad is not None:\n                p.grad.mul_(max_norm / norm)\n",
         ),
-        words="weights changed",
+        words="your function changed the weights",
     ),
     clip("broken ones scaled", " and math.isfinite(norm)", "", "not finite"),
     clip("not refused", 'raise ValueError("max_norm")', "return 0.0", "positive"),
@@ -601,7 +613,7 @@ WRONG = [
         "    path = Path(path)\n    if path.exists():\n        return\n",
         "old",
     ),
-    saved("default=str", "json.dumps(info)", "json.dumps(info, default=str)", "no JSON"),
+    saved("default=str", "json.dumps(info)", "json.dumps(info, default=str)", "which JSON can't"),
     fit(
         "no logarithm undone",
         "math.exp(floor), math.exp(log_a)",
@@ -613,7 +625,7 @@ WRONG = [
         "swapped",
         "ScalingLaw(math.exp(floor), math.exp(log_a), alpha, math.exp(log_b), beta)",
         "ScalingLaw(math.exp(floor), math.exp(log_b), beta, math.exp(log_a), alpha)",
-        "swapped",
+        "are those of the tokens",
     ),
     fit(
         "the start returned",
@@ -704,7 +716,7 @@ WRONG = [
         "shares of sets",
         "sum(x == y for x, y in zip(a, b)) / len(a)",
         "len(set(a) & set(b)) / len(set(a))",
-        "place by place",
+        "2 of 8 places agree",
     ),
     near(
         "neighbours in a box alone",
@@ -829,7 +841,7 @@ WRONG = [
         "decay after the step",
         "parameter * (1 - lr * weight_decay) - lr * mean / scale",
         "(parameter - lr * mean / scale) * (1 - lr * weight_decay)",
-        "after the step, not before",
+        "your weight is decayed after the step",
     ),
     adam(
         "one length for all weights",
@@ -867,7 +879,7 @@ WRONG = [
         "    learning_rate.n = getattr(learning_rate, 'n', -1) + 1\n    step = learning_rate.n\n"
         "    if step < warmup_steps:",
         "straight line",
-    )._replace(words="differ"),
+    )._replace(words="after other calls it has"),
     rate("final ignored", "final + (1 - final) * 0.5", "0.1 + 0.9 * 0.5", "final * peak"),
     rate(
         "warm-up by squares",
@@ -975,7 +987,7 @@ WRONG = [
         "sizes and tokens exchanged",
         "columns = [n_parameters, n_tokens, losses]",
         "columns = [n_tokens, n_parameters, losses]",
-        "swapped",
+        "are those of the tokens",
     ),
     fit(
         "rounded",
@@ -1004,7 +1016,7 @@ WRONG = [
 ]
 WRONG += [
     minhash("128 places if not told", "n_hashes=64", "n_hashes=128", "64"),
-    minhash("another seed if not told", "seed=0", "seed=1", "seed is 0"),
+    minhash("another seed if not told", "seed=0", "seed=1", "seed is not given"),
     minhash("another error for no items", 'ValueError("empty")', 'KeyError("empty")', "ValueError"),
     minhash(
         "PRIME itself stays",
@@ -1031,8 +1043,8 @@ WRONG += [
         "    numbers = [x - sum(y == x for y in numbers) for x in numbers]\n    return [min",
         "each place is the smallest",
     ),
-    near("no threshold if not told", "threshold=0.7", "threshold=0.0", "threshold is 0.7"),
-    near("another number of bands if not told", "n_bands=16", "n_bands=8", "n_bands is 16"),
+    near("no threshold if not told", "threshold=0.7", "threshold=0.0", "threshold is not given"),
+    near("another number of bands if not told", "n_bands=16", "n_bands=8", "n_bands is not given"),
     near("lists of two", "found.add((i, j))", "found.add((i, j))", "tuple")._replace(
         code=NEAR.replace("return sorted(found)", "return [list(pair) for pair in sorted(found)]")
     ),
@@ -1048,9 +1060,14 @@ WRONG += [
         "last band left out",
         "for band in range(n_bands):",
         "for band in range(n_bands - 1):",
-        "four copies of one page in one box make six",
+        "four equal signatures in one box make six pairs, each with each",
     ),
-    near("joined as text", "(band, *s[", "(band, ''.join(map(str, s[", "with threshold")._replace(
+    near(
+        "joined as text",
+        "(band, *s[",
+        "(band, ''.join(map(str, s[",
+        "the same signatures at threshold 0.8, for which three of four equal places are too few",
+    )._replace(
         code=NEAR.replace(
             "boxes[(band, *s[band * width : (band + 1) * width])]",
             "boxes[band, ''.join(map(str, s[band * width : (band + 1) * width]))]",
@@ -1111,7 +1128,7 @@ WRONG += [
         "label smoothing",
         "-logprobs[kept].mean()",
         "0.9 * -logprobs[kept].mean() - 0.1 * logits.log_softmax(-1).mean(-1)[kept].mean()",
-        "nothing else",
+        "the mean of -ln(share of the target)",
     ),
     loss(
         "a small number in the logarithm",
@@ -1123,13 +1140,13 @@ WRONG += [
         "clamped",
         "logits.log_softmax(-1)",
         "logits.log_softmax(-1).clamp(min=-20)",
-        "logits in the thousands: their exponentials",
+        "logits in the thousands, whose exponentials overflow and whose loss does not",
     ),
     loss(
         "log of the softmax",
         "logits.log_softmax(-1)",
         "logits.softmax(-1).log()",
-        "logits in the thousands: their exponentials",
+        "logits in the thousands, whose exponentials overflow and whose loss does not",
     ),
     loss(
         "gradient through the largest alone",
@@ -1147,7 +1164,7 @@ WRONG += [
         "bfloat16 only if asked",
         "logits.float() if logits.dtype == torch.float16 else logits",
         "logits.float() if logits.dtype == torch.bfloat16 else logits",
-        "half",
+        "float16 logits over 200 tokens",
     ),
     loss(
         "result in half precision",
@@ -1234,7 +1251,7 @@ WRONG += [
         "eps added before the correction",
         "(second_moment / (1 - beta2**step)).sqrt() + eps",
         "(second_moment.sqrt() + eps) / (1 - beta2**step) ** 0.5",
-        "after the second mean is corrected",
+        "your eps is added before the second mean is corrected",
     ),
     adam("a negative step is fine", "if step < 1:", "if step == 0:", "below 1"),
     adam("another error", 'ValueError("step")', 'ZeroDivisionError("step")', "ValueError"),
@@ -1260,7 +1277,7 @@ WRONG += [
         "rounded",
         "    if step < warmup_steps:",
         "    peak = round(peak, 3)\n    if step < warmup_steps:",
-        "has peak / warmup_steps",
+        "which is rounded",
     ),
     rate(
         "a tensor", "math.cos(math.pi * done)", "torch.cos(torch.tensor(math.pi * done))", "float"
@@ -1321,7 +1338,7 @@ WRONG += [
         "gradients replaced by new ones",
         "g.mul_(max_norm / norm)",
         "",
-        "the gradient was replaced by a new tensor:",
+        "your function put a new tensor in the gradient's place",
     )._replace(
         code=CLIP.replace(
             "        for g in gradients:\n            g.mul_(max_norm / norm)\n",
@@ -1406,7 +1423,7 @@ WRONG += [
         "tensors changed",
         "    text = json",
         "    [t.zero_() for t in tensors.values()]\n    text = json",
-        "was changed in place",
+        "your function changed tensor",
     ),
     saved(
         "errors of writing swallowed",
@@ -1477,7 +1494,7 @@ WRONG += [
         "exponents undone as well",
         "alpha, math.exp(log_b), beta)",
         "math.exp(alpha), math.exp(log_b), math.exp(beta))",
-        "alpha and beta stand in the point as they",
+        "your alpha and beta are exponentials",
     ),
     fitted(
         "in the order of the point",
@@ -1667,7 +1684,7 @@ WRONG += [
             "    finally:\n        other",
             "    except OSError as error:\n        raise RuntimeError('not written') from error\n"
             "    finally:\n        other",
-            "yours raised RuntimeError",
+            "got RuntimeError",
         ),
         (
             "the old file removed on failure",

@@ -118,7 +118,7 @@ WRONG = [
         "does no work: its own, n times",
         "def ring_all_reduce(tensor, group=None):\n"
         "    return tensor * dist.get_world_size(group)\n",
-        "adds its own numbers again and again",
+        "your result is n times the rank's own numbers",
     ),
     Wrong(
         "ring_all_reduce",
@@ -127,7 +127,7 @@ WRONG = [
         "    total = tensor.clone()\n"
         "    dist.all_reduce(total, group=group)\n"
         "    return total\n",
-        "send and receive alone: `dist.all_reduce`",
+        "your function called `dist.all_reduce`",
     ),
     Wrong(
         "ring_all_reduce",
@@ -152,7 +152,7 @@ WRONG = [
         "        sending.wait()\n"
         "        total, passing = total + arrived, arrived\n"
         "    return total\n",
-        "whole tensors go round",
+        "bytes were sent",
     ),
     Wrong(
         "ring_all_reduce",
@@ -178,13 +178,23 @@ WRONG = [
     *of(
         "ring_all_reduce",
         RING,
-        ("the mean", "this is the mean", "return total.view", "return (total / n).view"),
-        ("half of the rounds", "n - 1 more rounds pass them on", ROUNDS, "range(n - 1)"),
-        ("one round too few", "a round is missing", ROUNDS, "range(2 * (n - 1) - 1)"),
-        ("adds to the end", "it replaces, it is not added", COPY, "kept.copy_(kept + arrived)"),
+        ("the mean", "your result is the mean", "return total.view", "return (total / n).view"),
+        (
+            "half of the rounds",
+            "your result is where a ring stands after n - 1 rounds, each sum on one rank only",
+            ROUNDS,
+            "range(n - 1)",
+        ),
+        ("one round too few", "your ring ends a round early", ROUNDS, "range(2 * (n - 1) - 1)"),
+        (
+            "adds to the end",
+            "your ring adds in the last n - 1 rounds, too",
+            COPY,
+            "kept.copy_(kept + arrived)",
+        ),
         (
             "one more round that adds",
-            "n - 1 rounds that add",
+            "your ring adds for n rounds",
             ROUNDS,
             "range(2 * n)",
             "< n - 1",
@@ -216,7 +226,7 @@ WRONG = [
         ("flat", "expected shape", "total.view(tensor.shape)", "total"),
         (
             "rows in parts",
-            "the rows are cut into parts",
+            "four ranks with tensors of shape",
             TOTAL,
             "total = tensor.detach().clone().reshape(tensor.shape or (1,))",
         ),
@@ -230,7 +240,7 @@ WRONG = [
         ),
         (
             "one rank gives its tensor back",
-            "not `tensor` itself",
+            "with one rank your result is `tensor` itself",
             f"    {TOTAL}",
             f"    if n == 1:\n        return tensor\n    {TOTAL}",
         ),
@@ -242,7 +252,7 @@ WRONG = [
             "total.view(tensor.shape)",
             "total",
         ),
-        ("sums in float64", "the dtype stays", "total.view(", "total.double().view("),
+        ("sums in float64", "the dtype of `tensor`, got", "total.view(", "total.double().view("),
         (
             "parts of equal size, the rest forgotten",
             "the sum of all ranks' tensors",
@@ -268,11 +278,11 @@ WRONG = [
     *of(
         "ddp_step",
         STEP,
-        ("no sum", "nothing came from the others", REDUCE, ""),
-        ("no average", "is not divided", DIVIDE, "total.view_as(w)"),
+        ("no sum", "your gradient is of the rank's own tokens", REDUCE, ""),
+        ("no average", "your gradient is the sum of all ranks", DIVIDE, "total.view_as(w)"),
         (
             "divided by the ranks",
-            "divided by the ranks",
+            "your sum is divided by the number of ranks",
             DIVIDE,
             f"{DIVIDE[:-8]}dist.get_world_size()",
         ),
@@ -293,7 +303,7 @@ WRONG = [
         ),
         (
             "a sum of means",
-            "the ranks' means are added",
+            "your gradient adds the ranks' means",
             REDUCE,
             f"    bucket /= max(1.0, own[1].item())\n{REDUCE}",
             DIVIDE,
@@ -301,11 +311,11 @@ WRONG = [
         ),
         (
             "padding counts",
-            "targets that are ignored are counted",
+            "your number of tokens counts targets that are ignored",
             "(targets != IGNORE_INDEX).sum()",
             "targets.numel()",
         ),
-        ("the last gradient stays", "of the step before is still in it", OLD, ""),
+        ("the last gradient stays", "your gradient has that of the step before in it", OLD, ""),
         (
             "clips before the sum",
             "sum first, then clip the whole",
@@ -317,34 +327,39 @@ WRONG = [
         ),
         (
             "each weight is clipped alone",
-            "clipped by its own norm",
+            "your weights are each clipped by their own norm",
             CLIP,
             "norm = clip_gradients(weights, math.inf)\n"
             "    for w in weights:\n"
             "        clip_gradients([w], math.inf if max_norm is None else max_norm)",
         ),
-        ("never clips", "nothing was clipped", CLIP, "norm = clip_gradients(weights, math.inf)"),
+        (
+            "never clips",
+            "your gradient is not clipped",
+            CLIP,
+            "norm = clip_gradients(weights, math.inf)",
+        ),
         (
             "the norm afterwards",
-            "the norm after clipping",
+            "your norm is that after clipping",
             CLIP,
             f"{CLIP}\n    norm = clip_gradients(weights, math.inf)",
         ),
         (
             "its own loss",
-            "the loss of the rank's own",
+            "your loss is that of the rank's own tokens",
             "return nats / n_tokens",
             "return own[0].item() / max(1.0, own[1].item())",
         ),
         (
             "only the last micro-batch",
-            "only the last micro-batch",
+            "your gradient is that of each rank's last micro-batch",
             "        logits = model(token_ids)\n",
             OLD.replace("    ", "        ") + "        logits = model(token_ids)\n",
         ),
         (
             "sent after each micro-batch",
-            "they cross the wire once a step",
+            "a rank hands over",
             "        nats.backward()\n",
             "        before = [0 if w.grad is None else w.grad.clone() for w in weights]\n"
             "        for w in weights:\n            w.grad = None\n"
@@ -358,7 +373,7 @@ WRONG = [
         ),
         (
             "steps as well",
-            "the optimizer's step comes behind",
+            "` was changed by your function",
             f"    {CLIP}",
             f"    {CLIP}\n    for w in weights:\n        w.data -= 0.1 * w.grad",
         ),
@@ -377,7 +392,7 @@ WRONG = [
         "does no work: the weights as they were",
         "def shard_optimizer(weights, gradient, state, lr, weight_decay=0.1, group=None):\n"
         "    return weights, state\n",
-        "nothing has changed",
+        "your weights are as they were",
     ),
     Wrong(
         "shard_optimizer",
@@ -395,7 +410,7 @@ WRONG = [
         "    new, m, v = adamw_step(weights, gradient, m, v, step, lr=lr,\n"
         "                           weight_decay=weight_decay)\n"
         "    return new, {'step': step, 'first_moment': m, 'second_moment': v}\n",
-        "is kept whole",
+        "your rank keeps `",
     ),
     *of(
         "shard_optimizer",
@@ -408,7 +423,7 @@ WRONG = [
             "    place = slice(rank * size, rank * size + size)\n"
             "    new[place] = mine[: len(new[place])]\n    return new",
         ),
-        ("padding left", "the padding is still there", WHOLE, "ring_all_gather(mine, group)"),
+        ("padding left", "the padding behind", WHOLE, "ring_all_gather(mine, group)"),
         (
             "the state that it was given",
             "`state` was changed in place",
@@ -419,7 +434,7 @@ WRONG = [
         ("steps not counted", "step 2", 'state.get("step", 0) + 1', "1"),
         (
             "state forgotten",
-            "the state of the last step is not used",
+            "your step is that of an empty state",
             "first, second = (state.get(name, mine * 0) for name in "
             '("first_moment", "second_moment"))',
             "first = second = mine * 0",
@@ -499,7 +514,7 @@ WRONG = [
         "fsdp_gather",
         GATHER,
         ("padding left", "the weight", GATHERED, "ring_all_gather(shard, group)"),
-        ("flat", "give the weight its shape", ".view(tuple(shape))", ""),
+        ("flat", "your weight is flat", ".view(tuple(shape))", ""),
         (
             "cut at the wrong end",
             "3 ranks, a float32 weight of shape (5,)",
@@ -551,10 +566,10 @@ WRONG = [
             "ring_all_gather(shard, group)",
             "(ring_all_gather(shard, group) / n)",
         ),
-        ("always float32", "dtype stays", GATHERED, f"{GATHERED}.float()"),
+        ("always float32", "expected float64, the dtype of the", GATHERED, f"{GATHERED}.float()"),
         (
             "zeros dropped",
-            "zeros are dropped wherever they stand",
+            "your weight has lost zeros wherever they stood",
             f"    return {GATHERED}",
             "    whole = ring_all_gather(shard, group)\n"
             "    whole = whole[whole != 0]\n"
@@ -613,7 +628,7 @@ WRONG = [
     *of(
         "fsdp_reduce",
         BACK,
-        ("the sum", "this is the sum", AVERAGE, "ring_reduce_scatter(padded, group)"),
+        ("the sum", "your shard is that of the sum", AVERAGE, "ring_reduce_scatter(padded, group)"),
         ("sums in half precision", "float16", WIDE, "flat"),
         (
             "divides before, in half precision",
@@ -623,8 +638,18 @@ WRONG = [
             AVERAGE,
             "ring_reduce_scatter(padded, group)",
         ),
-        ("stays in float32", "dtype stays", ".to(gradient.dtype)\n", "\n"),
-        ("always float32", "dtype stays", ".to(gradient.dtype)\n", ".float()\n"),
+        (
+            "stays in float32",
+            "expected float16, the dtype of the gradient",
+            ".to(gradient.dtype)\n",
+            "\n",
+        ),
+        (
+            "always float32",
+            "expected float64, the dtype of the",
+            ".to(gradient.dtype)\n",
+            ".float()\n",
+        ),
         (
             "float64 through float32",
             "float64",
@@ -641,25 +666,25 @@ WRONG = [
         ),
         (
             "padding at the front",
-            "the zeros stand in front",
+            "your zeros stand in front",
             "(0, -len(wide) % n)",
             "(-len(wide) % n, 0)",
         ),
         (
             "the next rank's shard",
-            "the shard of the next rank",
+            "your shard is that of the next rank",
             PADDED,
             f"{PADDED}\n    padded = padded.view(n, -1).roll(-1, 0).flatten()",
         ),
         (
             "every n-th number",
-            "every n-th number was taken",
+            "your shard holds every n-th number",
             PADDED,
             f"{PADDED}\n    padded = padded.view(-1, n).T.flatten()",
         ),
         (
             "everybody sums everything",
-            "`['all_reduce']` gives each rank all",
+            "`all_reduce`, which gives each rank all",
             f"    return {AVERAGE}",
             "    dist.all_reduce(padded, group=group)\n"
             "    size = len(padded) // n\n"
@@ -679,7 +704,7 @@ WRONG = [
         ),
         (
             "shards of unequal size",
-            "of unequal size",
+            "your shards have unequal sizes",
             f"    return {AVERAGE}",
             "    dist.all_reduce(wide, group=group)\n    return (wide.tensor_split(n)[rank] / n)",
         ),

@@ -169,11 +169,16 @@ WRONG = [
     *slips(
         "schedule_1f1b",
         ORDER,
-        ("all forwards first", WARM, "m", "that is GPipe"),
+        (
+            "all forwards first",
+            WARM,
+            "m",
+            "in your schedule all forwards come before the first backward",
+        ),
         ("one too many", WARM, "min(p - s, m)", "a forward too many"),
         ("mirrored", WARM, "min(s, m)", "counts the stages before"),
         ("the same for all", WARM, "min(p - 1, m)", "the warm-up of the first"),
-        ("no warm-up", WARM, "0", "there is no warm-up"),
+        ("no warm-up", WARM, "0", "your schedule has no warm-up"),
         (
             "newest first",
             PAIR,
@@ -181,7 +186,7 @@ WRONG = [
             "stage 0 of",
         ),
         ("backward before forward", PAIR, f"{PAIR}[::-1]", "a backward comes before its forward"),
-        ("no cool-down", COOL, "", "no cool-down"),
+        ("no cool-down", COOL, "", "your schedule ends without a cool-down"),
         ("swapped places", "    return schedule", "    return schedule[::-1]", "the other order"),
         (
             "micro-batch before stage",
@@ -193,7 +198,7 @@ WRONG = [
             "without the stage",
             "    return schedule",
             "    return [[(a, c) for a, b, c in o] for o in schedule]",
-            "three parts",
+            "your operations have two parts",
         ),
         (
             "counts from one",
@@ -229,14 +234,14 @@ WRONG = [
         BUBBLE,
         ("work, not idle", IDLE, IDLE.removeprefix("1 - "), "the share of work"),
         ("of the work", IDLE, "n * (last - first) / busy - 1", "divided by the work"),
-        ("not of all ranks", IDLE, "1 - busy / (last - first)", "once for each rank"),
+        ("not of all ranks", IDLE, "1 - busy / (last - first)", "count it for each rank"),
         ("from 0", IDLE, "1 - busy / (n * last)", "counted from 0"),
         ("idle ranks left out", "len(timeline)", "sum(map(bool, timeline))", "waits all the time"),
         (
             "each rank's own time",
             IDLE,
             "1 - busy / sum(max(x[4] for x in o) - min(x[3] for x in o) for o in timeline if o)",
-            "its own first start",
+            "your ranks are each measured from their own first start to their own last end",
         ),
         (
             "first and last of the lists",
@@ -266,7 +271,7 @@ WRONG = [
         "checkpoint_block",
         "does no work: the first tensor",
         f"{SIGNATURE}    return tensors[0]\n",
-        "the result is block(*tensors)",
+        "your result is not block",
     ),
     Wrong(
         "checkpoint_block",
@@ -279,7 +284,7 @@ WRONG = [
         "runs twice forward",
         f"{SIGNATURE}    with torch.no_grad():\n        block(*tensors)\n"
         "    return block(*tensors)\n",
-        "it ran 2 times",
+        "got 2",
     ),
     Wrong(
         "checkpoint_block",
@@ -305,13 +310,13 @@ WRONG = [
             "what was drawn later is drawn again",
             "with torch.random.fork_rng(devices=[]), torch.enable_grad():",
             "with torch.enable_grad():",
-            "the backward moves torch's generator",
+            "your backward moves torch's generator",
         ),
         (
             "the same numbers dropped in every call",
             "            ctx.state = torch.get_rng_state()\n",
             "            torch.manual_seed(0)\n            ctx.state = torch.get_rng_state()\n",
-            "two calls drop the same numbers",
+            "two calls of yours drop the same numbers",
         ),
         (
             "the example block alone",
@@ -332,7 +337,12 @@ WRONG = [
         ),
         ("a seed of its own", "torch.set_rng_state(ctx.state)", "torch.manual_seed(0)", "drops"),
         ("gradients off", ", torch.enable_grad()", "", "does not require grad"),
-        ("ones for the gradient", "leaves, gradient,", "leaves, torch.ones_like(y),", "arrives is"),
+        (
+            "ones for the gradient",
+            "leaves, gradient,",
+            "leaves, torch.ones_like(y),",
+            "your gradient of `",
+        ),
         (
             "the block's gradient without the way around",
             "            return tuple(",
@@ -340,7 +350,12 @@ WRONG = [
             "for k, g in enumerate(found)])\n            return tuple(",
             "leaves out the way around",
         ),
-        ("the result twice", "return block(*tensors)", "return 2 * block(*tensors)", "the result"),
+        (
+            "the result twice",
+            "return block(*tensors)",
+            "return 2 * block(*tensors)",
+            "your result is not block",
+        ),
         (
             "input changed",
             "            return block(*tensors)",
@@ -353,20 +368,20 @@ WRONG = [
             "                y = block(*inputs)",
             "                block(*inputs)\n                torch.set_rng_state(ctx.state)\n"
             "                y = block(*inputs)",
-            "it ran 3 times",
+            "got 3",
         ),
     ),
     Wrong(
         "column_parallel_linear",
         "does no work: the input",
         "def column_parallel_linear(x, weight, group=None):\n    return x\n",
-        "rank 0 returns x @ weight.T",
+        "rank 0: x @ weight.T of its own weight",
     ),
     Wrong(
         "column_parallel_linear",
         "does no work: zeros",
         "def column_parallel_linear(x, weight, group=None):\n    return (x @ weight.T) * 0\n",
-        "rank 0 returns x @ weight.T",
+        "rank 0: x @ weight.T of its own weight",
     ),
     Wrong(
         "column_parallel_linear",
@@ -380,7 +395,7 @@ WRONG = [
         "def column_parallel_linear(x, weight, group=None):\n    y = x @ weight.T\n"
         "    parts = [torch.empty_like(y) for _ in range(dist.get_world_size(group))]\n"
         "    dist.all_gather(parts, y.detach(), group=group)\n    return torch.cat(parts, -1)\n",
-        "the outputs of all ranks are put together",
+        "your result puts the outputs of all ranks together",
     ),
     *slips(
         "column_parallel_linear",
@@ -391,19 +406,19 @@ WRONG = [
             f"{SUM_BACK}            gradient /= dist.get_world_size(group)\n",
             "averaged",
         ),
-        ("summed twice", SUM_BACK, SUM_BACK * 2, "the sum is taken twice"),
+        ("summed twice", SUM_BACK, SUM_BACK * 2, "your sum over the ranks is taken twice"),
         (
             "n times its own",
             SUM_BACK,
             "            gradient *= dist.get_world_size(group)\n",
-            "this rank's part counts n times",
+            "your gradient is n times this rank's part",
         ),
         (
             "sums forward",
             "            return x.view_as(x)",
             "            y = x.clone()\n            dist.all_reduce(y, group=group)\n"
             "            return y / dist.get_world_size(group)",
-            "the forward sends nothing",
+            "the forward is to send nothing",
         ),
         (
             "behind the product",
@@ -415,7 +430,7 @@ WRONG = [
             "weights summed too",
             "Copy.apply(x) @ weight.T",
             "Copy.apply(x) @ Copy.apply(weight).T",
-            "the weights' gradients are summed",
+            "your gradients of the weights are summed over the ranks",
         ),
         (
             "in float16",
@@ -469,7 +484,7 @@ WRONG = [
             "bias on every rank",
             APPLY,
             "    y = x @ weight.T\n    return Sum.apply(y if bias is None else y + bias)\n",
-            "the bias counts",
+            "your bias counts",
         ),
         (
             "bias of rank 0 inside the sum",
@@ -478,20 +493,25 @@ WRONG = [
             "        y = y + bias * (dist.get_rank(group) == 0)\n    return Sum.apply(y)\n",
             "the gradient of the bias",
         ),
-        ("no bias", APPLY, "    return Sum.apply(x @ weight.T)\n", "the bias is missing"),
+        (
+            "no bias",
+            APPLY,
+            "    return Sum.apply(x @ weight.T)\n",
+            "your result is the one without the bias",
+        ),
         ("averaged", SUM, f"{SUM}            y /= dist.get_world_size(group)\n", "are averaged"),
         (
             "bias divided",
             "y + bias\n",
             "y + bias / dist.get_world_size(group)\n",
-            "the bias is divided",
+            "your bias is divided by the number of ranks",
         ),
         (
             "sums backward too",
             "            return gradient\n",
             "            gradient = gradient.clone()\n"
             "            dist.all_reduce(gradient, group=group)\n            return gradient\n",
-            "the gradient is summed over the ranks",
+            "your gradient is summed over the ranks",
         ),
         (
             "divides backward",
@@ -561,30 +581,40 @@ WRONG = [
     *slips(
         "vocab_parallel_cross_entropy",
         VOCAB,
-        ("only its own sum", TOTAL, "shifted.exp().sum(-1)", "only this rank's part"),
-        ("target missing elsewhere", CHOSEN, "", "the target's logit is missing"),
+        (
+            "only its own sum",
+            TOTAL,
+            "shifted.exp().sum(-1)",
+            "your sum of exponentials has this rank's part of the vocabulary alone",
+        ),
+        (
+            "target missing elsewhere",
+            CHOSEN,
+            "",
+            "your loss lacks the target's logit where another rank holds it",
+        ),
         (
             "every rank adds a logit",
             "mine = counts & (local >= 0) & (local < size)",
             "local, mine = targets.clamp(min=0) % size, counts",
-            "only the target's rank has it",
+            "your ranks each add a logit",
         ),
-        ("own largest logit", LARGEST, "", "takes off its own largest"),
+        ("own largest logit", LARGEST, "", "your ranks each take off their own largest logit"),
         ("no largest logit", "logits - largest.unsqueeze(-1)", "logits", "nan"),
         (
             "padding in the mean",
             END,
             "(total.log() - chosen).where(counts, 0).mean()",
-            "counts positions that are not learned",
+            "your mean counts positions with the target -100",
         ),
-        ("the sum", END, END.replace("mean", "sum"), "the mean is asked for"),
+        ("the sum", END, END.replace("mean", "sum"), "your loss is the sum"),
         ("counts from one", LOCAL, "targets - rank * size - 1", "rank 0"),
         (
             "sums backward too",
             "            return gradient\n",
             "            gradient = gradient.clone()\n"
             "            dist.all_reduce(gradient, group=group)\n            return gradient\n",
-            "the gradient is summed over the ranks",
+            "your gradient is summed over the ranks",
         ),
         ("divided", END, f"{END} / n", "divided by the number of ranks"),
         ("cut at the sum", TOTAL, "Sum.apply(shifted.exp().sum(-1).detach())", "gradient"),

@@ -134,7 +134,7 @@ def lazy(exercise, why, words, body):
 
 S, L, R, P, K, D = CODES
 WRONG = [
-    lazy(S, "everything", "not every stage", "return list(needs)"),
+    lazy(S, "everything", "your list has every stage", "return list(needs)"),
     lazy(S, "nothing", "the last stage alone", "return []"),
     lazy(
         S,
@@ -160,11 +160,16 @@ WRONG = [
     wrong(
         S,
         "found one after another, told as written",
-        "`needs` may have another order",
+        "your stages stand in the order of `needs`",
         ("    return order", "    return [s for s in needs if s in order]"),
     ),
-    wrong(S, "the last ready one", "in another order than asked", ("ready[0]", "ready[-1]")),
-    wrong(S, "backwards", "not before", ("    return order", "    return order[::-1]")),
+    wrong(S, "the last ready one", "the right ones in another order", ("ready[0]", "ready[-1]")),
+    wrong(
+        S,
+        "backwards",
+        "your stages stand before what they need",
+        ("    return order", "    return order[::-1]"),
+    ),
     wrong(
         S,
         "the maker of what was edited",
@@ -242,7 +247,7 @@ WRONG = [
             "            break",
         ),
     ),
-    lazy(L, "nothing", "the way of", "return (), {}"),
+    lazy(L, "nothing", "expected the stages", "return (), {}"),
     lazy(L, "a list of files", "return Lineage(stages, raw)", "return list(records)"),
     wrong(
         L,
@@ -253,7 +258,7 @@ WRONG = [
     wrong(
         L,
         "one step back",
-        "go on from each stage",
+        "your stages end one step back",
         (
             "            visit(before)\n",
             "            stages.append(before) if before not in stages else None\n",
@@ -262,7 +267,7 @@ WRONG = [
     wrong(
         L,
         "every stage of the records",
-        "not of all records",
+        "your stages are all that are recorded",
         (
             "return tuple(stages), raw",
             "return tuple(stages) + tuple(s for s in records if s not in stages), raw",
@@ -290,13 +295,13 @@ WRONG = [
     wrong(
         L,
         "visited twice",
-        "a stage stands once",
+        "a stage of yours stands twice",
         ("        if stage in stages:\n            return\n", ""),
     ),
     wrong(
         L,
         "all that was read is raw",
-        "what no stage made",
+        "your raw holds files that a stage made",
         (
             "            before = maker[used]",
             "            raw[used] = digest\n            before = maker[used]",
@@ -315,7 +320,7 @@ WRONG = [
     wrong(
         L,
         "raw of all records",
-        "this artefact comes from alone",
+        "your raw holds what other artefacts come from",
         (
             "return tuple(stages), raw",
             "return tuple(stages), {k: v for r in records.values() for k, v in "
@@ -405,14 +410,14 @@ WRONG = [
     wrong(
         R,
         "cut off in place of rounded",
-        "the claim 0.835: the answer is an empty text",
+        "the claim 0.835: expected an empty text",
         (DIFFERS, "int(entry * 10**decimals) != int(float(number) * 10**decimals)"),
     ),
     wrong(R, "the same digits", "rounded to what is printed", (DIFFERS, "entry != float(number)")),
     wrong(
         R,
         "near enough",
-        "the claim 0.8: the answer is an empty text",
+        "the claim 0.8: expected an empty text",
         (DIFFERS, "abs(entry - float(number)) > 0.01"),
     ),
     wrong(
@@ -526,7 +531,12 @@ WRONG = [
         "a plain tuple (value, low, high)",
         "return math.prod(f.value for f in factors), 0.0, 0.0",
     ),
-    lazy(P, "added", "do not add them", "return tuple(float(sum(x)) for x in zip(*factors))"),
+    lazy(
+        P,
+        "added",
+        "your result adds the factors",
+        "return tuple(float(sum(x)) for x in zip(*factors))",
+    ),
     wrong(
         P,
         "always independent",
@@ -536,34 +546,34 @@ WRONG = [
     wrong(
         P,
         "never independent",
-        "do not all go to the end",
+        "your ends are those of all errors at their worst at once",
         ("    if not independent:", "    if True:"),
     ),
     wrong(
         P,
         "distances added",
-        "distances add in quadrature",
+        "distances of independent ones add in quadrature",
         ("math.sqrt(sum(math.log(v / low) ** 2 for", "(sum(math.log(v / low) for"),
         ("math.sqrt(sum(math.log(high / v) ** 2 for", "(sum(math.log(high / v) for"),
     ),
     wrong(
         P,
         "the widest factor",
-        "not the widest alone",
+        "your ends are those of the widest range alone",
         ("math.sqrt(sum(math.log(v / low) ** 2 for", "(max(math.log(v / low) for"),
         ("math.sqrt(sum(math.log(high / v) ** 2 for", "(max(math.log(high / v) for"),
     ),
     wrong(
         P,
         "no root",
-        "the root of the sum",
+        "your distances are the sums of squares",
         ("math.sqrt(sum(math.log(v", "(sum(math.log(v"),
         ("math.sqrt(sum(math.log(high", "(sum(math.log(high"),
     ),
     wrong(
         P,
         "one distance for both sides",
-        "each side has distances",
+        "your two sides have the same distance",
         (
             APART,
             "far = math.sqrt(sum(max(math.log(v / low), math.log(high / v)) ** 2 for v, "
@@ -574,7 +584,7 @@ WRONG = [
     wrong(
         P,
         "shares in place of logarithms",
-        "of logarithms, not shares",
+        "your distances are shares of the value",
         (
             APART,
             "down = math.sqrt(sum((1 - low / v) ** 2 for v, low, _ in factors))\n"
@@ -585,7 +595,7 @@ WRONG = [
     wrong(
         P,
         "logarithms to ten",
-        "the same base",
+        "your logarithm and your exponential have different bases",
         ("math.log(v / low)", "math.log10(v / low)"),
         ("math.log(high / v)", "math.log10(high / v)"),
     ),
@@ -598,7 +608,7 @@ WRONG = [
     wrong(
         P,
         "averaged",
-        "not averaged",
+        "your distances are averaged",
         (
             APART,
             "down = sum(math.log(v / low) for v, low, _ in factors) / len(factors)\n"
@@ -609,7 +619,7 @@ WRONG = [
     wrong(
         P,
         "low, high, value",
-        "the order is value, low, high",
+        "your three numbers stand in another order",
         (
             TOGETHER,
             "return (math.prod(f[1] for f in factors), math.prod(f[2] for f in factors), value)",
@@ -618,7 +628,7 @@ WRONG = [
     wrong(
         P,
         "the middle of the range",
-        "that of the values",
+        "your best guess is the middle of low and high",
         (
             TOGETHER,
             "low, high = (math.prod(f[k] for f in factors) for k in (1, 2))\n"
@@ -654,13 +664,13 @@ WRONG = [
     lazy(
         K,
         "the share that is equal",
-        "not the share of equal grades",
+        "yours is the share of equal grades",
         "return sum(a == b for a, b in zip(first, second)) / len(first)",
     ),
     wrong(
         K,
         "linear weights",
-        "squares of the differences",
+        "your weights are the differences",
         (SEEN, "sum(abs(a - b) for a, b in zip(first, second)) / len(first)"),
         (CHANCE, "sum(abs(a - b) for a in first for b in second) / len(first) ** 2"),
     ),
@@ -674,13 +684,13 @@ WRONG = [
     wrong(
         K,
         "the first grader's habits twice",
-        "a grade of the second",
+        "your chance pairs grades of the first with one another",
         ("for a in first for b in second", "for a in first for b in first"),
     ),
     wrong(
         K,
         "all grades alike",
-        "each grader's own habits",
+        "your chance gives all grades alike",
         (
             CHANCE,
             "sum((a - b) ** 2 for a in range(n_levels) for b in range(n_levels)) / n_levels ** 2",
@@ -695,7 +705,7 @@ WRONG = [
     wrong(
         K,
         "no pair with itself",
-        "also of an answer with itself",
+        "your chance leaves out pairs of an answer with itself",
         (
             CHANCE,
             "sum((a - b) ** 2 for i, a in enumerate(first) for j, b in enumerate(second) "
@@ -711,13 +721,13 @@ WRONG = [
     wrong(
         K,
         "a sum for a mean",
-        "mean over answers",
+        "your seen is the sum over answers",
         (SEEN, "sum((a - b) ** 2 for a, b in zip(first, second))"),
     ),
     lazy(
         K,
         "the correlation",
-        "that is the correlation",
+        "yours is the correlation, by which a grader who always gives more would agree fully",
         "n = len(first)\n"
         "    x, y = sum(first) / n, sum(second) / n\n"
         "    s = sum((a - x) * (b - y) for a, b in zip(first, second))\n"
@@ -727,7 +737,7 @@ WRONG = [
     wrong(
         K,
         "1.0 where nothing can be said",
-        "nothing can be said, NaN",
+        "both give one and the same grade to everything",
         ('else float("nan")', "else 1.0"),
     ),
     wrong(
@@ -742,7 +752,7 @@ WRONG = [
     wrong(
         K,
         "grades of both in one heap",
-        "not any two of all grades",
+        "your chance pairs any two of all grades",
         (
             CHANCE,
             "sum((a - b) ** 2 for a in (*first, *second) for b in (*first, *second)) "
@@ -781,7 +791,7 @@ WRONG = [
     wrong(
         D,
         "counts without n",
-        "a term - 1 / n",
+        "your variance lacks a term",
         (
             "1 / flags_before - 1 / n_before + 1 / flags_after - 1 / n_after",
             "1 / flags_before + 1 / flags_after",
@@ -790,14 +800,14 @@ WRONG = [
     wrong(
         D,
         "all added",
-        "taken off the variance",
+        "your variance has the terms 1 / n added",
         ("- 1 / n_before", "+ 1 / n_before"),
         ("- 1 / n_after", "+ 1 / n_after"),
     ),
     wrong(
         D,
         "the variance for the spread",
-        "the root of the variance",
+        "your spread is the variance itself",
         ("math.sqrt(variance)", "variance"),
     ),
     wrong(
@@ -809,19 +819,19 @@ WRONG = [
     wrong(
         D,
         "one side",
-        "of both sides",
+        "your quantile is that of the level itself, on one side",
         ("normal_quantile(0.5 + level / 2)", "normal_quantile(level)"),
     ),
     wrong(
         D,
         "one standard error",
-        "as many standard errors",
+        "yours goes one standard error to each side",
         ("normal_quantile(0.5 + level / 2)", "1.0"),
     ),
     wrong(
         D,
         "symmetrical",
-        "made on the logarithm",
+        "your interval is made on the ratio",
         (
             ENDS,
             "wide = z * ratio * math.sqrt(variance)\n"
@@ -831,7 +841,7 @@ WRONG = [
     wrong(
         D,
         "points of per cent",
-        "not the difference of the shares",
+        "yours is the difference of the shares",
         (
             ENDS,
             "a, b = flags_before / n_before, flags_after / n_after\n"

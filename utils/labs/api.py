@@ -99,8 +99,9 @@ class NotebookBackend(LocalBackend):
     def _run(self, function, name, *rest):
         if time.process_time() > self.end or time.monotonic() > self.clock_end:
             raise LearnerError(
-                f"`{name}` takes too long: the cases so far are small and took more than "
-                f"{EXERCISE_SECONDS:.0f} s together. Does it do far more work than needed?"
+                f"`{name}` takes too long to be tried further: its cases so far are small and took "
+                f"more than {EXERCISE_SECONDS:.0f} s together. Look which of your lines run most "
+                "often, and whether they have to; on a machine that is busy, check once more"
             )
         return super()._run(function, name, *rest)
 

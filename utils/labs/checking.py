@@ -101,7 +101,7 @@ def refused(
     >>> refused(lambda: 0, "a step of 0")
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: a step of 0: raise a ValueError that says so
+    utils.labs.checking.Rejected: a step of 0: raise a ValueError that says so; nothing was raised
     """
     try:
         call()
@@ -112,7 +112,7 @@ def refused(
         lost = [name for name in names if name not in message]
         require(not lost, f"{hint}: the message names {', '.join(names)}, got {message}")
     else:
-        require(False, f"{hint}: raise a {kind} that says so")
+        require(False, f"{hint}: raise a {kind} that says so; nothing was raised")
 
 
 @contextmanager
@@ -134,14 +134,42 @@ def in_case(case: str) -> Iterator[None]:
         raise LearnerError(f"{error}. The case: {case}", error.arguments) from None
 
 
-def brief(value: object, limit: int = 160) -> str:
-    """Return a value as a short text for a hint.
+def readable(value: object) -> object:
+    """Return a plain value whose floats have five digits.
 
-    >>> brief(np.array([[True, False]]))
-    '[[True, False]]'
+    >>> readable({"a": [0.30000001192, 1]})
+    {'a': [0.3, 1]}
     """
-    text = repr(value.tolist() if isinstance(value, np.ndarray) else value)
-    return text if len(text) <= limit else text[: limit - 4] + " ..."
+    if isinstance(value, np.ndarray):
+        return readable(value.tolist())
+    if type(value) is float:
+        return float(f"{value:.5g}")
+    if type(value) in (list, tuple):
+        return type(value)(readable(item) for item in value)
+    if type(value) is dict:
+        return {key: readable(item) for key, item in value.items()}
+    return value
+
+
+def brief(value: object, limit: int = 160) -> str:
+    """Return a value as a short text for a hint, cut between two of its parts.
+
+    >>> brief(np.array([[True, False]])), brief(list(range(99)), 20)
+    ('[[True, False]]', '[0, 1, 2, 3, 4, ...')
+    """
+    return cut(repr(readable(value)), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text, or as many of its words as there is room for, and three points.
+
+    >>> cut("one two three", 9)
+    'one ...'
+    """
+    if len(text) <= limit:
+        return text
+    start = text[: limit - 4]
+    return (start.rpartition(" ")[0] or start) + " ..."
 
 
 def asked(hint: str, got: object) -> str:
@@ -173,6 +201,8 @@ def where_they_differ(want: object, got: object, limit: int = 160) -> str:
         keys += [key for key in want if key in got and want[key] != got[key]]
         shown = [{k: d[k] for k in keys[:3] if k in d} for d in (want, got)]
         return f"of {len(want)} entries {len(keys)} differ: expected {shown[0]}, got {shown[1]}"
+    if brief(want) == brief(got):  # what differs is a digit that is not shown
+        return f"expected {cut(repr(want), limit)}, got {cut(repr(got), limit)}"
     return f"expected {brief(want)}, got {brief(got)}"
 
 
@@ -184,21 +214,21 @@ def same(got: object, want: object, hint: str) -> None:
     ...
     utils.labs.checking.Rejected: smallest first (expected [2, 1], got [1, 2])
     """
+    hint = asked(hint, got)
     if isinstance(want, np.ndarray):
-        hint = asked(hint, got)
         array = as_array(got, hint)
         if array.shape != want.shape:
             raise Rejected(f"{hint} (expected shape {want.shape}, got {array.shape})")
         if array.dtype.kind != want.dtype.kind:
             raise Rejected(f"{hint} (expected {want.dtype}, got {array.dtype})")
         wrong = array != want
-        if wrong.any() and array.size > 12:
+        if wrong.any() and array.size > (4 if array.dtype.kind == "f" else 12):
             raise Rejected(f"{hint} ({first_of(wrong, want, array)})")
         equal = not wrong.any()
     else:
         equal = type(got) is type(want) and got == want
     if not equal:
-        raise Rejected(f"{asked(hint, got)} ({where_they_differ(want, got)})")
+        raise Rejected(f"{hint} ({where_they_differ(want, got)})")
 
 
 def as_array(got: object, hint: str) -> np.ndarray:
@@ -220,7 +250,7 @@ def close(got: object, want: object, hint: str, atol: float = 1e-5, rtol: float 
     >>> close([1.0, 2.5], [1.0, 2.0], "halve it")
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: halve it (1 of 2 values differ; at [1]: expected 2, got 2.5)
+    utils.labs.checking.Rejected: halve it (1 of 2 values differs; at [1]: expected 2, got 2.5)
     """
     want, hint = np.asarray(want), asked(hint, got)
     array = as_array(got, hint)
@@ -237,14 +267,36 @@ def first_of(wrong: np.ndarray, want: np.ndarray, got: np.ndarray) -> str:
     """Return how many values differ, and the first of them.
 
     >>> first_of(np.array([False, True]), np.array([1, 2]), np.array([1, 3]))
-    '1 of 2 values differ; at [1]: expected 2, got 3'
+    '1 of 2 values differs; at [1]: expected 2, got 3'
     """
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
-    place = "".join(f"[{i}]" for i in first) or "the value"
-    return (
-        f"{int(wrong.sum())} of {wrong.size} values differ; at {place}: "
-        f"expected {float(want[first]):.5g}, got {float(got[first]):.5g}"
-    )
+    expected, came = apart(float(want[first]), float(got[first]))
+    found = f"expected {expected}, got {came}"
+    if wrong.size == 1:
+        return found
+    place, n = "".join(f"[{i}]" for i in first), int(wrong.sum())
+    return f"{n} of {wrong.size} values differ{'s' * (n == 1)}; at {place}: {found}"
+
+
+def apart(a: float, b: float) -> tuple[str, str]:
+    """Return two different numbers with as many digits as tell them apart, three at least.
+
+    >>> apart(0.123456, 0.2), apart(0.123456, 0.123457), apart(1024.0, 3.0)
+    (('0.123', '0.2'), ('0.123456', '0.123457'), ('1024', '3'))
+    """
+    pairs = (tuple(shortly(x, digits) for x in (a, b)) for digits in range(3, 18))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(a), repr(b)))
+
+
+def shortly(x: float, digits: int) -> str:
+    """Return a number with so many digits, or with all that stand before its point.
+
+    >>> shortly(3000.18, 3), shortly(0.5, 3), shortly(1e12, 3)
+    ('3000', '0.5', '1e+12')
+    """
+    if abs(x) < 1e9:
+        digits = max(digits, len(str(int(abs(x)))))
+    return f"{x:.{digits}g}"
 
 
 def resembles(got: object, other: object, atol: float = 1e-4) -> bool:
@@ -272,7 +324,7 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
     >>> recognise([3.0], [2.0], [([3.0], "one is added")])
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: one is added (1 of 1 values differ; at [0]: expected 2, got 3)
+    utils.labs.checking.Rejected: one is added (expected 2, got 3)
     >>> recognise([4.0], [2.0], [([3.0], "one is added")])
     """
     if resembles(got, want, atol):

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from utils.labs.checking import Check, Rejected
+from utils.labs.checking import Check, Rejected, brief, cut
 from utils.labs.examples import try_examples
 from utils.labs.exercises import exercises_in_source, is_lab
 from utils.labs.student import LearnerError, NotStarted, Student, Undefined
@@ -134,6 +134,7 @@ def unshown(lab: str) -> dict[str, str]:
 def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckResult:
     """Run one check and say what became of it."""
     status, hint = PASSED, ""
+    student.last_call = None
     try:
         with one_thread():  # cases are tiny
             check.run(student, rng)
@@ -145,11 +146,14 @@ def run_one(check: Check, student: Student, rng: np.random.Generator) -> CheckRe
         status, hint = UNDEFINED, str(error)
     except LearnerError as error:
         status, hint = ERROR, str(error)
-    except Exception as error:
+    except Exception:
         # The check could not work with what came back: another type, structure or value. That the
         # check itself is sound is proved by its tests, where the reference passes over many seeds.
         status = FAILED
-        hint = f"the result has another structure than the docstring says ({error})"
+        hint = "the check can't work with what came back: compare its structure with the docstring"
+        if student.last_call:
+            result, call = student.last_call
+            hint += f"; the last call was {call}, and it returned {brief(result)}"
     return CheckResult(
-        check.exercise, check.title, check.points, status, hint[:MAX_HINT], check.is_core
+        check.exercise, check.title, check.points, status, cut(hint, MAX_HINT), check.is_core
     )

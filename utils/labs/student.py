@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import inspect
 import io
 import linecache
 import signal
@@ -25,9 +26,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from utils.labs.values import (
+    STAND_INS,
+    BFloat16,
+    File,
+    Judge,
+    Linear,
     Lookup,
     LookupModule,
+    Merges,
     NotPlain,
+    Once,
+    Seed,
+    SmallModel,
+    TableModel,
+    Weight,
     after_call,
     discard_files,
     noting_file_calls,
@@ -74,6 +86,7 @@ class Student:
         self._backend = backend
         self.arguments_after: list = []
         self.shared_memory: list = []  # for each tensor of the result: the argument it is a view of
+        self.last_call: tuple[object, str] | None = None  # what it returned, and what it was
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith("__"):
@@ -87,7 +100,8 @@ class Student:
                 raise
             self.arguments_after = reply["arguments"]
             self.shared_memory = reply["shared"]
-            CALLS.append((reply["result"], describe_call(name, args, kwargs)))
+            self.last_call = reply["result"], describe_call(name, args, kwargs)
+            CALLS.append(self.last_call)
             return reply["result"]
 
         return call
@@ -118,7 +132,9 @@ class Student:
             wanted = [n for a in models for n in a.weights if n not in a.frozen]
         found = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
         if len(found) != len(wanted) or len(found) != len(reply["gradients"]):
-            raise LearnerError(f"`{name}` gave {len(found)} gradients for {len(wanted)} arguments")
+            raise LearnerError(
+                f"`{name}` gave {len(found)} gradients, and {len(wanted)} tensors are to have one"
+            )
         return found
 
     def largest_tensor(self, name: str, *args) -> int:
@@ -137,6 +153,7 @@ class Student:
 
     def make(self, name: str, *args, **kwargs) -> Handle:
         """Construct one of the learner's classes and return a handle to it."""
+        self.last_call = None
         return Handle(self._backend, self._backend.make(name, args, kwargs))
 
 
@@ -328,7 +345,8 @@ class LocalBackend:
                 if with_gradients:
                     torch.rand(1)  # as what comes later in a model would draw
                     state = torch.get_rng_state()
-                    gradients = gradients_of(name, part, leaves, upstream)
+                    names = names_of(function, ours, leaves)
+                    gradients = gradients_of(name, part, leaves, upstream, names)
                     is_moved = not torch.equal(state, torch.get_rng_state())
                 reply = {
                     "result": to_plain(result),
@@ -348,8 +366,9 @@ class LocalBackend:
                 raise LearnerError(f"`{name}`: {error}") from None
             except TooSlow:
                 raise LearnerError(
-                    f"`{name}` took more than {self.seconds:.0f} s on a small case: does a loop "
-                    "never end, or does it do far more work than needed?"
+                    f"`{name}` took more than {self.seconds:.0f} s on a small case and was ended: "
+                    "look first for a loop that may not end, then for work that is done more often "
+                    "than it has to be; on a machine that is busy, check once more"
                 ) from None
             except (KeyboardInterrupt, LearnerError):
                 raise  # the learner pressed stop, or the report is made already
@@ -383,7 +402,25 @@ def raised_by(error: BaseException) -> str:
     return traceback.extract_tb(error.__traceback__)[-1].name
 
 
-def gradients_of(name: str, result: object, leaves: list, upstream: object) -> list:
+def names_of(function: Callable, arguments: list, leaves: list) -> list[str]:
+    """Return what a message calls each leaf: its number, and its argument's name where it has one.
+
+    The check of `kto_loss` reads the number.
+    """
+    names: dict[int, str] = {}
+    with contextlib.suppress(TypeError, ValueError):
+        names = dict(zip(map(id, arguments), inspect.signature(function).parameters, strict=False))
+    return [
+        (f"`{names[id(leaf)]}`, " if id(leaf) in names else "")
+        + ("weight" if isinstance(leaf, torch.nn.Parameter) else "float tensor")
+        + f" {k} of {len(leaves)}"
+        for k, leaf in enumerate(leaves, start=1)
+    ]
+
+
+def gradients_of(
+    name: str, result: object, leaves: list, upstream: object, names: list[str]
+) -> list:
     """Return the gradients of sum(result * upstream) for the leaves, as arrays.
 
     Raises:
@@ -397,8 +434,7 @@ def gradients_of(name: str, result: object, leaves: list, upstream: object) -> l
     weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
     found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
     if any(gradient is None for gradient in found):
-        kind = "weight" if isinstance(leaves[0], torch.nn.Parameter) else "argument"
-        raise LearnerError(f"`{name}`: no gradient reaches {kind} {found.index(None)}")
+        raise LearnerError(f"`{name}`: no gradient reaches {names[found.index(None)]}")
     return [to_plain(gradient) for gradient in found]
 
 
@@ -537,6 +573,21 @@ def by_other_thread(seconds: float):
         watcher.join()
 
 
+# What a learner's function gets in place of a stand-in, in a message.
+STAND_INS_IN_WORDS = {
+    Seed: "a generator",
+    TableModel: "a model",
+    SmallModel: "a model",
+    Lookup: "a model",
+    Linear: "a linear layer",
+    Weight: "a parameter",
+    Once: "an iterator",
+    File: "a path",
+    BFloat16: "a tensor in bfloat16",
+    Judge: "a judge",
+}
+
+
 def describe_call(name: str, args: tuple, kwargs: dict) -> str:
     """Return a call as a learner would write it; large arrays by their shape.
 
@@ -544,6 +595,8 @@ def describe_call(name: str, args: tuple, kwargs: dict) -> str:
     'merge_pair((1, 2), (1, 2), 9)'
     >>> describe_call("rms_norm", (np.zeros((3, 400)),), {"eps": 0.5})
     'rms_norm(tensor (3, 400), eps=0.5)'
+    >>> describe_call("step_time", (6000000000000.0, 1.5), {})
+    'step_time(6e+12, 1.5)'
     """
     shown = [short(value) for value in args]
     shown += [f"{key}={short(value)}" for key, value in kwargs.items()]
@@ -553,15 +606,29 @@ def describe_call(name: str, args: tuple, kwargs: dict) -> str:
 def short(value: object, limit: int = 60) -> str:
     """Return a value as text for a message; a long one by its type and size."""
     if isinstance(value, np.ndarray):
-        text = repr(value.tolist())
-        return text if value.size <= 8 and len(text) <= limit else f"tensor {value.shape}"
+        is_short = value.size <= 8 and all(len(str(number)) < 7 for number in value.flat)
+        text = nested(value) if is_short else ""
+        return text if text and len(text) <= limit else f"tensor {value.shape}"
+    if isinstance(value, STAND_INS) and not isinstance(value, Merges):
+        return STAND_INS_IN_WORDS.get(type(value), "...")
     text = repr(value)
+    if type(value) is float and len(text) > 8 and float(f"{value:g}") == value:
+        return f"{value:g}"
     if len(text) <= limit:
         return text
     if isinstance(value, str | bytes | list | tuple | dict):
         unit = "characters" if isinstance(value, str) else "items"
         return f"{type(value).__name__} of {len(value)} {unit}"
     return type(value).__name__
+
+
+def nested(value: np.ndarray) -> str:
+    """Return an array's numbers as lists, each with as many digits as its type needs.
+
+    >>> nested(np.array([[0.1, 20.0]], np.float32))
+    '[[0.1, 20.0]]'
+    """
+    return f"[{', '.join(map(nested, value))}]" if value.ndim else str(value[()])
 
 
 def call_of(result: object) -> str | None:

@@ -372,6 +372,9 @@ class TextPath(str):
     """The path of a `File` as a text."""
 
 
+TextPath.__name__ = "str"  # as Python's own messages call it
+
+
 def path_of(argument: object) -> Path | None:
     """Return the path that a `File` stood for; None for any other argument."""
     return Path(argument) if isinstance(argument, Path | TextPath) else None

@@ -191,7 +191,8 @@ def unchanged(student, given, name: str) -> None:
     """Require that the first argument was left as it was."""
     after = student.arguments_after[0]
     not_the_mistake(
-        after == given, f"{name} was changed by your function: it belongs to the caller"
+        after == given,
+        f"{name} was changed by your function: leave it to its caller, and work on a copy",
     )
 
 
@@ -213,11 +214,21 @@ def _(student, rng):
     unchanged(student, apart, "the dictionary of words")
     not_the_mistake(got is not None, "got None: the function is to return its counts")
     not_the_mistake(isinstance(got, dict), f"return a dictionary pair -> count, got {brief(got)}")
-    not_the_mistake(0 not in got.values(), f"pairs that don't occur are left out, got {brief(got)}")
     not_the_mistake(
-        (2, 3) not in got, "no pair crosses a word's border, got (2, 3) in (1, 2) | (3, 4)"
+        0 not in got.values(),
+        f"a pair with a count of 0 is in your answer, {brief(got, 60)}: leave out pairs that "
+        "don't occur",
     )
-    not_the_mistake((4, 3) not in got, "in (3, 4) the 4 has no right neighbour: do not wrap around")
+    not_the_mistake(
+        (2, 3) not in got,
+        "the words (1, 2) and (3, 4): got the pair (2, 3) as well, and no pair crosses a word's "
+        "border",
+    )
+    not_the_mistake(
+        (4, 3) not in got,
+        "the words (1, 2) and (3, 4): got the pair (4, 3) as well, and the 4 has no right "
+        "neighbour: do not wrap around",
+    )
     same(got, apart, "the words (1, 2) and (3, 4), once each, hold one pair each")
 
     got = student.count_pairs({(1, 2, 1, 2): 2, (1, 2): 5})
@@ -227,16 +238,21 @@ def _(student, rng):
         (3, 4) not in got, f"{case}; the counts of an earlier call are in yours: {brief(got)}"
     )
     not_the_mistake(n != 3, f"{case}, got 3: weigh a word by its number")
-    not_the_mistake(n != 7, f"{case}, got 7: count it twice in one word")
-    not_the_mistake(n != 5, f"{case}, got 5: add to the count of earlier words, do not replace it")
+    not_the_mistake(n != 7, f"{case}, got 7: where it stands twice in one word, count both")
+    not_the_mistake(n != 5, f"{case}, got 5: the count of an earlier word is lost, add to it")
     not_the_mistake(
-        n != 11 or got.get((2, 1)), f"{case}, got 11: pairs are ordered, (2, 1) is another"
+        n != 11 or got.get((2, 1)),
+        f"{case}, got 11: (2, 1) is counted with it, and pairs are ordered",
     )
     not_the_mistake(
-        n != 11, f"{case}, got 11: a pair is an id and its right neighbour, none further away"
+        n != 11,
+        f"{case}, got 11: an id and one further away are counted as well, and a pair is an id and "
+        "its right neighbour",
     )
     not_the_mistake(
-        (2, 1) in got, f"{case}, and (2, 1) twice, between the two: every place begins a pair"
+        (2, 1) in got,
+        f"{case}, and (2, 1) twice, between the two, which yours leaves out: every place begins a "
+        "pair",
     )
     not_the_mistake(type(n) is int, f"{case}: counts are whole numbers, got {n!r}")
     same(got, {(1, 2): 9, (2, 1): 2}, case)
@@ -250,7 +266,7 @@ def _(student, rng):
     same(student.count_pairs({(5,): 4, (): 2}), {}, "a word of one id, or none, holds no pair")
     with in_case("ids of 0, and of 256 and more, which merges make"):
         got = student.count_pairs({(0, 0): 2, (0, 300): 1})
-    same(got, {(0, 0): 2, (0, 300): 1}, "ids from 0 on")
+    same(got, {(0, 0): 2, (0, 300): 1}, "ids of 0, and of 256 and more, which merges make")
 
 
 @exercise_check("count_pairs", points=1, title="random words")
@@ -270,7 +286,10 @@ def _(student, rng):
     wrong = sorted(p for p in set(want) | set(got) if got.get(p) != want.get(p))
     if wrong:
         pair = wrong[0]
-        hint = f"forty words: pair {pair}: expected {want.get(pair)}, got {got.get(pair)}"
+        hint = (
+            f"forty words: pair {brief(pair)}: expected {want.get(pair)}, got "
+            f"{brief(got.get(pair))}"
+        )
         require(False, hint)
     same(got, want, "forty words")
 
@@ -290,25 +309,30 @@ def _(student, rng):
         type(got) is not list, f"{case}: return a tuple, since words are keys; got {got}"
     )
     not_the_mistake(
-        got != (9, 3, 1, 2), f"{case}: got {got}, every occurrence is merged, not the first"
+        got != (9, 3, 1, 2),
+        f"{case}: got {got}, where the first occurrence alone is merged: merge every one",
     )
     not_the_mistake(
-        got != (9, 3, 1), f"{case}: got {got}, the last pair is not merged and its end lost"
+        got != (9, 3, 1),
+        f"{case}: got {got}, where the last pair is not merged and its end is lost",
     )
     not_the_mistake(
-        got != (9, 2, 3, 9, 2), f"{case}: got {got}, the right half is still there: go on by 2"
+        got != (9, 2, 3, 9, 2),
+        f"{case}: got {got}, where the right half is still there: after a merge go on by 2",
     )
     not_the_mistake(
         got != (1, 2, 3, 1, 2),
-        f"{case}: got {got}, nothing is merged; ids may come as a list, and a list never equals a "
-        "tuple",
+        f"{case}: got {got}, where nothing is merged; the ids come as a list here, and a list "
+        "never equals a tuple",
     )
     case3 = "(1, 2, 3) with (1, 2) -> 9"
     with in_case(case3):
         short = student.merge_pair((1, 2, 3), (1, 2), 9)
     not_the_mistake(short != (1, 2, 3), f"{case3}: got (1, 2, 3), nothing is merged")
     not_the_mistake(short != (3,), f"{case3}: got (3,), the new id is missing")
-    not_the_mistake(short != (9, 9, 3), f"{case3}: got (9, 9, 3), the new id stands for both: once")
+    not_the_mistake(
+        short != (9, 9, 3), f"{case3}: got (9, 9, 3), the new id twice: it stands once for both"
+    )
     require(9 in short, f"{case3}: got {brief(short)}, in which the new id 9 does not occur")
     not_the_mistake(short != (9,), f"{case3}: got (9,), the last id is lost")
     same(short, (9, 3), case3)
@@ -317,16 +341,22 @@ def _(student, rng):
     with in_case("(1, 1, 1) with (1, 1) -> 9, where the last id may be a left half"):
         got = student.merge_pair((1, 1, 1), (1, 1), 9)
     not_the_mistake(
-        got != (1, 9), "(1, 1, 1) with (1, 1) -> 9: got (1, 9), start from the left: (9, 1)"
+        got != (1, 9),
+        "(1, 1, 1) with (1, 1) -> 9: got (1, 9), merged from the right: start from the left",
     )
     not_the_mistake(
-        got != (9, 9), "(1, 1, 1) with (1, 1) -> 9: got (9, 9), an id takes part in one merge"
+        got != (9, 9),
+        "(1, 1, 1) with (1, 1) -> 9: got (9, 9), where the middle id takes part in both merges: it "
+        "can take part in one",
     )
     same(got, (9, 1), "(1, 1, 1) with (1, 1) -> 9")
     same(student.merge_pair((1, 1, 1, 1), (1, 1), 9), (9, 9), "(1, 1, 1, 1) with (1, 1) -> 9")
 
     got = student.merge_pair((2, 1, 3), (1, 2), 9)
-    not_the_mistake(got != (9, 3), "(2, 1, 3) does not hold (1, 2): a pair is ordered; got (9, 3)")
+    not_the_mistake(
+        got != (9, 3),
+        "(2, 1, 3) with (1, 2) -> 9: got (9, 3), and (2, 1) is another pair: a pair is ordered",
+    )
     same(got, (2, 1, 3), "nothing to merge in (2, 1, 3)")
     again = student.merge_pair((1, 2, 3), (2, 3), 8)
     not_the_mistake(
@@ -334,11 +364,12 @@ def _(student, rng):
     )
     same(again, (1, 8), "(1, 2, 3) with (2, 3) -> 8")
     got = student.merge_pair((11, 2, 23, 1, 2), (1, 2), 9)
-    require(
-        got == (11, 2, 23, 9),
-        f"(11, 2, 23, 1, 2) with (1, 2) -> 9: got {brief(got)}, 11 and 2 are another pair: "
-        "compare ids, not their digits",
+    not_the_mistake(
+        got != (19, 23, 9),
+        "(11, 2, 23, 1, 2) with (1, 2) -> 9: got (19, 23, 9), where digits of 11 and of 2 are "
+        "merged: compare ids, not their digits",
     )
+    same(got, (11, 2, 23, 9), "(11, 2, 23, 1, 2) with (1, 2) -> 9")
     with in_case("(3, 1) with (1, 2) -> 9, where the left half is the last id"):
         got = student.merge_pair((3, 1), (1, 2), 9)
     same(got, (3, 1), "a left half alone at the end stays")
@@ -360,7 +391,7 @@ def _(student, rng):
         at = int(rng.integers(0, len(ids) - 1))
         pair = ids[at : at + 2]
         want = tuple(map(ord, as_string(ids).replace(as_string(pair), chr(300))))
-        same(student.merge_pair(ids, pair, 300), want, f"{ids} with {pair} -> 300")
+        same(student.merge_pair(ids, pair, 300), want, "ids drawn at random")
 
 
 # ---------------------------------------------------------------- train_bpe
@@ -379,14 +410,14 @@ def explain_merges(got, words, n_merges: int, case: str) -> None:
         )
     tie = "of pairs with equal counts the smaller goes first"
     known = {
-        "weigh each word by its number of occurrences": {"weigh": False},
-        f"{tie}, you take the larger": {"tie": "largest"},
-        f"{tie}, you take the one seen first": {"tie": "first"},
+        "yours counts each word once: weigh it by its number of occurrences": {"weigh": False},
+        f"{tie}, yours takes the larger": {"tie": "largest"},
+        f"{tie}, yours takes the one seen first": {"tie": "first"},
         f"{tie}: compare their first ids, then their second, and not the other way round": {
             "tie": "second"
         },
         f"{tie}: compare ids, and not the bytes that they stand for": {"tie": "bytes"},
-        "counts change with every merge, you use those from before the first": {"recount": False},
+        "counts change with every merge, yours are those from before the first": {"recount": False},
     }
     made = [m for m, flags in known.items() if got == train_by_strings(words, n_merges, **flags)]
     not_the_mistake(
@@ -427,7 +458,11 @@ def _(student, rng):
     )
     explain_merges(got, two, 1, "'bbc' twice and 'ab' 3 times")
     got = student.train_bpe({(97, 98): 1, (99,): 5}, 257)
-    not_the_mistake(got != [(99, 99)], "'c' five times holds no pair: none crosses a word's border")
+    not_the_mistake(
+        got != [(99, 99)],
+        "'ab' once and 'c' five times: got the pair (99, 99), and 'c' alone holds none: no pair "
+        "crosses a word's border",
+    )
     same(got, [(97, 98)], "'ab' once and 'c' five times hold one pair")
 
 
@@ -524,16 +559,16 @@ def _(student, rng):
     if share <= 1 / 30:
         return
     told = (
-        f"1200 words of 4000 different pairs, 150 merges: the CPU time is 1/{1 / share:.0f} of "
-        "what recounting everything takes, where an index and a heap take 1/100 (1/30 is asked for)"
+        f"1200 words of 4000 different pairs, 150 merges: yours takes 1/{1 / share:.0f} of the "
+        "work of recounting everything, and 1/30 is asked for (an index and a heap take 1/100)"
     )
     # Few pairs and many words: going through all counts costs little, through all words much.
     share = share_of_recounting(student, rng, (4000, 14, 4), 60, 1 / 6.5, 1 / 4.5)
     require(
         share > 1 / 6.5,
-        f"{told}. With few different pairs and 4000 words it is fast enough "
-        f"(1/{1 / share:.0f}), so the words are not what costs: the search for the highest count "
-        "is the slow part. A heap finds it without going through all counts",
+        f"{told}. With few different pairs and 4000 words it is fast enough (1/{1 / share:.0f}), "
+        "so what costs is the search for the highest count: a heap finds it without going through "
+        "all counts",
     )
     require(
         share < 1 / 4.5,
@@ -542,8 +577,8 @@ def _(student, rng):
     )
     require(
         False,
-        f"{told}. Two things may cost it, and the clock can't tell here: visit only the words that "
-        "hold the pair, and find the highest count with a heap",
+        f"{told}. The clock can't tell here which of two things costs it: see that you visit only "
+        "the words that hold the pair, and find the highest count with a heap",
     )
 
 
@@ -558,20 +593,34 @@ def _(student, rng):
     got = student.encode("abc", merges)
     case = "'abc' with the merges ab, bc, ab+c"
     not_the_mistake(
-        student.arguments_after[1] == merges, "the merges were changed by your function"
+        student.arguments_after[1] == merges,
+        "the merges were changed by your function: leave them to its caller",
     )
     not_the_mistake(got is not None, "got None: the function is to return the ids")
     not_the_mistake(
-        got != [97, 257], f"{case}: got [97, 257], the merge that was learned first goes first"
+        got != [97, 257],
+        f"{case}: got [97, 257], where bc went first: the merge that was learned first goes first",
     )
-    not_the_mistake(got != [256, 99], f"{case}: got [256, 99], go on until no pair can be merged")
-    not_the_mistake(got != [97, 98, 99], f"{case}: got the bytes, is any merge applied?")
-    not_the_mistake(got != [2], f"{case}: got [2], merge k makes id 256 + k")
+    not_the_mistake(
+        got != [256, 99],
+        f"{case}: got [256, 99], where 256 and 99 can still be merged: go on until no pair can be",
+    )
+    not_the_mistake(
+        got != [97, 98, 99],
+        f"{case}: got [97, 98, 99], the bytes as they were: no merge was applied",
+    )
+    not_the_mistake(
+        got != [2], f"{case}: got [2], the number of the merge: merge k makes id 256 + k"
+    )
     not_the_mistake(type(got) is not tuple, f"{case}: return a list, got a tuple")
     not_the_mistake(got != [257, 99], f"{case}: got [257, 99], merge k (from 0) makes id 256 + k")
-    not_the_mistake(got != [[258]], f"{case}: got [[258]], one list holds the ids of all words")
     not_the_mistake(
-        258 not in got or len(got) == 1, f"{case}: got {got}, nothing is added to the text"
+        got != [[258]],
+        f"{case}: got [[258]], a list for each word: put the ids of all words into one",
+    )
+    not_the_mistake(
+        258 not in got or len(got) == 1,
+        f"{case}: got {got}, which has more than 'abc' in it: add nothing to the text",
     )
     same(got, [258], case)
     got = student.encode("abc", [(98, 99)])
@@ -589,26 +638,34 @@ def _(student, rng):
     got = student.encode("b a", [(98, 32), (97, 97)])
     not_the_mistake(
         got != [256, 97],
-        "'b a' with a merge of b and space: got [256, 97], no merge crosses a word's border: use "
-        "split_words",
+        "'b a' with a merge of b and space: got [256, 97], where the merge crosses a word's "
+        "border: use split_words first",
     )
     same(got, [98, 32, 97], "'b a' is two words")
     got = student.encode("15,", [(49, 53), (53, 44)])
     not_the_mistake(
         got not in ([256, 44], [49, 257]),
-        f"'15,' is three words, since digits stand alone: no merge joins them, got {got}; use "
-        "split_words",
+        f"'15,' with merges of 1 and 5, of 5 and a comma: got {got}, and split_words makes three "
+        "words of it, since digits stand alone: no merge joins them",
     )
     same(got, [49, 53, 44], "'15,' is three words")
     got = student.encode("é", [])
-    not_the_mistake(got != [233], "'é' is two bytes in UTF-8, 195 and 169; got its code point 233")
+    not_the_mistake(
+        got != [233],
+        "'é' without merges: got [233], its code point; its bytes in UTF-8 are 195 and 169",
+    )
     same(got, [195, 169], "'é' without merges is its bytes")
     got = student.encode("dddd ddd", FEW_MERGES)
     want = [260, 260, 32, 260, 100]
     same(got, want, "'dddd ddd' with dd: every dd of a word is merged, from left to right")
     same(student.encode("A ", []), [65, 32], "capitals and spaces at the end are part of the text")
     got = student.encode("e\u0301", [])
-    same(got, [101, 204, 129], "an e and its accent are two code points: don't compose them")
+    not_the_mistake(
+        got != [195, 169],
+        "an e and an accent behind it: got [195, 169], the bytes of 'é', which is one code point: "
+        "don't compose the two",
+    )
+    same(got, [101, 204, 129], "an e and an accent behind it, two code points, are three bytes")
     same(student.encode("\r\n", []), [13, 10], "ends of lines stay as they are")
     with in_case("an empty text"):
         got = student.encode("", FEW_MERGES)
@@ -637,7 +694,9 @@ def _(student, rng):
         got = student.encode(text, merges)
         require(isinstance(got, list), f"return a list of ids, got {brief(got)}")
         require(
-            got == want, f"{text[:20]!r}...: ids differ {first_difference(got, want)} (tokenizers)"
+            got == want,
+            f"{text[:20]!r}...: your ids differ from those of `tokenizers` "
+            f"{first_difference(got, want)}",
         )
     kind = raises(student.encode, "half \ud83d", merges)
     require(
@@ -658,7 +717,7 @@ def _(student, rng):
             want = encode_by_strings(split_words(text), merges)
             got = student.encode(text, merges)
             require(isinstance(got, list), f"return a list of ids, got {brief(got)}")
-            require(got == want, f"{text!r}: ids differ {first_difference(got, want)}")
+            require(got == want, f"{text!r}: your ids differ {first_difference(got, want)}")
 
 
 # ---------------------------------------------------------------- decode
@@ -670,23 +729,32 @@ def _(student, rng):
     ids = [258, 259, 98]
     with in_case("[258, 259, 98], where 258 stands for (256, 99) and 256 for (97, 98)"):
         got = student.decode(ids, merges)
-    not_the_mistake(student.arguments_after == [ids, merges], "your function changed its arguments")
+    not_the_mistake(
+        student.arguments_after == [ids, merges],
+        "your function changed its arguments: leave them to its caller",
+    )
     not_the_mistake(got is not None, "got None: the function is to return the text")
     not_the_mistake(type(got) is not bytes, "return text, got bytes: decode them as UTF-8")
     require(isinstance(got, str), f"return text, got {brief(got)}")
     not_the_mistake(
         got == "abc ab" or got.replace(" ", "") != "abcab",
-        f"[258, 259, 98] is 'abc ab': got {got!r}, spaces are in the tokens, none is added",
+        f"[258, 259, 98] is 'abc ab': got {got!r}, with other spaces: they are in the tokens, so "
+        "add none and take none away",
     )
     not_the_mistake(
-        got != "cbaa b", "[258, 259, 98] is 'abc ab': got 'cbaa b', the left half comes first"
+        got != "cbaa b",
+        "[258, 259, 98] is 'abc ab': got 'cbaa b', with each pair turned round: the left half "
+        "comes first",
     )
     same(got, "abc ab", "[258, 259, 98] with the merges ab, bc, ab+c, ' a', dd")
     got = student.decode([195, 169], [])
-    not_the_mistake(got != "Ã©", "[195, 169] is 'é': got 'Ã©', ids are bytes and no code points")
+    not_the_mistake(
+        got != "Ã©", "[195, 169] is 'é': got 'Ã©', each id read as a code point: ids are bytes"
+    )
     not_the_mistake(
         got != "\ufffd\ufffd",
-        "[195, 169] is 'é': got two signs U+FFFD, join the bytes of all ids before you decode",
+        "[195, 169] is 'é': got two signs U+FFFD, each byte decoded by itself: join the bytes of "
+        "all ids before you decode",
     )
     same(got, "é", "[195, 169] are the two bytes of 'é'")
     got = student.decode([256, 169], [(97, 195)])
@@ -708,7 +776,8 @@ def _(student, rng):
     with in_case("[97, 195, 98]: half a character between two letters"):
         got = student.decode([97, 195, 98], [])
     not_the_mistake(
-        got != "ab", "[97, 195, 98]: half a character became nothing; show it as U+FFFD"
+        got != "ab",
+        "[97, 195, 98]: got 'ab', where half a character became nothing: show it as U+FFFD",
     )
     same(got, "a\ufffdb", "[97, 195, 98]: half a character becomes U+FFFD (errors='replace')")
     same(student.decode([240, 159, 153], []), "\ufffd", "three of the four bytes of an emoji")
@@ -717,8 +786,8 @@ def _(student, rng):
         kind = raises(student.decode, wrong, merges)
         require(
             kind == "ValueError",
-            f"ids {wrong} with {len(merges)} merges: an id is outside the vocabulary, raise "
-            f"ValueError; got {kind or 'no error'}",
+            f"ids {wrong} with {len(merges)} merges: an id is outside the vocabulary, got "
+            f"{kind or 'no error'}: raise ValueError",
         )
     words = random_words(rng, 30, 4, 8)
     merges = train_by_strings(words, 40)
@@ -732,7 +801,7 @@ def _(student, rng):
     for _ in range(10):
         ids = [int(i) for i in rng.integers(0, 256 + len(merges), 12)]
         want = bytes(b for i in ids for b in expand(i)).decode("utf-8", "replace")
-        same(student.decode(ids, merges), want, f"random ids {brief(ids, 60)}")
+        same(student.decode(ids, merges), want, "ids drawn at random")
     for text in WORLDLY:
         want_ids = encode_by_strings(split_words(text), merges)
         same(student.decode(want_ids, merges), text, "a text there and back")
@@ -749,16 +818,19 @@ def _(student, rng):
     not_the_mistake(got is not None, "got None: the function is to return a number")
     not_the_mistake(isinstance(got, int | float | np.ndarray), f"return a number, got {brief(got)}")
     for wrong, hint in (
-        (1.0, "the loss is per token: use tokens per byte"),
-        (4.0, "it is tokens over bytes, not the reverse, and not the whole text's"),
-        (0.25 * ln2, "that is nats: divide by ln 2"),
-        (0.25 * ln2 * ln2, "bits are nats divided by ln 2, not times"),
-        (0.25 * ln2 / float(np.log(10.0)), "a bit is ln 2 nats, not ln 10"),
-        (0.25 * float(np.log2(ln2)), "the loss is a logarithm already: divide, take no other"),
-        (2.0**0.25, "that is e to the loss of a byte: bits are on the scale of the logarithm"),
-        (0.0, "nothing is left: divide with /, which keeps fractions"),
-        (1 / 16, "the loss is a mean: times n_tokens"),
-        (1 / 32, "n_bytes counts bytes, not bits: no 8 is needed"),
+        (1.0, "the loss of a token in bits: multiply by tokens per byte"),
+        (4.0, "the bits of the whole text, or of bytes over tokens: use tokens over bytes"),
+        (0.25 * ln2, "which is nats: divide by ln 2"),
+        (0.25 * ln2 * ln2, "multiplied by ln 2: divide by it"),
+        (0.25 * ln2 / float(np.log(10.0)), "divided by ln 10: a bit is ln 2 nats"),
+        (
+            0.25 * float(np.log2(ln2)),
+            "the logarithm of a logarithm: the loss is one already, so divide by ln 2",
+        ),
+        (2.0**0.25, "2 to the bits of a byte: bits are on the scale of the logarithm"),
+        (0.0, "nothing is left: see that you divide with /, which keeps fractions"),
+        (1 / 16, "the loss counted once: it is a mean, so multiply by n_tokens"),
+        (1 / 32, "divided by 8 once more: n_bytes counts bytes, so no 8 is needed"),
     ):
         near = abs(float(got) - wrong) < 1e-6
         not_the_mistake(not near, f"{case}: got {float(got):.4g}, {hint}")
@@ -767,22 +839,31 @@ def _(student, rng):
         got = student.bits_per_byte(3.0, 1, 1)
     for about in (0.69, 0.693, 0.6931):
         near = abs(float(got) - 3.0 / about) < 1e-6
-        not_the_mistake(not near, f"one token of one byte: ln 2 is math.log(2), not {about}")
+        not_the_mistake(
+            not near,
+            f"one token of one byte, a loss of 3 nats: got {float(got):.6g}, divided by {about}: "
+            "math.log(2) has all digits",
+        )
     rounded = any(float(got) == round(3.0 / ln2, n) for n in range(7))
     not_the_mistake(
-        not rounded, f"one token of one byte, a loss of 3 nats: got {float(got)}, rounded"
+        not rounded,
+        f"one token of one byte, a loss of 3 nats: got {float(got)}, which is rounded: return it "
+        "as it is",
     )
     close(got, 3.0 / ln2, "one token of one byte, a loss of 3 nats", atol=1e-9, rtol=1e-6)
     with in_case("5 tokens that spell 2 bytes, as an end token among them may"):
         got = student.bits_per_byte(ln2, 5, 2)
     close(got, 2.5, "5 tokens at ln 2 nats each, 2 bytes", atol=1e-9, rtol=1e-6)
     got = student.bits_per_byte(9.0, 1, 1)
-    require(float(got) != 8.0, "a loss of 9 nats in one byte: got 8, a model can be worse")
+    require(
+        float(got) != 8.0,
+        "a loss of 9 nats in one byte: got 8, cut off at 8 bits: a model can be worse",
+    )
     close(got, 9.0 / ln2, "a loss of 9 nats in one byte", atol=1e-9, rtol=1e-6)
     with in_case("a loss of 0, that of a perfect model"):
         close(student.bits_per_byte(0.0, 5, 9), 0.0, "a loss of 0", atol=1e-9)
     for _ in range(5):
-        loss, n_tokens, n_bytes = rng.uniform(0, 9), int(rng.integers(1, 99)), 0
+        loss, n_tokens, n_bytes = round(float(rng.uniform(0, 9)), 3), int(rng.integers(1, 99)), 0
         n_bytes = n_tokens * int(rng.integers(1, 7))
         want = float(np.log2(np.exp(loss)) * n_tokens / n_bytes)
         got = student.bits_per_byte(float(loss), n_tokens, n_bytes)

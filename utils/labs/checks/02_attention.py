@@ -49,8 +49,9 @@ HINTS = {
         "mask is False; softmax over the last axis; times v.",
     ),
     "apply_rope": (
-        "A pair (a, b) turned by an angle t becomes (a cos t - b sin t, a sin t + b cos t). Pair i "
-        "is made of channel i and channel i + K/2.",
+        "The two channels of a pair are an arrow on paper, and they stand K/2 apart. Turning it "
+        "makes two new numbers of the old two: which slices of x hold the first of all pairs, and "
+        "which the second?",
         "By hand: one token with the channels (1, 2, 3, 4) has two pairs. Which two? Turn the "
         "first by 90 degrees (cos 0, sin 1) and leave the second (cos 1, sin 0). Where do the four "
         "results stand?",
@@ -60,7 +61,7 @@ HINTS = {
     ),
     "multi_head_attention": (
         "Project, cut the last axis into heads, attend in each head alone, put the heads side by "
-        "side, project back. Query head h reads key-value head h // (n_heads / n_kv_heads).",
+        "side, project back. Where query heads share keys and values, neighbours share them.",
         "On paper: B = 1, T = 2, two heads of width 3. Number the six channels of each token's "
         "query. Which belong to head 1? Which reshape brings them together, and which would mix "
         "two tokens? With 4 heads and 2 key-value heads: which does head 1 read, which head 2?",
@@ -126,12 +127,12 @@ def by_torch(*arrays: np.ndarray, is_causal: bool = False) -> np.ndarray:
 @exercise_check("causal_mask", points=1, title="shape and dtype")
 def _(student, rng):
     mask = student.causal_mask(4)
-    require(isinstance(mask, np.ndarray), "return a tensor")
-    require(mask.shape == (4, 4), f"for 4 tokens the mask is (4, 4), got {mask.shape}")
+    require(isinstance(mask, np.ndarray), f"return a tensor, got {type(mask).__name__}")
+    require(mask.shape == (4, 4), f"causal_mask(4) has the shape (4, 4), and yours {mask.shape}")
     require(
         mask.dtype == np.bool_,
-        f"the mask must be of dtype bool (True = may see), got {mask.dtype}: a mask of numbers "
-        "can't be inverted with ~",
+        f"causal_mask(4) is of dtype bool (True = may see), and yours of {mask.dtype}: a mask of "
+        "numbers can't be inverted with ~",
     )
 
 
@@ -140,22 +141,27 @@ def _(student, rng):
     n = int(rng.integers(5, 12))
     mask = np.asarray(student.causal_mask(n)).astype(bool)
     require(mask.shape == (n, n), f"for {n} tokens the mask is ({n}, {n}), got {mask.shape}")
-    not_the_mistake(not mask.all(), "nothing is hidden: a token must not see those after it")
+    not_the_mistake(
+        not mask.all(), f"your causal_mask({n}) hides nothing: hide from each token those after it"
+    )
     not_the_mistake(
         not np.array_equal(mask, ~lower(n)),
-        "inverted: True means that the query may see the key, and it may see itself and the past",
+        f"your causal_mask({n}) is inverted: True means that the query may see the key, and it may "
+        "see itself and the past",
     )
     not_the_mistake(
         not np.array_equal(mask, lower(n).T),
-        "transposed: row i is the query; it sees columns 0 to i, the lower triangle",
+        f"your causal_mask({n}) is transposed: row i is the query, and it sees columns 0 to i, the "
+        "lower triangle",
     )
     not_the_mistake(
         not np.array_equal(mask, lower(n, -1)),
-        "the diagonal is missing: a token sees itself too",
+        f"in your causal_mask({n}) the diagonal is missing: let a token see itself too",
     )
     not_the_mistake(
         not np.array_equal(mask, lower(n, 1)),
-        "it leaks by one: a token sees its successor, the very token that it should predict",
+        f"your causal_mask({n}) leaks by one: it lets a token see its successor, the very token "
+        "that it should predict",
     )
     same(mask, lower(n), f"{n} tokens: row i must be True for columns 0 to i and False after")
     same(np.asarray(student.causal_mask(1)), lower(1), "one token sees itself: the mask is (1, 1)")
@@ -163,7 +169,7 @@ def _(student, rng):
         same(
             np.asarray(student.causal_mask(n)).sum(-1),
             np.arange(1, n + 1),
-            f"for {n} tokens row i is True i + 1 times: no window, no largest size",
+            f"for {n} tokens row i is True i + 1 times",
         )
 
 
@@ -175,7 +181,10 @@ def _(student, rng):
     q, k, v = normal(rng, 5, 8), normal(rng, 7, 8), normal(rng, 7, 3)
     with in_case("5 queries, 7 keys, and no mask (None)"):
         out = student.scaled_dot_product_attention(q, k, v)
-    require(isinstance(out, np.ndarray), "return a tensor, the average of the values alone")
+    require(
+        isinstance(out, np.ndarray),
+        f"return one tensor, the average of the values, got {type(out).__name__}",
+    )
     require(
         out.shape == (5, 3),
         f"5 queries and values of width 3 give (5, 3), got {out.shape}: one row per query",
@@ -197,26 +206,26 @@ def _(student, rng):
     q, k, v = normal(rng, T, K), normal(rng, S, K), normal(rng, S, 5)
     out, want = student.scaled_dot_product_attention(q, k, v), attend(q, k, v)
     scores = q @ k.T / np.sqrt(K)
-    of_keys = "divide by the square root of the width K of a query, not of the number of"
+    of_keys = "divide by the square root of the width K of a query: yours is that of the number of"
     recognise(
         out,
         want,
         [
-            (attend(q, k, v, scale=1.0), "the scores are not scaled: divide them by sqrt(K)"),
-            (attend(q, k, v, scale=K), "divide by sqrt(K), not by K"),
+            (attend(q, k, v, scale=1.0), "your scores are not scaled: divide them by sqrt(K)"),
+            (attend(q, k, v, scale=K), "your scores are divided by K: divide by sqrt(K), not by K"),
             (attend(q, k, v, scale=np.sqrt(S)), f"{of_keys} keys"),
             (attend(q, k, v, scale=np.sqrt(T)), f"{of_keys} queries"),
             (
                 attend(q, k, v, scale=np.sqrt(5)),
-                "divide by the square root of K, the width of a query, not by the width of the "
-                "values",
+                "divide by the square root of K, the width of a query: yours is that of the width "
+                "of the values",
             ),
             (
                 softmax(scores, axis=0) @ v,
-                "the softmax runs over the queries: each query's weights must sum to one, so take "
+                "your softmax runs over the queries: each query's weights must sum to one, so take "
                 "the last axis, the keys",
             ),
-            (scores @ v, "the softmax is missing: scores are no weights yet"),
+            (scores @ v, "your result has no softmax in it: scores are no weights yet"),
         ],
     )
     close(out, want, "each row is softmax(q k^T / sqrt(K)) times v", atol=2e-5)
@@ -225,7 +234,13 @@ def _(student, rng):
     recognise(
         out,
         want,
-        [(attend(q, k, v, lower(T)), "without a mask nothing is hidden, also where T = S")],
+        [
+            (
+                attend(q, k, v, lower(T)),
+                "your result has later keys hidden, and no mask was given: hide nothing then, also "
+                "where T = S",
+            )
+        ],
     )
     close(out, want, "as many queries as keys, without a mask", atol=2e-5)
     wide = [a.astype(np.float64) for a in (q, k, v)]
@@ -242,26 +257,30 @@ def _(student, rng):
     inverted[-1] = True
     not_the_mistake(
         not resembles(np.asarray(out)[: T - 1], attend(q, k, v, inverted)[: T - 1]),
-        "the mask is used the wrong way round: True means that the query may see the key",
+        "your result has the mask the wrong way round: True means that the query may see the key",
     )
     unscaled = np.where(lower(T), softmax(q @ k.T / np.sqrt(8)), 0.0) @ v
     recognise(
         out,
         want,
         [
-            (attend(q, k, v), "the mask is not used"),
+            (
+                attend(q, k, v),
+                "your result is the one without a mask: hide the scores where the mask is False",
+            ),
             (
                 attend(q, k, v, lower(T), hidden=0.0),
-                "hidden scores are set to 0, and exp(0) is 1: set them to -inf before the softmax",
+                "your hidden scores are set to 0, and exp(0) is 1: set them to -inf before the "
+                "softmax",
             ),
             (
                 unscaled,
-                "weights are hidden after the softmax, so that they no longer sum to one: hide "
-                "the scores",
+                "your weights are hidden after the softmax, so that they no longer sum to one: "
+                "hide the scores before it",
             ),
         ],
     )
-    close(out, want, "a causal mask: each row averages the values of keys that are True", atol=2e-5)
+    close(out, want, "attention with a causal mask", atol=2e-5)
     any_mask = rng.random((T, T)) < 0.5
     any_mask[np.arange(T), rng.integers(0, T, T)] = True
     any_mask[0, -1] = True  # the first query sees the last key, which a causal mask would hide
@@ -279,8 +298,8 @@ def _(student, rng):
         [
             (
                 np.stack([v[2]] * 2),
-                "only the hidden key is seen where all others have scores of -20,000: hide it by "
-                "-inf, not by a number that a score may fall below",
+                "your result is the value of the hidden key alone, where all others have scores of "
+                "-20,000: hide it by -inf, not by a number that a score may fall below",
             )
         ],
     )
@@ -294,13 +313,18 @@ def _(student, rng):
         out = student.scaled_dot_product_attention(q, k, v, lower(5))
     left_alone(student, q=q, k=k, v=v, mask=lower(5))
     want = by_torch(q, k, v, is_causal=True)
-    close(out, want, "axes (B, H) in front: attention runs over the last two axes alone", atol=2e-5)
+    close(out, want, "q, k, v with axes (B, H) in front, causal", atol=2e-5)
     padding = np.ones((2, 1, 1, 5), bool)
     padding[1, ..., :2] = False  # the second row of the batch starts with two padding tokens
     with in_case("a mask of shape (B, 1, 1, S), which broadcasts to (B, H, T, S)"):
         out = student.scaled_dot_product_attention(q, k, v, padding)
     left_alone(student, q=q, k=k, v=v, mask=padding)
-    close(out, by_torch(q, k, v, padding), "a mask of shape (B, 1, 1, S) broadcasts", atol=2e-5)
+    close(
+        out,
+        by_torch(q, k, v, padding),
+        "a mask of shape (B, 1, 1, S), which hides padding",
+        atol=2e-5,
+    )
 
 
 @exercise_check(SDPA, points=1, title="gradients, and large scores")
@@ -326,13 +350,13 @@ def _(student, rng):
         [
             (
                 naive.numpy(),
-                "exp overflows at large scores: subtract each row's maximum first, or use "
-                "torch.softmax",
+                "in your result exp has overflown at large scores: subtract each row's maximum "
+                "first, or use torch.softmax",
             )
             for naive in (bare, late)
         ],
     )
-    close(out, want, "scores of several thousand: the result is asked for there too", atol=1e-2)
+    close(out, want, "scores of several thousand, with a causal mask", atol=1e-2)
     for name, gradient in zip("qkv", student.gradients(SDPA, q, k, v, mask), strict=False):
         require(
             np.isfinite(gradient).all(),
@@ -393,7 +417,7 @@ def _(student, rng):
     out = student.apply_rope(x, zero, one)
     left_alone(student, x=x, cos=zero, sin=one)
     want = np.array([[-2.0, 1.0]])
-    other = "turned the other way: (a, b) becomes (a cos - b sin, a sin + b cos)"
+    other = "your pair is turned the other way: (a, b) becomes (a cos - b sin, a sin + b cos)"
     recognise(out, want, [([[2.0, -1.0]], other)])
     close(out, want, "the pair (1, 2) turned by 90 degrees is (-2, 1)")
     close(student.apply_rope(x, one, zero), x, "turned by nothing, the pair stays as it is")
@@ -415,26 +439,26 @@ def _(student, rng):
         out,
         want,
         [
-            (x, "nothing is turned: x came out as it went in"),
+            (x, "x came out as it went in: turn its pairs"),
             (
                 neighbours,
-                "neighbouring channels are paired: pair i is channel i and channel i + K/2",
+                "you pair neighbouring channels: pair i is channel i and channel i + K/2",
             ),
             (
                 np.concatenate([neighbours[:, ::2], neighbours[:, 1::2]], axis=-1),
-                "neighbouring channels are paired, x[..., ::2] with x[..., 1::2]: pair i is "
-                "channel i and channel i + K/2",
+                "you pair neighbouring channels, x[..., ::2] with x[..., 1::2]: pair i is channel "
+                "i and channel i + K/2",
             ),
             (
                 apart,
-                "the halves are put together pair by pair: the results of pair i belong to channel "
+                "you put the halves together pair by pair: the results of pair i belong to channel "
                 "i and channel i + K/2, as they were",
             ),
             (
                 turned(x, angles[1:2]),
-                "all tokens are turned alike: row t of cos and sin belongs to token t",
+                "your tokens are all turned alike: row t of cos and sin belongs to token t",
             ),
-            (turned(x, -angles), "turned the other way: check the signs of sin"),
+            (turned(x, -angles), "your pairs are turned the other way: check the signs of sin"),
         ],
     )
     close(out, want, "token t is turned by row t of cos and sin", atol=2e-5)
@@ -464,7 +488,11 @@ def _(student, rng):
         atol=2e-5,
     )
     lengths = np.linalg.norm(np.asarray(out), axis=-1)
-    close(lengths, np.linalg.norm(x, axis=-1), "turning must not change a vector's length")
+    close(
+        lengths,
+        np.linalg.norm(x, axis=-1),
+        "the length of each vector, which turning does not change",
+    )
     one = student.apply_rope(x[:1, :1, :1], cos[:1], sin[:1])
     require(np.shape(one) == (1, 1, 1, K), f"(1, 1, 1, {K}) keeps its shape, got {np.shape(one)}")
     half = student.apply_rope(x.astype(np.float16), cos, sin)
@@ -551,27 +579,31 @@ def _(student, rng):
     mixed = F.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True)
     heads = many_heads(x, *w[:3], np.eye(H * K), H, H).reshape(B, T, H, K).transpose(0, 2, 1, 3)
     by_view = (
-        "heads are cut by a view to (B, H, T, K): that mixes tokens and channels; view to "
+        "your heads are cut by a view to (B, H, T, K), which mixes tokens and channels: view to "
         "(B, T, H, K), then transpose"
     )
     recognise(
         out,
         want,
         [
-            (x, "x came out as it went in"),
-            (many_heads(x, *w, H, H, causal=False), "no causal mask is used"),
+            (x, "x came out as it went in: project it, attend, and project back"),
+            (
+                many_heads(x, *w, H, H, causal=False),
+                "your result is the one without a causal mask: pass causal_mask(T)",
+            ),
             (
                 many_heads(x, *w, H, H, scale=np.sqrt(D)),
-                "the scale is that of a head: sqrt(K) with K = d_head, not sqrt(d_model)",
+                "your scores are divided by sqrt(d_model): the scale is that of a head, sqrt(K) "
+                "with K = d_head",
             ),
             (
                 many_heads(x, *w, H, H, scale=K),
-                "the scores are scaled twice: scaled_dot_product_attention divides by sqrt(K) "
+                "your scores are scaled twice: scaled_dot_product_attention divides by sqrt(K) "
                 "already",
             ),
             (
                 many_heads(x, *w, 1, 1),
-                "all heads are one: cut queries, keys and values into heads before you attend",
+                "your heads are all one: cut queries, keys and values into heads before you attend",
             ),
             *(
                 (joined.numpy() @ w[3].T, by_view)
@@ -579,21 +611,26 @@ def _(student, rng):
             ),
             (
                 heads.reshape(B, T, H * K) @ w[3].T,
-                "heads are joined without a transpose back: (B, H, T, K) -> (B, T, H, K) -> "
+                "your heads are joined without a transpose back: (B, H, T, K) -> (B, T, H, K) -> "
                 "(B, T, H * K)",
             ),
-            (want + x, "x is added to the result: that is the block's business"),
-            (many_heads(x, *w[:3], np.eye(D), H, H), "w_o is not used: project the joined heads"),
+            (want + x, "your result has x added to it: leave that to the block"),
+            (
+                many_heads(x, *w[:3], np.eye(D), H, H),
+                "your result is the one without w_o: project the joined heads",
+            ),
             *(
                 (
                     many_heads(x, *(m.T if n == k else m for k, m in enumerate(w)), H, H),
-                    f"{name} is used as it is: a matrix of nn.Linear is turned, times {name}.T",
+                    f"you multiply by {name} as it is: that of nn.Linear is turned, so multiply by "
+                    f"{name}.T",
                 )
                 for n, name in enumerate(("w_q", "w_k", "w_v", "w_o"))
             ),
             (
                 many_heads(x, *(m.T for m in w), H, H),
-                "the four matrices are used as they are: those of nn.Linear are turned, x @ w_q.T",
+                "you multiply by the four matrices as they are: those of nn.Linear are turned, so "
+                "x @ w_q.T",
             ),
         ],
     )
@@ -614,12 +651,12 @@ def _(student, rng):
             for which in ("kv", "k", "v")
         )
         in_turn = (
-            "key-value heads are shared in turn (0, 1, 0, 1): neighbours share, 0, 0, 1, 1, so "
-            "use repeat_interleave, not repeat"
+            "your query heads take the key-value heads in turn (0, 1, 0, 1): neighbours share one, "
+            "0, 0, 1, 1, so use repeat_interleave, not repeat"
         )
-        one = "are shared in turn (0, 1, 0, 1), as the {} are not: neighbours share, 0, 0, 1, 1"
-        slips = [(tiled, in_turn), (keys, f"keys {one.format('values')}")]
-        recognise(out, want, [*slips, (values, f"values {one.format('keys')}")])
+        one = "are taken in turn (0, 1, 0, 1), as your {} are not: neighbours share one, 0, 0, 1, 1"
+        slips = [(tiled, in_turn), (keys, f"your keys {one.format('values')}")]
+        recognise(out, want, [*slips, (values, f"your values {one.format('keys')}")])
         close(out, want, f"{case}: {HEAD_BY_HEAD}", atol=2e-5)
 
 
@@ -634,23 +671,26 @@ def _(student, rng):
         out,
         want,
         [
-            (many_heads(x, *w, H, 1), "cos and sin are not used"),
+            (
+                many_heads(x, *w, H, 1),
+                "your result is the one without positions: turn queries and keys with cos and sin",
+            ),
             (
                 many_heads(x, *w, H, 1, angles, turned="q"),
-                "only queries are turned: turn the keys too",
+                "your queries alone are turned: turn the keys too",
             ),
             (
                 many_heads(x, *w, H, 1, angles, turned="k"),
-                "only keys are turned: turn the queries too",
+                "your keys alone are turned: turn the queries too",
             ),
             (
                 many_heads(x, *w, H, 1, angles, turned="qkv"),
-                "values are turned too: only queries and keys are",
+                "your values are turned too: turn queries and keys alone",
             ),
             (
                 many_heads(x, *w, H, 1, -angles),
-                "queries and keys are turned the other way: apply_rope(..., cos, sin) turns by "
-                "plus the angle",
+                "your queries and keys are turned the other way: apply_rope(..., cos, sin) turns "
+                "by plus the angle",
             ),
         ],
     )
@@ -662,7 +702,10 @@ def _(student, rng):
     B, T, D, H, K = 1, 7, 8, 2, 4
     x, w = normal(rng, B, T, D), weights(rng, D, H, H, K)
     before = student.multi_head_attention(x, *w, H, H)
-    require(not resembles(before, x), "x came out as it went in: tokens are to be mixed")
+    require(
+        not resembles(before, x),
+        "x came out as it went in: let each token attend to those before it",
+    )
     changed = x.copy()
     changed[:, 4:] += 1.0
     after = student.multi_head_attention(changed, *w, H, H)
@@ -674,7 +717,7 @@ def _(student, rng):
     )
     require(
         not np.allclose(np.asarray(after)[:, 4:], np.asarray(before)[:, 4:]),
-        "the results of changed tokens did not change",
+        "tokens 4 to 6 were changed, and their results did not change with them",
     )
 
 
@@ -727,9 +770,11 @@ def streamed(q, k, v, size, is_causal=True, seen=None, rescale="both", top="own"
 
 
 NOT_SCALED = {
-    "none": "the sums are not rescaled when a block raises the maximum: both are to be",
-    "output": "the sum of exponentials is not rescaled when a block raises the maximum",
-    "total": "the sum of weighted values is not rescaled when a block raises the maximum",
+    "none": "your sums are not rescaled when a block raises the maximum: rescale both",
+    "output": "your sum of exponentials is not rescaled when a block raises the maximum, as that "
+    "of values is",
+    "total": "your sum of weighted values is not rescaled when a block raises the maximum, as that "
+    "of exponentials is",
 }
 
 
@@ -742,23 +787,29 @@ def _(student, rng):
     left_alone(student, q=q, k=k, v=v)
     require(np.shape(out) == (T, 5), f"{T} queries give ({T}, 5), got {np.shape(out)}")
     blocks = [attend(q, k[i : i + 4], v[i : i + 4]) for i in (0, 4, 8)]
-    alone = "each block has a softmax of its own: blocks must share one normaliser"
+    alone = (
+        "in your result each block has a softmax of its own: let all blocks share one sum of "
+        "exponentials"
+    )
     recognise(
         out,
         want,
         [
             (np.mean(blocks, axis=0), alone),
             (np.sum(blocks, axis=0), alone),
-            (blocks[-1], "only the last block counts: add to what was before"),
-            (blocks[0], "only the first block counts"),
-            (attend(q, k, v, scale=1.0), "the scores are not scaled: divide them by sqrt(K)"),
+            (blocks[-1], "your result is that of the last block alone: add to what was before"),
+            (blocks[0], "your result is that of the first block alone: go on to the next ones"),
+            (attend(q, k, v, scale=1.0), "your scores are not scaled: divide them by sqrt(K)"),
             *((streamed(q, k, v, 4, False, rescale=r), h) for r, h in NOT_SCALED.items()),
         ],
     )
     close(out, want, "12 keys in blocks of 4: the same as attention over all at once", atol=5e-5)
     q = normal(rng, 12, K, scale=2)
     out, want = student.streaming_attention(q, k, v, 4, False), attend(q, k, v)
-    hides = "keys are hidden with is_causal=False, where there are as many queries as keys"
+    hides = (
+        "your result has later keys hidden, with is_causal=False, where there are as many queries "
+        "as keys: hide none"
+    )
     recognise(out, want, [(attend(q, k, v, lower(12)), hides)])
     close(out, want, "12 queries and 12 keys in blocks of 4, is_causal=False", atol=5e-5)
 
@@ -779,23 +830,27 @@ def _(student, rng):
             out,
             want,
             [
-                (attend(q, k, v), "nothing is hidden: with is_causal, query i sees keys 0 to i"),
+                (
+                    attend(q, k, v),
+                    "your result has nothing hidden: with is_causal, query i sees keys 0 to i",
+                ),
                 (
                     short,
-                    f"the last {T % size} keys are left out: the last block may be shorter",
+                    f"your result leaves out the keys behind the last full block, {T % size} of "
+                    f"{T}: the last block may be shorter",
                 ),
                 (
                     streamed(q, k, v, size, seen=lambda start, j, i: j <= i),
-                    "the mask of a block counts keys from the block's start: key j of it stands at "
-                    "position start + j",
+                    "in your mask key j of a block stands at position j: let it stand at start + j",
                 ),
                 (
                     streamed(q, k, v, size, seen=lambda start, j, i: start + j <= i + 1),
-                    "it leaks by one: query i sees key i + 1",
+                    "your mask leaks by one: it lets query i see key i + 1",
                 ),
                 (
                     streamed(q, k, v, size, seen=lambda start, j, i: start + j < i),
-                    "a query does not see itself: query i sees keys 0 to i, i included",
+                    "in your result a query does not see itself: let query i see keys 0 to i, i "
+                    "included",
                 ),
                 *((streamed(q, k, v, size, rescale=r), h) for r, h in NOT_SCALED.items()),
             ],
@@ -810,7 +865,7 @@ def _(student, rng):
         out = student.streaming_attention(q, k, v, 4)
     left_alone(student, q=q, k=k, v=v)
     want = by_torch(q, k, v, is_causal=True)
-    close(out, want, "axes (B, H) in front: attention runs over the last two axes alone", atol=5e-5)
+    close(out, want, "q, k, v with axes (B, H) in front, causal", atol=5e-5)
     longer = [normal(rng, 150, 4) for _ in range(3)]
     out = student.streaming_attention(*longer)
     close(
@@ -844,12 +899,12 @@ def _(student, rng):
     some, first = normal(rng, 9, 1), twenty[:4].copy()
     first[-1] = 0  # the last query gives the last key a score of 0; all others may not see it
     slips = {
-        "none": "exp overflows or vanishes: subtract the running maximum first",
-        "shared": "each query needs a running maximum of its own: with one for all, exp vanishes "
-        "for queries with small scores",
-        "start": "a running maximum starts at -inf: from 0 on, very low scores vanish",
-        "hidden": "the running maximum is that of visible keys: a hidden key with a large score "
-        "spoils it",
+        "none": "in your result exp has overflown or vanished: subtract the running maximum first",
+        "shared": "your queries share one running maximum, and exp vanishes for those with small "
+        "scores: keep one for each query",
+        "start": "your running maximum starts at 0, and very low scores vanish: start it at -inf",
+        "hidden": "your running maximum is that of a hidden key with a large score: hide keys "
+        "before you take the maximum",
     }
     for case, q, k, is_causal, slip in (
         ("scores between -3 and 3", some, some, True, None),
@@ -876,14 +931,16 @@ def _(student, rng):
     largest = student.largest_tensor("streaming_attention", q, k, v, 20)
     require(
         largest <= T * 24,
-        f"a tensor of {largest:,} numbers is made for {T} tokens in blocks of 20: keep to one "
-        f"block of scores, {T * 20:,} numbers, at a time",
+        f"{T} tokens in blocks of 20: you make a tensor of {largest:,} numbers, where one block of "
+        f"scores has {T * 20:,}: keep to one block at a time",
     )
     T = 8000
     q, k, v = normal(rng, T, 4), normal(rng, T, 4), normal(rng, T, 2)
     with in_case("8,000 tokens in blocks of 64, where one block of scores takes 1.3 MB"):
         out = student.within(48, "streaming_attention", q, k, v, 64)
-    require(np.shape(out) == (T, 2), "for 8,000 tokens the result has another shape")
+    require(
+        np.shape(out) == (T, 2), f"8,000 tokens: expected the shape (8000, 2), got {np.shape(out)}"
+    )
     for row in (0, *rng.integers(0, T, 2), T - 1):
         want = attend(q[row : row + 1], k[: row + 1], v[: row + 1])
         close(np.asarray(out)[row : row + 1], want, f"8,000 tokens, query {row}", atol=1e-4)
@@ -911,8 +968,9 @@ def _(student, rng):
 HINTS["rope_table"] = (
     "An angle is position times speed. Each pair of channels has a speed of its own; the first "
     "turns by 1 radian per position, each next one slower by the same factor.",
-    "The speeds (K/2,) are theta to the power of -2i/K for i = 0, 1, ..., K/2 - 1. Each position "
-    "meets each speed in a product: a table (T, K/2), the same as an outer product.",
+    "By hand for 3 positions, width 4 and theta 100: the two speeds are 100 to the power of 0 and "
+    "of -2/4. What are they? Write the six angles, position times speed, a row for each position. "
+    "Which product of two vectors makes such a table?",
     "exponents = torch.arange(0, d_head, 2) / d_head, speeds = 1 / theta ** exponents, angles = "
     "torch.outer(positions as floats, speeds); return angles.cos(), angles.sin(). Refuse an odd "
     "d_head first.",
@@ -929,28 +987,39 @@ def wrong_tables(T: int, K: int, theta: float) -> list[tuple[np.ndarray, np.ndar
     t, i = np.arange(T)[:, None], np.arange(K // 2)
     right = t * theta ** (-2 * i / K)
     slips = [
-        (t * theta ** (-i / K), "the exponent is -2i/K, and this is -i/K: half of it"),
-        (t * theta ** (2 * i / K), "the exponent is -2i/K, and this is +2i/K: speeds fall"),
+        (t * theta ** (-i / K), "your exponent is -i/K: it is -2i/K, twice as much"),
+        (t * theta ** (2 * i / K), "your exponent is +2i/K: it is -2i/K, so that speeds fall"),
         (
             t * theta ** -(i / (K // 2 - 1)),
-            "the last exponent is -(K - 2)/K, and this is -1: i runs from 0 to K/2 - 1, over K/2",
+            "your last exponent is -1: it is -(K - 2)/K, since i runs from 0 to K/2 - 1 and is "
+            "divided by K/2",
         ),
-        (t * theta ** (-2 * (i + 1) / K), "i starts at 1 here: pair 0 turns by 1 radian"),
-        (t * theta ** (-2 * i[::-1] / K), "the pairs stand in reverse: pair 0 is the fastest"),
-        (t * theta ** (-4 * i / K), "the exponent is -2i/K, and this is -4i/K: twice as much"),
-        ((t + 1) * theta ** (-2 * i / K), "positions count from 1 here: the first position is 0"),
-        (right * 2 * np.pi, "the angles are 2 pi times too large: a speed is in radians"),
-        (np.deg2rad(right), "the angles are taken for degrees: they are radians"),
-        (t + 0.0 * right, "every pair turns at the same speed: pair i has theta ** (-2i/K)"),
+        (
+            t * theta ** (-2 * (i + 1) / K),
+            "your i starts at 1: start it at 0, so that pair 0 turns by 1 radian",
+        ),
+        (t * theta ** (-2 * i[::-1] / K), "your pairs stand in reverse: pair 0 is the fastest"),
+        (t * theta ** (-4 * i / K), "your exponent is -4i/K: it is -2i/K, half as much"),
+        ((t + 1) * theta ** (-2 * i / K), "your positions count from 1: the first position is 0"),
+        (right * 2 * np.pi, "your angles are 2 pi times too large: a speed is in radians"),
+        (np.deg2rad(right), "your angles are taken for degrees: they are radians"),
+        (
+            t + 0.0 * right,
+            "your pairs all turn at the same speed: that of pair i is theta ** (-2i/K)",
+        ),
     ]
     found = [(*tables_of(angles), hint) for angles, hint in slips]
     cos, sin = tables_of(right)
-    found.append((right, right, "these are the angles: their cosines and sines are asked for"))
-    found.append((sin, cos, "cosines and sines are swapped: cosines come first"))
-    found.append((cos, -sin, "the sines have the wrong sign: angles grow with the position"))
+    found.append(
+        (right, right, "your tables hold the angles: return their cosines and their sines")
+    )
+    found.append((sin, cos, "your cosines and sines are swapped: return the cosines first"))
+    found.append((cos, -sin, "your sines have the wrong sign: angles grow with the position"))
     if theta != 10000.0:
         usual = tables_of(t * 10000.0 ** (-2 * i / K))
-        found.append((*usual, "theta is not used: these are the tables of 10000"))
+        found.append(
+            (*usual, "your tables are those of theta 10000, and another theta was given: use it")
+        )
     return found
 
 
@@ -961,10 +1030,14 @@ def two_tables(got: object, T: int, K: int) -> tuple[np.ndarray, np.ndarray]:
         f"return two tensors, the cosines and the sines, got {type(got).__name__}",
     )
     for name, part in zip(("cosines", "sines"), got, strict=True):
-        require(isinstance(part, np.ndarray), f"the {name} are no tensor")
+        require(
+            isinstance(part, np.ndarray),
+            f"the {name} are of type {type(part).__name__}: return a tensor",
+        )
         require(
             part.shape != (T, K),
-            f"the {name} have K = {K} columns: one a channel. There is one a pair, K/2 = {K // 2}",
+            f"your {name} have K = {K} columns, one for each channel: make one for each pair, K/2 "
+            f"= {K // 2}",
         )
         require(
             part.shape == (T, K // 2),
@@ -979,10 +1052,10 @@ def _(student, rng):
     cos, sin = two_tables(student.rope_table(3, 4, 100.0), 3, 4)
     slow = np.array([[0.0, 0.0], [1.0, 0.1], [2.0, 0.2]])
     close(
-        cos, np.cos(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, .1, .2"
+        cos, np.cos(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, 0.1, 0.2"
     )
     close(
-        sin, np.sin(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, .1, .2"
+        sin, np.sin(slow), "3 positions, width 4, theta 100: the angles are 0, 1, 2 and 0, 0.1, 0.2"
     )
 
 
@@ -995,10 +1068,13 @@ def _(student, rng):
         with in_case(f"{T} positions and a head of width {K}"):
             cos, sin = two_tables(student.rope_table(*arguments), T, K)
         for wrong_cos, wrong_sin, hint in wrong_tables(T, K, theta):
-            require(not (resembles(cos, wrong_cos) and resembles(sin, wrong_sin)), hint)
+            is_it = resembles(cos, wrong_cos) and resembles(sin, wrong_sin)
+            not_the_mistake(not is_it, f"rope_table{arguments}: {hint}")
         angles = np.arange(T)[:, None] * theta ** (-np.arange(0, K, 2) / K)
-        close(cos, np.cos(angles), "the cosines differ from cos(t * theta ** (-2i/K))")
-        close(sin, np.sin(angles), "the sines differ from sin(t * theta ** (-2i/K))")
+        close(
+            cos, np.cos(angles), f"the cosines of rope_table{arguments}, cos(t * theta ** (-2i/K))"
+        )
+        close(sin, np.sin(angles), f"the sines of rope_table{arguments}, sin(t * theta ** (-2i/K))")
     with in_case("one position and a head of width 2"):
         one = two_tables(student.rope_table(1, 2), 1, 2)
     close(one[0], [[1.0]], "one position, one pair: position 0 is not turned")
@@ -1028,5 +1104,6 @@ def _(student, rng):
         else:
             require(
                 False,
-                f"d_head = {width} can't be cut into pairs: raise a ValueError, as documented",
+                f"d_head = {width} can't be cut into pairs: raise a ValueError that says so; "
+                "nothing was raised",
             )

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import bmm_flop, mm_flop
 
 from utils.labs.checking import (
     Check,
+    brief,
     close,
     collector,
     in_case,
@@ -109,25 +110,33 @@ def _(student, rng):
     three = np.array([1.0, 2.0, 2.0], np.float32)  # their squares add up to 9
     by_less = resembles(student.rms_norm(three, np.ones(3, np.float32), 0.0), three / 4.5**0.5)
     not_the_mistake(
-        not by_less, "1, 2 and 2 have the mean square 3: divide by their number, not by one less"
+        not by_less,
+        "(1, 2, 2) has the mean square 3, and yours is 4.5: divide by the number of channels, not "
+        "by one less",
     )
     out = student.rms_norm(x, one, 0.0)
-    variance = "a variance subtracts the mean first: take the mean of the squares as they are"
+    variance = (
+        "yours is divided by a standard deviation, which subtracts the mean first: take the mean "
+        "of the squares as they are"
+    )
     recognise(
         out,
         x / 12.5**0.5,
         [
             (
                 [0.6, 0.8],
-                "that is division by the length: divide by the root of the mean of squares, not "
+                "yours is divided by the length: divide by the root of the mean of squares, not of "
                 "their sum",
             ),
-            (x / 12.5, "the root is missing: take it of the mean square"),
-            ([-1.0, 1.0], "no mean is subtracted: that would be LayerNorm"),
-            (x / 3.5, "square before the mean: 3 and 4 become 9, 16"),
+            (x / 12.5, "yours is divided by the mean square itself: take its root"),
+            (
+                [-1.0, 1.0],
+                "your result has the mean subtracted, as LayerNorm does: divide x as it is",
+            ),
+            (x / 3.5, "yours is divided by the mean of 3 and 4: square them first, to 9 and 16"),
             (x / 0.25**0.5, variance),  # of all channels, or of one less
             (x / 0.5**0.5, variance),
-            (2 * x / 12.5**0.5, "the gain is weight, not 1 + weight"),
+            (2 * x / 12.5**0.5, "your gain is 1 + weight: multiply by weight itself"),
         ],
     )
     close(out, x / 12.5**0.5, "3 and 4 have the mean square 12.5")
@@ -148,37 +157,44 @@ def _(student, rng):
         out,
         want,
         [
-            (x / np.sqrt(square + 0.5), "the gain, weight, is not used"),
-            (x / np.sqrt(square) * weight, "eps is not used: add it to the mean square"),
+            (x / np.sqrt(square + 0.5), "your result is the one without weight: multiply by it"),
+            (
+                x / np.sqrt(square) * weight,
+                "your result is the one without eps: add it to the mean square",
+            ),
             (
                 x / np.maximum(np.sqrt(square), np.sqrt(0.5)) * weight,
-                "eps is taken as a lower bound: add it to the mean square",
+                "your eps is a lower bound: add it to the mean square",
             ),
             (
                 x / (np.sqrt(square) + 0.5) * weight,
-                "eps is added to the root: add it to the mean square, inside the root",
+                "your eps is added to the root: add it to the mean square, inside the root",
             ),
             (
                 x / np.sqrt((wide**2).mean() + 0.5) * weight,
-                "the mean runs over all tokens: take the last axis, so that each token has its own",
+                "your mean runs over all tokens: take it over the last axis, so that each token "
+                "has its own",
             ),
             (
                 x / np.sqrt(tokens + 0.5) * weight,
-                "the mean runs over tokens: take the last axis",
+                "your mean runs over tokens: take it over the last axis",
             ),
             (
                 x / np.sqrt((wide**2).mean(0) + 0.5) * weight,
-                "the mean runs over the first axis: take the last, so that each token has its own",
+                "your mean runs over the first axis: take it over the last, so that each token has "
+                "its own",
             ),
             (
                 x / np.sqrt(square * 6 / 5 + 0.5) * weight,
-                "the mean divides by the number of channels, not by one less",
+                "your mean is divided by one less than the number of channels: divide by their "
+                "number",
             ),
             (
                 first / np.sqrt((first**2).mean(-1, keepdims=True) + 0.5),
-                "the gain comes last: the mean square is that of x",
+                "your mean square is that of x times the gain: take that of x, and let the gain "
+                "come last",
             ),
-            (x / np.sqrt(square + 0.5) + weight, "the gain multiplies; it is not added"),
+            (x / np.sqrt(square + 0.5) + weight, "your gain is added: multiply by it"),
         ],
     )
     close(out, want, "each token's vector is x / sqrt(mean(x * x) + eps) * weight")
@@ -200,19 +216,25 @@ def _(student, rng):
     x = (normal(rng, 4, 8) * 100 + 300).astype(np.float16)
     wide, weight = x.astype(np.float64), (normal(rng, 8) + 2).astype(np.float16)
     want = wide / np.sqrt((wide**2).mean(-1, keepdims=True)) * weight
-    large = "float16 x around 300, whose square exceeds what float16 can hold: the mean square is "
+    large = "float16 x around 300, whose square exceeds what float16 can hold; the mean square is "
     for gain in (weight, weight.astype(np.float32)):
         out = student.rms_norm(x, gain)
         require(
             out.dtype == np.float16,
-            f"float16 out for float16 in: the result has the dtype of x, whatever that of the gain "
-            f"({gain.dtype}), got {out.dtype}",
+            f"x in float16, the gain in {gain.dtype}: expected float16, the dtype of x, got "
+            f"{out.dtype}",
         )
         # What float16 gives: the square is infinite, and x divided by it 0.
         recognise(
             out,
             want,
-            [(0 * want, "300 squared exceeds what float16 can hold: square in float32")],
+            [
+                (
+                    0 * want,
+                    "x in float16 around 300 gave 0 everywhere, and 300 squared exceeds what "
+                    "float16 can hold: square in float32",
+                )
+            ],
         )
         close(out, want, f"{large}taken in float32", atol=5e-3, rtol=5e-3)
     for gain in (weight, weight.astype(np.float32)):
@@ -220,12 +242,12 @@ def _(student, rng):
         rounded = out.astype(np.float32).view(np.uint32)
         require(
             not (rounded & 0xFFFF).any(),
-            "bfloat16 out for bfloat16 in: the result has the dtype of x, whatever that of the "
-            "gain (float32); yours holds numbers that bfloat16 can't",
+            "x in bfloat16, the gain in float32: expected bfloat16, the dtype of x, and yours "
+            "holds numbers that bfloat16 can't",
         )
         close(out, want, "x in bfloat16", atol=5e-2, rtol=3e-2)
     out = student.rms_norm(wide, weight.astype(np.float64))
-    require(out.dtype == np.float64, f"float64 out for float64 in, got {out.dtype}")
+    require(out.dtype == np.float64, f"x in float64: expected float64, got {out.dtype}")
     close(out, want, "x in float64, the mean in float32 at least")
 
 
@@ -249,7 +271,11 @@ SILU = "down(silu(gate) * up), where silu(z) = z * sigmoid(z)"
 def _(student, rng):
     one = np.ones((1, 1), np.float32)
     out = student.swiglu(2 * one, one, 3 * one, 5 * one)
-    close(out, [[2 / (1 + np.exp(-2)) * 6 * 5]], "2 sigmoid(2) times 6 times 5 is expected")
+    close(
+        out,
+        [[2 / (1 + np.exp(-2)) * 6 * 5]],
+        "x = 2, w_gate 1, w_up 3, w_down 5: that is 2 sigmoid(2) times 6 times 5",
+    )
 
 
 @exercise_check("swiglu", points=2, title="values and shapes")
@@ -262,34 +288,53 @@ def _(student, rng):
     left_alone(student, x=x, w_gate=gate, w_up=up, w_down=down)
     want = F.linear(F.silu(a) * b, down_t)
     wide = (
-        (F.silu(b) * a, "silu acts on the gate, not on the other projection"),
-        (torch.sigmoid(a) * b, "silu is z * sigmoid(z): the gate itself is missing as a factor"),
-        (torch.relu(a) * b, "that is a ReLU gate: silu is z * sigmoid(z)"),
-        (F.gelu(a) * b, "that is a GELU gate: silu is z * sigmoid(z)"),
-        (F.silu(a) + b, "the gate multiplies the other projection; it is not added"),
-        (F.silu(a * b), "silu acts on the gate alone, before the product"),
-        (F.silu(a), "w_up is not used"),
-        (torch.tanh(a) * a * b, "silu is z * sigmoid(z), not z * tanh(z)"),
-        (a * torch.sigmoid(1.702 * a) * b, "silu is z * sigmoid(z), without a factor inside"),
-        (F.silu(F.silu(a)) * b, "silu is applied once"),
-        (F.silu(a) * F.silu(b), "only one of the two is the gate: silu acts on it alone"),
-        (a.softmax(-1) * b, "silu acts on each number alone: no softmax"),
-        (F.linear(F.silu(x_t), gate_t) * b, "silu acts on what w_gate gives, not on x"),
-        (a * b, "the gate is not passed through silu"),
+        (
+            F.silu(b) * a,
+            "your silu acts on w_up's projection: let it act on the gate, which is w_gate's",
+        ),
+        (
+            torch.sigmoid(a) * b,
+            "your gate is sigmoid(z): silu is z * sigmoid(z), the gate itself is a factor",
+        ),
+        (torch.relu(a) * b, "your gate is a ReLU: silu is z * sigmoid(z)"),
+        (F.gelu(a) * b, "your gate is a GELU: silu is z * sigmoid(z)"),
+        (F.silu(a) + b, "your gate is added to the other projection: multiply the two"),
+        (
+            F.silu(a * b),
+            "your silu acts on the product: let it act on the gate alone, before the product",
+        ),
+        (F.silu(a), "your result is the one without w_up: multiply the gate by x @ w_up.T"),
+        (torch.tanh(a) * a * b, "your gate is z * tanh(z): silu is z * sigmoid(z)"),
+        (
+            a * torch.sigmoid(1.702 * a) * b,
+            "your gate is z * sigmoid(1.702 z): silu is z * sigmoid(z), without a factor inside",
+        ),
+        (F.silu(F.silu(a)) * b, "your silu is applied twice: apply it once"),
+        (
+            F.silu(a) * F.silu(b),
+            "your silu acts on both projections: one of the two is the gate, let it act on that "
+            "alone",
+        ),
+        (a.softmax(-1) * b, "your gate is a softmax: silu acts on each number alone"),
+        (F.linear(F.silu(x_t), gate_t) * b, "your silu acts on x: let it act on what w_gate gives"),
+        (a * b, "your gate is not passed through silu: pass x @ w_gate.T through it"),
     )
     slips = [((wrong @ down_t.T).numpy(), hint) for wrong, hint in wide]
     slips += [
         (
             (F.linear(F.silu(a), down_t) * F.linear(b, down_t)).numpy(),
-            "multiply first, then go down once",
+            "your two projections go down each by itself: multiply first, then go down once",
         ),
-        (F.silu(want).numpy(), "nothing follows the projection down"),
-        ((want + x_t).numpy(), "x is not added here: the block does that"),
+        (
+            F.silu(want).numpy(),
+            "your result is passed through silu once more: return the projection down as it is",
+        ),
+        ((want + x_t).numpy(), "your result has x added to it: leave that to the block"),
     ]
     recognise(out, want.numpy(), slips, atol=1e-4)
     require(
         np.size(out) != x.size or np.shape(out) == x.shape,
-        f"the axes before the last stay as they are: expected {x.shape}, got {np.shape(out)}",
+        f"x of shape {x.shape}: expected the same shape, got {np.shape(out)}",
     )
     close(out, want.numpy(), SILU, atol=1e-4, rtol=1e-3)
     for one in (x[0, 0], x[:1, :1], x[:1]):
@@ -311,7 +356,10 @@ def _(student, rng):
     same_gradients(student, "swiglu", torch_swiglu, rng, **given)
     one = np.ones((1, 1), np.float32)
     out = student.swiglu(200 * one, one, one, one)
-    large = "a large gate overflows in exp: 1 / (1 + exp(-z)), or torch.sigmoid, does not"
+    large = (
+        "a gate of 200 gave NaN, since exp(200) overflows: 1 / (1 + exp(-z)), or torch.sigmoid, "
+        "does not"
+    )
     recognise(out, [[40000.0]], [([[np.nan]], large)])
     close(out, [[40000.0]], "a gate of 200, x 200 and w_up 1: silu(200) * 200 is 40000")
     for size in (100, -100):
@@ -373,12 +421,15 @@ def _(student, rng):
     left_alone(student, **dict(zip(ARGUMENTS, silent, strict=True)))
     not_the_mistake(
         resembles(out, block[0]),
-        "with w_o and w_down zero nothing is added, and x must come out as it went in: add to the "
+        "with w_o and w_down zero nothing is added, and x is to come out as it went in: add to the "
         "stream, and normalise only what the parts read",
     )
     out = student.decoder_block(*block)
     left_alone(student, **dict(zip(ARGUMENTS, block, strict=True)))
-    require(not resembles(out, block[0]), "nothing is added to the stream")
+    require(
+        not resembles(out, block[0]),
+        "x came out as it went in: add what attention and the feed-forward part answer",
+    )
 
 
 @exercise_check("decoder_block", points=3, title="values")
@@ -412,52 +463,79 @@ def _(student, rng):
         return middle + feed_forward(norm(middle, gain))
 
     out = student.decoder_block(*block)
-    require(isinstance(out, np.ndarray), "return the stream alone, one tensor (B, T, D)")
+    require(
+        isinstance(out, np.ndarray),
+        f"return the stream alone, one tensor (B, T, D), got {type(out).__name__}",
+    )
     slips = [
-        (x + feed_forward(norm(middle, gain_2)), "what attention added to the stream is lost"),
-        (rest(twice), "attention is added twice"),
+        (
+            x + feed_forward(norm(middle, gain_2)),
+            "what attention added to the stream is lost in your result: let the feed-forward part "
+            "add to the sum",
+        ),
+        (rest(twice), "your attention is added twice: add it once"),
         (
             after + norm(feed_forward(after), gain_2),
-            "normalise only what the parts read; their answers are added as they are",
+            "your norms stand behind the parts: normalise what they read, and add their answers as "
+            "they are",
         ),
-        (rest(centred), "no mean is subtracted: use rms_norm, not LayerNorm"),
-        (rest(plain), "the gain of the first norm is not used"),
-        (rest(middle, torch.ones_like(gain_2)), "the gain of the second norm is not used"),
-        (rest(again), "attention reads the stream normalised once, not twice"),
-        (rest(one_row), "every row of the batch attends to itself, not to the first row"),
-        (rest(mixed), "keys and values are swapped: the order is w_q, w_k, w_v, w_o"),
-        (rest(wheel), "cos and sin are swapped"),
-        (x + attention(norm(x, gain_1)), "the feed-forward part is missing"),
-        (first, "attention is missing"),
+        (rest(centred), "your norm subtracts the mean, as LayerNorm does: use rms_norm"),
+        (
+            rest(plain),
+            "your result is the one without the gain of the first norm: pass attention_gain to it",
+        ),
+        (
+            rest(middle, torch.ones_like(gain_2)),
+            "your result is the one without the gain of the second norm: pass feed_forward_gain to "
+            "it",
+        ),
+        (rest(again), "your attention reads the stream normalised twice: normalise it once"),
+        (
+            rest(one_row),
+            "your attention gives every row of the batch the first row's answer: each attends to "
+            "itself",
+        ),
+        (rest(mixed), "your keys and values are swapped: the order is w_q, w_k, w_v, w_o"),
+        (rest(wheel), "your cos and sin are swapped: the order is cos, sin"),
+        (
+            x + attention(norm(x, gain_1)),
+            "your result ends behind attention: add the feed-forward part",
+        ),
+        (first, "your result is the one without attention: add it before the feed-forward part"),
         (
             middle + feed_forward(norm(x, gain_2)),
-            "the feed-forward part reads the stream from before attention: it reads the sum",
+            "your feed-forward part reads the stream from before attention: let it read the sum",
         ),
-        (middle + feed_forward(middle), "the feed-forward part reads the stream without a norm"),
+        (
+            middle + feed_forward(middle),
+            "your feed-forward part reads the stream without a norm: give it rms_norm of it",
+        ),
         (
             x + attention(x) + feed_forward(norm(x + attention(x), gain_2)),
-            "attention reads the stream without a norm",
+            "your attention reads the stream without a norm: give it rms_norm of it",
         ),
         (
             swapped + feed_forward(norm(swapped, gain_1)),
-            "the two gains are swapped: attention has the first",
+            "your two gains are swapped: attention has the first",
         ),
         (
             middle + feed_forward(norm(middle, gain_1)),
-            "both norms use the first gain: the feed-forward part has its own",
+            "both of your norms use the first gain: the feed-forward part has its own",
         ),
         (
             middle + feed_forward(norm(middle, gain_2), up, gate),
-            "gate and up are swapped: swiglu takes x, w_gate, w_up, w_down",
+            "your w_gate and w_up are swapped: swiglu takes x, w_gate, w_up, w_down",
         ),
         (
             first + attention(norm(first, gain_1)),
-            "the order is attention first, then the feed-forward part",
+            "your feed-forward part comes first: attention does, then the feed-forward part",
         ),
     ]
     still = x + attention(norm(x, gain_1), torch.ones_like(cos), torch.zeros_like(sin))
     still = still + feed_forward(norm(still, gain_2))
-    slips.append((still, "cos and sin are not used: pass them to the attention"))
+    slips.append(
+        (still, "your result is the one without positions: pass cos and sin to the attention")
+    )
     want = rest(middle).numpy()
     recognise(out, want, [(wrong.numpy(), hint) for wrong, hint in slips], atol=3e-4)
     close(
@@ -523,6 +601,15 @@ def draw_sizes(rng: np.random.Generator, **changes) -> dict:
     return {**drawn, **changes}
 
 
+def sizes_of(s: dict) -> str:
+    """Return sizes as they are passed.
+
+    >>> sizes_of({"d_model": 4, "d_ff": 8})
+    'd_model=4, d_ff=8'
+    """
+    return ", ".join(f"{name}={value}" for name, value in s.items())
+
+
 def matrices(s: dict) -> list[tuple[int, int]]:
     """Return the shapes of the matrices of one block."""
     q, kv = s["n_heads"] * s["d_head"], s["n_kv_heads"] * s["d_head"]
@@ -572,85 +659,106 @@ def tables(s: dict, tie: bool) -> int:
 WRONG_WEIGHTS: list[tuple[Count, str]] = [
     (more_weights(lambda s, t, q, n=n: s["n_layers"] * n(s)), hint)
     for n, hint in (
-        (lambda s: queries(s) + 2 * keys(s), "these projections have no biases"),
-        (lambda s: queries(s) + 2 * keys(s) + s["d_model"], "these projections have no biases"),
-        (lambda s: -s["d_model"] * keys(s), "keys and values are two matrices"),
+        (
+            lambda s: queries(s) + 2 * keys(s),
+            "you count biases of the projections, which have none",
+        ),
+        (
+            lambda s: queries(s) + 2 * keys(s) + s["d_model"],
+            "you count biases of the projections, which have none",
+        ),
+        (
+            lambda s: -s["d_model"] * keys(s),
+            "you count one matrix for keys and values: they have two",
+        ),
         (
             lambda s: -s["d_model"] * s["d_ff"],
-            "the feed-forward part has three matrices, not two",
+            "you count two matrices of the feed-forward part: it has three",
         ),
         (
             lambda s: s["d_model"] * s["d_ff"],
-            "the feed-forward part has three matrices, not four",
+            "you count four matrices of the feed-forward part: it has three",
         ),
-        (lambda s: -2 * s["d_model"], "the gains of the two norms in each block are missing"),
-        (lambda s: -s["d_model"], "each block has two norms with a gain of d_model, not one"),
+        (
+            lambda s: -2 * s["d_model"],
+            "you leave out the gains of the two norms in each block, d_model each",
+        ),
+        (
+            lambda s: -s["d_model"],
+            "you count one norm for each block: it has two, with a gain of d_model each",
+        ),
         (
             lambda s: -s["d_model"] * queries(s),
-            "queries and the output projection both have n_heads * d_head times d_model weights",
+            "you count one matrix for queries and the output projection: both have n_heads * "
+            "d_head times d_model weights",
         ),
         (
             lambda s: s["d_model"] * (s["d_model"] - queries(s)),
-            "queries and the output projection have n_heads * d_head times d_model weights each, "
-            "which need not be d_model times d_model, as one of them is here",
+            "you count d_model times d_model weights for queries or for the output projection: "
+            "each has n_heads * d_head times d_model",
         ),
     )
 ]
-AS_GIVEN = "the wide layer has d_ff channels, as given"
-NOT_THOUSANDS = "the number itself is asked for, not thousands or millions"
+AS_GIVEN = "you work out the width of the wide layer: it is d_ff, as given"
+NOT_THOUSANDS = "you count in thousands or millions: return the number itself"
 WRONG_WEIGHTS += [
-    (more_weights(lambda s, t, q: s["vocab_size"]), "the output has no bias"),
+    (
+        more_weights(lambda s, t, q: s["vocab_size"]),
+        "you count a bias of the output, which has none",
+    ),
     (
         more_weights(lambda s, t, q: (s["n_layers"] - 1) * tables(s, t)),
-        "tables stand outside the blocks and count once",
+        "you count the tables in each layer: they stand outside the blocks and count once",
     ),
     (
         more_weights(lambda s, t, q: (s["n_layers"] - 1) * s["d_model"]),
-        "the final norm stands outside the blocks and counts once",
+        "you count the final norm in each layer: it stands outside the blocks and counts once",
     ),
-    (weights_by(n_layers=lambda s: s["n_layers"] + 1), "there is one layer too many"),
-    (weights_by(n_layers=lambda s: s["n_layers"] - 1), "there is one layer too few"),
-    (weights_by(n_layers=lambda s: 1), "count every layer, not one"),
+    (weights_by(n_layers=lambda s: s["n_layers"] + 1), "you count one layer too many"),
+    (weights_by(n_layers=lambda s: s["n_layers"] - 1), "you count one layer too few"),
+    (weights_by(n_layers=lambda s: 1), "you count one layer: count every one"),
     (weights_by(d_ff=lambda s: 4 * s["d_model"]), AS_GIVEN),
     (weights_by(d_ff=lambda s: 8 * s["d_model"] // 3), AS_GIVEN),
     (
         weights_by(vocab_size=lambda s: -(-s["vocab_size"] // 64) * 64),
-        "the vocabulary is not padded",
+        "you round vocab_size up to a multiple of 64: take it as given",
     ),
     (lambda s, t, q: weights_listed(s, t, q) // 1000, NOT_THOUSANDS),
     (lambda s, t, q: weights_listed(s, t, q) // 1_000_000, NOT_THOUSANDS),
     (
         weights_by(n_kv_heads=lambda s: s["n_heads"]),
-        "keys and values have n_kv_heads heads, fewer than queries",
+        "you count n_heads heads of keys and values: they have n_kv_heads, fewer than queries",
     ),
     (
         weights_by(d_head=lambda s: s["d_model"] // s["n_heads"]),
-        "the width of a head is d_head, which need not be d_model / n_heads",
+        "you take d_model / n_heads for the width of a head: it is d_head",
     ),
-    (more_weights(lambda s, t, q: -s["d_model"]), "the gain of the final norm is missing"),
+    (more_weights(lambda s, t, q: -s["d_model"]), "you leave out the gain of the final norm"),
     (
         more_weights(lambda s, t, q: tables(s, True) * (1 if t else -1)),
-        "a tied table counts once, two tables twice",
+        "you count two tables where they are tied, or one where they are not: a tied table counts "
+        "once, two tables twice",
     ),
     (
         more_weights(lambda s, t, q: -tables(s, True) if t else 0),
-        "the embedding table is missing",
+        "you leave out the embedding table",
     ),
     (
         lambda s, t, q: weights_listed(s, t, not q),
-        "qk_norm: two gains of d_head in each block where set",
+        "you take qk_norm the other way round: where it is set, each block has two gains of d_head",
     ),
     (
         more_weights(lambda s, t, q: -s["n_layers"] * s["d_head"] * q),
-        "qk_norm: two gains, one for queries and one for keys",
+        "you count one gain of qk_norm in each block: there are two, one for queries and one for "
+        "keys",
     ),
     (
         more_weights(lambda s, t, q: s["n_layers"] * (queries(s) + keys(s) - 2 * s["d_head"]) * q),
-        "qk_norm: a gain of d_head is shared by all heads",
+        "you count a gain of qk_norm for each head: one of d_head is shared by all heads",
     ),
     (
         more_weights(lambda s, t, q: -(s["n_layers"] - 1) * 2 * s["d_head"] * q),
-        "qk_norm: every layer has gains of its own",
+        "you count the gains of qk_norm once: every layer has its own",
     ),
 ]
 
@@ -698,15 +806,13 @@ def same_weights(student, s: dict, tie: bool, qk: bool, part: Callable, what: st
         if part(lambda sizes, wrong=wrong: wrong(sizes, tie, qk), s) == got
     ]
     found = the_only_one(found)
-    not_the_mistake(len(found) != 1, f"{'/'.join(found)} (expected {want:,}, got {got:,})")
-    require(
-        False,
-        f"{what}: expected {want:,}, got {got:,} ({s}, tie_embeddings={tie}, qk_norm={qk})",
-    )
+    case = f"expected {want:,}, got {got:,} ({sizes_of(s)}, tie_embeddings={tie}, qk_norm={qk})"
+    not_the_mistake(len(found) != 1, f"{what}: {min(found, default='')}; {case}")
+    require(False, f"{what}: {case}")
 
 
-ONE_BLOCK = "the weights of one block, by which the number grows with n_layers"
-OUTSIDE = "the weights outside the blocks, tables and final norm"
+ONE_BLOCK = "the weights of one block (your count for n_layers + 1 less that for n_layers)"
+OUTSIDE = "the weights outside the blocks (your count less n_layers blocks)"
 
 
 @exercise_check("count_parameters", points=2, title="a block: its matrices and gains")
@@ -749,11 +855,15 @@ def _(student, rng):
     require(type(got) is int, f"return an int, got {type(got).__name__}: nothing is divided")
     require(
         got == 70_553_706_496,
-        f"Llama 3 70B, a real size, has 70,553,706,496 weights, yours {got:,} "
-        f"({LLAMA_70B}, untied)",
+        f"Llama 3 70B, a real size: expected 70,553,706,496 weights, got {got:,} "
+        f"({sizes_of(LLAMA_70B)}, untied)",
     )
     got = student.count_parameters(**UNEVEN, tie_embeddings=False, qk_norm=False)
-    same(got, weights_listed(UNEVEN, False, False), "a real size: whole numbers have no rounding")
+    same(
+        got,
+        weights_listed(UNEVEN, False, False),
+        "about 70B weights, a real size, in whole numbers, which have no rounding",
+    )
 
 
 def flops_counted(s: dict, B: int, T: int) -> int:
@@ -799,73 +909,86 @@ def of_output(s: dict, B: int, T: int) -> int:
 WRONG_FLOPS: list[tuple[Flops, str]] = [
     (
         lambda s, B, T: flops_counted(s, B, T) // 2,
-        "a multiplication and an addition are two operations: 2 m k n",
+        "you count one operation for a multiplication and an addition: they are two, so 2 m k n",
     ),
     (
         more_flops(lambda s, B, T: -of_pairs(s, B, T)),
-        "the products of queries and keys, and of shares and values, are missing",
+        "you leave out the products of queries and keys, and of shares and values",
     ),
     (
         more_flops(lambda s, B, T: -of_pairs(s, B, T) // 2),
-        "attention has two products without weights, not one, and scores that the mask hides are "
-        "computed as well",
+        "you count one product of attention without weights, or scores that the mask lets through: "
+        "there are two products, and hidden scores are computed as well",
     ),
     (
         more_flops(lambda s, B, T: of_pairs({**s, "n_layers": 1 - s["n_layers"]}, B, T)),
-        "every layer has products of queries and keys",
+        "you count the products of queries and keys once: every layer has them",
     ),
     (
         more_flops(
             lambda s, B, T: of_pairs({**s, "n_heads": s["n_kv_heads"] - s["n_heads"]}, B, T)
         ),
-        "each of the n_heads query heads has scores of its own",
+        "you count scores for n_kv_heads heads: each of the n_heads query heads has its own",
     ),
     (
         more_flops(lambda s, B, T: of_pairs(s, B, T) * (B - 1)),
-        "tokens attend within their own row: B tables of T by T",
+        "you let tokens attend to other rows: there are B tables of T by T",
     ),
     (
         more_flops(lambda s, B, T: of_pairs(s, B, T) // B - of_pairs(s, B, T)),
-        "each of the batch_size rows has a table of T by T scores, and one is counted",
+        "you count the scores of one row: each of the batch_size rows has a table of T by T",
     ),
     (
         more_flops(lambda s, B, T: of_pairs(s, B, T) // T - of_pairs(s, B, T)),
-        "every token has T scores: those products grow with T squared",
+        "you count one score for each token: every token has T, so those products grow with T "
+        "squared",
     ),
     (
         more_flops(lambda s, B, T: (s["n_layers"] - 1) * of_output(s, B, T)),
-        "the projection to the vocabulary stands outside the blocks",
+        "you count the projection to the vocabulary in each layer: it stands outside the blocks",
     ),
     (
         more_flops(lambda s, B, T: -per_weight(s, B, T) * s["d_model"] * s["d_ff"]),
-        "the feed-forward part has three matrices",
+        "you count two matrices of the feed-forward part: it has three",
     ),
     (
         more_flops(lambda s, B, T: -per_weight(s, B, T) * s["d_model"] * keys(s)),
-        "keys and values are two products",
+        "you count one product for keys and values: they are two",
     ),
     (
         more_flops(lambda s, B, T: -per_weight(s, B, T) * s["d_model"] * queries(s)),
-        "queries and the output projection are two products",
+        "you count one product for queries and the output projection: they are two",
     ),
     (
         flops_by(d_head=lambda s: s["d_model"] // s["n_heads"]),
-        "the width of a head is d_head, which need not be d_model / n_heads",
+        "you take d_model / n_heads for the width of a head: it is d_head",
     ),
-    (flops_by(n_layers=lambda s: s["n_layers"] + 1), "there is one layer too many"),
-    (flops_by(n_layers=lambda s: 1), "count every layer, not one"),
-    (flops_by(n_kv_heads=lambda s: s["n_heads"]), "keys and values have n_kv_heads heads"),
+    (flops_by(n_layers=lambda s: s["n_layers"] + 1), "you count one layer too many"),
+    (flops_by(n_layers=lambda s: 1), "you count one layer: count every one"),
+    (
+        flops_by(n_kv_heads=lambda s: s["n_heads"]),
+        "you count n_heads heads of keys and values: they have n_kv_heads",
+    ),
     (
         more_flops(lambda s, B, T: -of_output(s, B, T)),
-        "the projection to the vocabulary is missing",
+        "you leave out the projection to the vocabulary",
     ),
-    (more_flops(of_output), "looking up an embedding takes no operation"),
-    (lambda s, B, T: flops_counted(s, B, T) // B, "batch_size is not used"),
-    (lambda s, B, T: flops_counted(s, B, T) // T, "n_tokens is not used"),
+    (
+        more_flops(of_output),
+        "you count the lookup of embeddings as a product: it takes no operation",
+    ),
+    (
+        lambda s, B, T: flops_counted(s, B, T) // B,
+        "your count is that of one row: multiply by batch_size",
+    ),
+    (
+        lambda s, B, T: flops_counted(s, B, T) // T,
+        "your count is that of one token: multiply by n_tokens",
+    ),
     (
         lambda s, B, T: 3 * flops_counted(s, B, T),
-        "that is training: a forward pass takes two operations for each weight and token, and "
-        "is_training is False where it is not given",
+        "your count is that of training: a forward pass takes two operations for each weight and "
+        "token, and is_training is False where it is not given",
     ),
 ]
 
@@ -902,25 +1025,22 @@ def same_flops(student, s: dict, B: int, T: int, part: Callable, what: str) -> N
         if part(lambda n, wrong=wrong: wrong(s, B, n), T) == got
     ]
     found = the_only_one(found)
-    not_the_mistake(len(found) != 1, f"{'/'.join(found)} (expected {want:,}, got {got:,})")
-    require(
-        False,
-        f"{what}: expected {want:,}, got {got:,} ({s}, batch_size={B}, n_tokens={T}; products of "
-        "matrices alone, 2 m k n each)",
-    )
+    case = f"expected {want:,}, got {got:,} ({sizes_of(s)}, batch_size={B}, n_tokens={T})"
+    not_the_mistake(len(found) != 1, f"{what}: {min(found, default='')}; {case}")
+    require(False, f"{what}: {case}")
 
 
 @exercise_check("count_flops", points=2, title="products with weights")
 def _(student, rng):
     s, B, T = draw_sizes(rng), int(rng.integers(2, 5)), int(rng.integers(70, 90))
-    what = "the products with weights, twice (4 f(T) - f(2 T), which leaves what grows with T)"
+    what = "the products with weights (4 f(T) - f(2 T), f being your count for n_tokens)"
     same_flops(student, s, B, T, with_weights, what)
 
 
 @exercise_check("count_flops", points=1, title="products without weights")
 def _(student, rng):
     s, B, T = draw_sizes(rng), int(rng.integers(3, 6)), int(rng.integers(70, 90))
-    what = "the products without weights, twice (f(2 T) - 2 f(T), which leaves what grows with T^2)"
+    what = "the products without weights (f(2 T) - 2 f(T), f being your count for n_tokens)"
     same_flops(student, s, B, T, without_weights, what)
     same_flops(student, s, B, T, all_products, "all products")
 
@@ -935,21 +1055,30 @@ def _(student, rng):
     times = "training takes three times the forward pass"
     right = flops_counted(s, B, T)
     for wrong, hint in (
-        (forward, "is_training is not used"),
+        (forward, "your training takes what a forward pass takes"),
         (
             2 * forward,
-            "the backward pass takes twice the forward pass, which has to be counted as well",
+            "yours is twice the forward pass: the backward pass takes that by itself, and the "
+            "forward pass counts as well",
         ),
-        (4 * forward, "forward once, backward twice its cost: nothing is computed again"),
+        (
+            4 * forward,
+            "yours is four times the forward pass: forward once, backward twice its cost, and "
+            "nothing is computed again",
+        ),
         (
             3 * right - 2 * of_pairs(s, B, T),
-            "products without weights have a backward pass as well",
+            "you leave out the backward pass of products without weights, which have one as well",
         ),
-        (3 * (right - of_output(s, B, T)), "the projection to the vocabulary is trained as well"),
+        (
+            3 * (right - of_output(s, B, T)),
+            "you leave out the projection to the vocabulary, which is trained as well",
+        ),
     ):
         not_the_mistake(got != wrong, f"{hint}: {times} (forward {forward:,}, training {got:,})")
     require(
-        got == 3 * forward, f"{times}: yours is {forward:,} forward and {got:,} in training ({s})"
+        got == 3 * forward,
+        f"{times}: yours is {forward:,} forward and {got:,} in training ({sizes_of(s)})",
     )
 
 
@@ -961,8 +1090,8 @@ def _(student, rng):
     want = flops_counted(UNEVEN, 509, 8191)
     require(
         got == want,
-        f"a real size, 70B weights over 509 rows of 8191 tokens: expected {want:,}, got {got:,}; "
-        "whole numbers have no rounding",
+        "about 70B weights, a real size, over 509 rows of 8191 tokens, in whole numbers, which "
+        f"have no rounding: expected {want:,}, got {got:,}",
     )
 
 
@@ -972,12 +1101,12 @@ def chosen_and_shares(student, logits: np.ndarray, k: int) -> tuple[np.ndarray, 
     left_alone(student, router_logits=logits)
     require(
         isinstance(pair, tuple | list) and len(pair) == 2,
-        "return two tensors: numbers of the experts, then their shares",
+        f"return two tensors, the numbers of the experts and their shares, got {brief(pair)}",
     )
     experts, shares = map(np.asarray, pair)
     require(
         experts.dtype.kind == "i" or shares.dtype.kind != "i",
-        "the order is experts first, then shares",
+        "your shares come first: return the experts, then their shares",
     )
     shape = (*logits.shape[:-1], k)
     require(
@@ -999,13 +1128,28 @@ def _(student, rng):
     want = order[:, :k]
     by_size = np.argsort(-np.abs(logits), axis=-1)[:, :k]
     for wrong, hint in (
-        (order[:, ::-1][:, :k], "those are the lowest scores"),
-        (want[:, ::-1], "the highest score comes first"),
-        (np.sort(want, -1), "experts are sorted by number: the highest score comes first"),
-        (by_size, "a score of -3 is low, not large: take the scores as they are, not their size"),
-        (order[:, :1].repeat(k, 1), "the same expert k times: choose k different ones"),
+        (order[:, ::-1][:, :k], "your experts are those with the lowest scores: take the highest"),
+        (
+            want[:, ::-1],
+            "your experts stand with the lowest of their scores first: put the highest first",
+        ),
+        (
+            np.sort(want, -1),
+            "your experts are sorted by their number: put the one with the highest score first",
+        ),
+        (
+            by_size,
+            "your experts are those with the scores furthest from 0: a score of -9 is low, so take "
+            "the scores as they are",
+        ),
+        (
+            order[:, :1].repeat(k, 1),
+            "your answer holds the same expert k times: choose k different ones",
+        ),
     ):
-        not_the_mistake(not np.array_equal(experts, wrong) or np.array_equal(wrong, want), hint)
+        first = f"k = {k}, the first token: expected {want[0].tolist()}, got {experts[0].tolist()}"
+        is_it = np.array_equal(experts, wrong) and not np.array_equal(wrong, want)
+        not_the_mistake(not is_it, f"{hint} ({first})")
     same(experts, want.astype(experts.dtype), "each token gets the k experts of its highest scores")
     equal = np.array([[1.0, 3.0, 3.0, 2.0], [2.0, 2.0, 2.0, 2.0]], np.float32)
     experts, shares = chosen_and_shares(student, equal, 2)
@@ -1018,7 +1162,7 @@ def _(student, rng):
     recognise(
         shares,
         np.full((2, 2), 0.5),
-        [(of_all, "the softmax is over all experts: take it over the chosen ones alone")],
+        [(of_all, "your softmax runs over all experts: take it over the chosen ones alone")],
     )
     close(shares, np.full((2, 2), 0.5), "two equal scores share a token in halves, 0.5 each")
 
@@ -1037,27 +1181,36 @@ def _(student, rng):
         shares,
         want,
         [
-            (chosen, "those are scores: shares need a softmax"),
+            (chosen, "your shares are the scores: take a softmax of them"),
             (
                 np.take_along_axis(softmax(logits), order, -1),
-                "the softmax ran over all experts and shares don't sum to one: take it over the "
-                "chosen",
+                "your softmax runs over all experts, so that shares don't sum to one: take it over "
+                "the chosen",
             ),
-            (np.full((6, k), 1 / k), "shares follow the scores, not evenly"),
+            (np.full((6, k), 1 / k), "your shares are all 1 / k: let them follow the scores"),
             (
                 softmax(chosen.T).T,
-                "the softmax runs over tokens: a token's shares sum to one over its experts, the "
+                "your softmax runs over tokens: a token's shares sum to one over its experts, the "
                 "last axis",
             ),
-            (sizes / sizes.sum(-1, keepdims=True), "the shares are a softmax, not sigmoids"),
+            (
+                sizes / sizes.sum(-1, keepdims=True),
+                "your shares are sigmoids over their sum: take a softmax",
+            ),
             (
                 chosen / chosen.sum(-1, keepdims=True),
-                "scores over their sum can be negative: softmax",
+                "your shares are scores over their sum, which can be negative: take a softmax",
             ),
-            (softmax(chosen / k), "nothing divides the scores before the softmax"),
-            (np.log(want), "those are logarithms: softmax, not log_softmax"),
-            (softmax(want), "the softmax is taken twice"),
-            (softmax(by_number), "shares stand in another order than their experts"),
+            (
+                softmax(chosen / k),
+                "your scores are divided by k before the softmax: take them as they are",
+            ),
+            (np.log(want), "your shares are logarithms: softmax, not log_softmax"),
+            (softmax(want), "your softmax is taken twice: take it once"),
+            (
+                softmax(by_number),
+                "your shares stand in another order than their experts: keep the two in one order",
+            ),
         ],
     )
     close(shares, want, "the shares are the softmax over the k highest scores, highest first")
@@ -1067,7 +1220,10 @@ def _(student, rng):
 def _(student, rng):
     large = np.array([900.0, 1000.0, -1000.0], np.float32)
     _, shares = chosen_and_shares(student, large, 2)
-    overflow = "large scores overflow in exp: torch.softmax subtracts their maximum first"
+    overflow = (
+        "scores 900, 1000 and -1000 gave NaN, since exp(900) overflows: torch.softmax subtracts "
+        "their maximum first"
+    )
     spoilt = [([np.nan, 0.0], overflow), ([np.nan, np.nan], overflow)]
     recognise(shares, [1.0, 0.0], spoilt)
     close(shares, [1.0, 0.0], "scores 900, 1000 and -1000, k = 2")
@@ -1197,7 +1353,7 @@ def parts_are_right(student) -> None:
             continue
         require(
             resembles(got, wanted.numpy(), atol=1e-3),
-            f"your `{name}`, which a TinyDecoder calls, is wrong by itself: mend it first",
+            f"your `{name}`, which your TinyDecoder may call, fails by itself: mend it first",
         )
 
 
@@ -1214,16 +1370,16 @@ def _(student, rng):
     )
     require(
         not set(extra) & {"cos", "sin"},
-        "cos and sin would be saved with the weights: register_buffer(..., persistent=False)",
+        "your cos and sin would be saved with the weights: register_buffer(..., persistent=False)",
     )
-    require(not extra, f"the model has weights that no checkpoint brings: {extra[:3]}")
+    require(not extra, f"your model has weights that no checkpoint brings: {extra[:3]}")
     for name, shape in shapes.items():
         require(
             state[name].shape == shape,
-            f"{name} must have shape {shape}, got {state[name].shape}",
+            f"{name}: expected the shape {shape}, got {state[name].shape}",
         )
         if len(shape) == 1:
-            close(state[name], np.ones(shape), f"a gain starts at one, and {name} does not")
+            close(state[name], np.ones(shape), f"{name} is a gain and does not start at one")
     for name in shapes:  # in a buffer an optimizer finds nothing to train
         with in_case(f"{name} is to be an nn.Parameter"):
             model.get_parameter(name)
@@ -1233,7 +1389,7 @@ def _(student, rng):
     drawn["w_up"] = np.stack([state[f"layers.{k}.w_up"] for k in range(n_layers)])
     require(
         not np.array_equal(drawn["w_q"][0], drawn["w_q"][1]),
-        "layers 0 and 1 hold the same numbers: each layer is made and drawn for itself",
+        "your layers 0 and 1 hold the same numbers: make and draw each layer for itself",
     )
     for name, values in {"embedding.weight": state["embedding.weight"], **drawn}.items():
         spread, writes = values.std(), name in ("w_o", "w_down")
@@ -1247,12 +1403,13 @@ def _(student, rng):
         if writes:
             require(
                 not 0.018 < spread < 0.022,
-                f"{name} writes into the stream: its standard deviation is 0.02 / sqrt(2 * "
-                "n_layers), and this is 0.02",
+                f"{name} has the standard deviation 0.02 and writes into the stream: draw it with "
+                "0.02 / sqrt(2 * n_layers)",
             )
             require(
                 abs(spread * n_layers**0.5 / 0.02 - 1) > 0.1,
-                f"{name}: each layer has two writers, so divide by sqrt(2 * n_layers)",
+                f"{name} has the standard deviation 0.02 / sqrt(n_layers): each layer has two "
+                "writers, so divide by sqrt(2 * n_layers)",
             )
         require(
             abs(spread / want - 1) < 0.1,
@@ -1262,8 +1419,8 @@ def _(student, rng):
         far = float(np.abs(values).max() / want)  # of 4,096 normal numbers a hundred are past 2.2
         require(
             far > 2.2,
-            f"{name} is drawn evenly from an interval, no number further from 0 than {far:.2f} "
-            "standard deviations: draw it from a normal distribution",
+            f"none of the numbers of {name} is further from 0 than {far:.2f} standard deviations, "
+            "and of a normal distribution some are: draw it with nn.init.normal_",
         )
 
 
@@ -1273,31 +1430,75 @@ def _(student, rng):
     model = student.make("TinyDecoder", *TINY)
     model.load(weights)
     out = model.forward(ids)
-    require(isinstance(out, np.ndarray), "forward returns the logits alone, one tensor (B, T, V)")
+    require(
+        isinstance(out, np.ndarray),
+        f"forward returns the logits alone, one tensor (B, T, V), got {type(out).__name__}",
+    )
     require(
         out.shape == (2, 6, TINY[0]),
         f"2 rows of 6 tokens and {TINY[0]} words give (2, 6, {TINY[0]}), got {out.shape}",
     )
     want = tiny_logits(weights, ids)
     for wrong, hint in (
-        (tiny_logits(weights, ids, last_norm=False), "the last norm is missing"),
-        (tiny_logits(weights, ids, gain_alone=True), "the last norm is missing, but for its gain"),
-        (tiny_logits(weights, ids, plain=True), "the gain of the last norm is not used"),
-        (want / TINY[2] ** 0.5, "nothing scales the logits here"),
-        (tiny_logits(weights, ids, layers=[]), "the layers are not used"),
-        (tiny_logits(weights, ids, layers=[0]), "only the first layer is used"),
-        (tiny_logits(weights, ids, layers=[0, 1]), "the last layer is left out"),
-        (tiny_logits(weights, ids, layers=[0, 0, 0]), "the first layer is used again and again"),
-        (tiny_logits(weights, ids, layers=[2, 1, 0]), "the layers run in reverse"),
-        (tiny_logits(weights, ids, turn=0.0), "all tokens stand at position 0: take row t"),
-        (tiny_logits(weights, ids, scale=TINY[2] ** 0.5), "nothing scales the embedding here"),
-        (want.log_softmax(-1), "logits are asked for: no softmax, no logarithm of it"),
-        (want.softmax(-1), "logits are asked for: no softmax"),
+        (
+            tiny_logits(weights, ids, last_norm=False),
+            "your result is the one without the last norm: call rms_norm before you return",
+        ),
+        (
+            tiny_logits(weights, ids, gain_alone=True),
+            "your result has the gain of the last norm and not the norm: call rms_norm before you "
+            "return",
+        ),
+        (
+            tiny_logits(weights, ids, plain=True),
+            "your result is the one without the gain of the last norm: pass self.gain to rms_norm",
+        ),
+        (want / TINY[2] ** 0.5, "your logits are divided by sqrt(d_model): leave them as they are"),
+        (
+            tiny_logits(weights, ids, layers=[]),
+            "your result is the one without any layer: go through self.layers",
+        ),
+        (
+            tiny_logits(weights, ids, layers=[0]),
+            "your result is that of the first layer alone: go through all of them",
+        ),
+        (
+            tiny_logits(weights, ids, layers=[0, 1]),
+            "your result is the one without the last layer: go through all of them",
+        ),
+        (
+            tiny_logits(weights, ids, layers=[0, 0, 0]),
+            "your result is that of the first layer, used again and again: go through all of them",
+        ),
+        (
+            tiny_logits(weights, ids, layers=[2, 1, 0]),
+            "your layers run in reverse: go from layer 0 on",
+        ),
+        (
+            tiny_logits(weights, ids, turn=0.0),
+            "your tokens all stand at position 0: token t takes row t of cos and sin",
+        ),
+        (
+            tiny_logits(weights, ids, scale=TINY[2] ** 0.5),
+            "your embedding is multiplied by sqrt(d_model): leave it as it is",
+        ),
+        (
+            want.log_softmax(-1),
+            "your result is the logarithm of a softmax: return the logits themselves",
+        ),
+        (want.softmax(-1), "your result is a softmax: return the logits themselves"),
     ):
-        require(not resembles(out, wrong.numpy(), atol=1e-3), hint)
+        case = f"a checkpoint in TinyDecoder{TINY}, token_ids of shape (2, 6)"
+        require(not resembles(out, wrong.numpy(), atol=1e-3), f"{case}: {hint}")
     if not resembles(out, want.numpy(), atol=1e-3):
         parts_are_right(student)
-    close(out, want.numpy(), "the logits differ from the checkpoint's", atol=1e-3, rtol=1e-3)
+    close(
+        out,
+        want.numpy(),
+        f"the logits of a checkpoint, TinyDecoder{TINY}, token_ids of shape (2, 6)",
+        atol=1e-3,
+        rtol=1e-3,
+    )
 
 
 @exercise_check("TinyDecoder", points=2, title="any length, and gradients for every weight")
@@ -1319,7 +1520,11 @@ def _(student, rng):
     loss = (tiny_logits(leaves, ids) * torch.from_numpy(upstream)).sum()
     table = torch.autograd.grad(loss, leaves["embedding.weight"])[0].numpy()
     got = [g for g in model.gradients(ids, upstream=upstream) if g.shape == table.shape]
-    require(len(got) == 1, "the table of tokens is one weight, used at both ends")
+    require(
+        len(got) == 1,
+        f"{len(got)} of your weights have the shape {table.shape} of the table of tokens: use one "
+        "weight at both ends",
+    )
     close(
         got[0],
         table,

@@ -136,10 +136,14 @@ def compare_draws(
     """Reject counts that do not fit the wanted shares, naming the mistake whose shares they fit."""
     if fits(counts, wanted):
         return
+    expected, got = (
+        ", ".join(f"{share:.3f}" for share in shares) for shares in (wanted, counts / counts.sum())
+    )
+    case = f"(expected shares {expected}; got {got})"
     for shares, words in mistakes:
-        require(fits(wanted * counts.sum(), shares) or not fits(counts, shares, NAMED), words)
-    got = ", ".join(f"{share:.3f}" for share in counts / counts.sum())
-    require(False, f"{hint} (expected shares {', '.join(f'{w:.3f}' for w in wanted)}; got {got})")
+        is_it = fits(counts, shares, NAMED) and not fits(wanted * counts.sum(), shares)
+        require(not is_it, f"{words} {case}")
+    require(False, f"{hint} {case}")
 
 
 def left(
@@ -184,13 +188,13 @@ def tokens(got: object, n_rows: int, n_tokens: int) -> np.ndarray:
     require(isinstance(got, np.ndarray), f"return a tensor, got {type(got).__name__}")
     require(
         got.shape == (n_rows,),
-        f"one token for each row: expected shape ({n_rows},), got {got.shape}; a result (B, 1) of "
-        "torch.multinomial needs squeeze(-1)",
+        f"{n_rows} rows of logits: expected shape ({n_rows},), one token for each, got "
+        f"{got.shape}{', which squeeze(-1) makes of it' if got.shape == (n_rows, 1) else ''}",
     )
-    require(got.dtype == np.int64, f"token ids are int64, got {got.dtype}")
+    require(got.dtype == np.int64, f"token ids are to be int64, got {got.dtype}")
     require(
         ((got >= 0) & (got < n_tokens)).all(),
-        f"token ids are from 0 to {n_tokens - 1}, got {got.min()} to {got.max()}",
+        f"{n_tokens} tokens have the ids 0 to {n_tokens - 1}, got {got.min()} to {got.max()}",
     )
     return got
 
@@ -213,23 +217,39 @@ def _(student, rng):
             others = [draws(student, rng, p, temperature=temperature).argmax() for _ in range(9)]
             require(
                 {counts.argmax()} == set(others),
-                "one draw serves all rows: each row draws a token for itself",
+                "2,000 equal rows all got one and the same token, and another one with another "
+                "generator: draw for each row by itself",
             )
         compare_draws(
             counts,
             hot,
             [
-                (best, "all rows have the most likely token: draw for each row, as the shares say"),
-                (even, "all tokens are drawn alike: the softmax runs over tokens, the last axis"),
-                (p, "temperature changes nothing: divide the logits by it before the softmax"),
-                (cold, "logits are multiplied by the temperature: divide them by it"),
-                (left(1 / p), "unlikely tokens are drawn most often: a sign is wrong"),
+                (
+                    best,
+                    "your rows all have the most likely token: draw for each row, as the shares "
+                    "say",
+                ),
+                (
+                    even,
+                    "your tokens are drawn alike, whatever their shares: see that the softmax "
+                    "runs over tokens, the last axis",
+                ),
+                (
+                    p,
+                    "your shares are those of temperature 1: divide the logits by the temperature "
+                    "before the softmax",
+                ),
+                (cold, "your logits are multiplied by the temperature: divide them by it"),
+                (left(1 / p), "your unlikely tokens are drawn most often: look for a wrong sign"),
             ],
             f"at temperature {temperature} the shares are softmax(logits / temperature)",
         )
     p = mixed(rng, 0.4, 0.385, 0.215)
     best, cold = only(p, [int(p.argmax())]), left(p**20)
-    hint = "a temperature of 0.05 is low, not 0: tokens nearly as likely as the best are drawn, too"
+    hint = (
+        "at temperature 0.05 you draw the most likely token alone: it is low, not 0, so those "
+        "nearly as likely are drawn, too"
+    )
     compare_draws(
         draws(student, rng, p, temperature=0.05), cold, [(best, hint)], "temperature 0.05"
     )
@@ -243,10 +263,15 @@ def _(student, rng):
         rows[np.arange(n_rows), wanted] = 500.0
         with in_case(f"{n_rows} rows of logits, one of 500 among others of -40"):
             got = student.sample_next_token(rows)
-        same(tokens(got, n_rows, 7), wanted, "each row is drawn from its own logits")
+        same(
+            tokens(got, n_rows, 7),
+            wanted,
+            f"{n_rows} rows, each with one logit of 500 among others of -40, which decides the "
+            "draw",
+        )
     p = mixed(rng, 0.42, 0.27, 0.16, 0.09, 0.06)
     counts = draws(student, rng, np.append(p, 0.0))
-    hint = "a logit of -infinity: that token is never drawn, and the others are as before"
+    hint = "one logit of six is -infinity: that token is never drawn, and the others are as before"
     compare_draws(counts, np.append(p, 0.0), [], hint)
     rows = rng.standard_normal((6, 9)).astype(np.float32)
     rows[0] *= 1000
@@ -255,7 +280,10 @@ def _(student, rng):
         for settings in ({}, {"top_k": 4, "top_p": 0.9, "min_p": 0.2}):
             with in_case(f"temperature {cold}, near zero, {settings or 'no filter'}"):
                 got = student.sample_next_token(rows, temperature=cold, **settings)
-            hint = f"temperature {cold}: nothing but the most likely token of each row is left"
+            hint = (
+                f"temperature {cold}, {settings or 'no filter'}: nothing but the most likely token "
+                "of each row is left"
+            )
             same(tokens(got, 6, 9), rows.argmax(-1), hint)
 
 
@@ -267,8 +295,15 @@ def _(student, rng):
         with in_case(f"temperature 0, {settings or 'no filter'}"):
             got = student.sample_next_token(logits, temperature=0.0, **settings)
         got = tokens(got, 40, 9)
-        require(not np.array_equal(got, logits.argmin(-1)), "that is the least likely token")
-        require(np.array_equal(student.arguments_after[0], logits), "the logits changed in place")
+        require(
+            not np.array_equal(got, logits.argmin(-1)),
+            "at temperature 0 you take the least likely token of each row: take the most likely "
+            "one",
+        )
+        require(
+            np.array_equal(student.arguments_after[0], logits),
+            "your function changed the logits in place: work on a copy",
+        )
         same(got, best, "temperature 0 takes the most likely token of each row")
     close_by = np.ones((40, 9), np.float32)
     close_by[np.arange(40), best] = np.nextafter(np.float32(1), np.float32(2))
@@ -279,7 +314,11 @@ def _(student, rng):
         student.sample_next_token(np.ones((40, 9), np.float32), 0.0, generator=Seed(int(seed)))
         for seed in rng.integers(0, 1 << 31, 2)
     )
-    same(tokens(a, 40, 9), tokens(b, 40, 9), "nine equal logits at temperature 0, two generators")
+    same(
+        tokens(a, 40, 9),
+        tokens(b, 40, 9),
+        "nine equal logits at temperature 0, with two generators, which decide nothing",
+    )
 
 
 @exercise_check("sample_next_token", points=1, title="top-k")
@@ -291,23 +330,34 @@ def _(student, rng):
             draws(student, rng, p, top_k=k),
             left(p, top_k=k),
             [
-                (p, "top_k is not used"),
-                (left(p, top_k=k + 1), f"top_k={k} keeps {k} tokens, not one more"),
-                (left(p, top_k=k - 1), f"top_k={k} keeps {k} tokens, not one less"),
-                (only(p, order[-k:]), "those are the least likely tokens"),
+                (
+                    p,
+                    f"your draws come from all tokens, with top_k={k}: leave out all but the {k} "
+                    "most likely",
+                ),
+                (left(p, top_k=k + 1), f"with top_k={k} you keep one token more: keep {k}"),
+                (left(p, top_k=k - 1), f"with top_k={k} you keep one token less: keep {k}"),
+                (
+                    only(p, order[-k:]),
+                    f"with top_k={k} you keep the least likely tokens: keep the most likely",
+                ),
                 (
                     np.bincount(np.arange(k), left(p, top_k=k)[order[:k]], minlength=5),
-                    "those are places in the sorted row, not token ids: map them back",
+                    "your draws are places in the sorted row: map them back to token ids",
                 ),
-                (np.bincount(order[:k], minlength=5) / k, "the k tokens keep their own shares"),
+                (
+                    np.bincount(order[:k], minlength=5) / k,
+                    f"with top_k={k} your tokens are drawn alike: let them keep their own "
+                    "proportions",
+                ),
             ],
             f"top_k={k}: only the {k} most likely tokens, in their own proportions",
         )
     counts = draws(student, rng, mixed(rng, 0.25, 0.25, 0.25, 0.25), top_k=2)
     require(
         (counts > 0).sum() == 2,
-        f"of four tokens with equal logits top_k=2 keeps two, got {(counts > 0).sum()}: comparing "
-        "with the k-th largest keeps all its equals",
+        "four tokens with equal logits, top_k=2: expected draws of two tokens, got "
+        f"{(counts > 0).sum()}; comparing with the k-th largest would keep all its equals",
     )
     for k, why in ((99, "beyond the vocabulary"), (5, "the whole vocabulary"), (0, "no filter")):
         with in_case(f"top_k={k} of 5 tokens, {why}"):
@@ -315,7 +365,11 @@ def _(student, rng):
         compare_draws(counts, p, [], f"top_k={k} of 5 tokens, {why}: keeps every token")
     rows = np.log(np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.3, 0.6, 0.1]], np.float32))
     got = student.sample_next_token(rows, top_k=1)
-    same(tokens(got, 3, 3), np.array([0, 2, 1]), "top_k=1: each row has a most likely token")
+    same(
+        tokens(got, 3, 3),
+        np.array([0, 2, 1]),
+        "three rows with top_k=1: each has its own most likely token",
+    )
 
 
 @exercise_check("sample_next_token", points=1, title="top-p")
@@ -330,20 +384,27 @@ def _(student, rng):
             counts,
             only(p, order[:n]),
             [
-                (p, "top_p is not used"),
+                (p, f"your draws come from all tokens, with top_p={top_p}: leave tokens out"),
                 (
                     only(p, order[: max(1, n - 1)]),
-                    f"{hint}: that is one too few; the one with which the sum reaches it stays",
+                    f"{hint}, and yours one less: let the one with which the sum reaches top_p "
+                    "stay",
                 ),
-                (only(p, order[: n + 1]), f"{hint}: that is one too many"),
+                (
+                    only(p, order[: n + 1]),
+                    f"{hint}, and yours one more: stop where the sum has reached top_p",
+                ),
                 (
                     only(p, [i for i in order if p[p < p[i]].sum() < top_p]),
-                    "the least likely tokens come first: sort descending",
+                    f"with top_p={top_p} you begin with the least likely tokens: sort descending",
                 ),
-                (left(p, min_p=top_p), "that is min-p: top_p looks at the sum of shares"),
+                (
+                    left(p, min_p=top_p),
+                    "your draws are those of min-p: top_p looks at the sum of shares",
+                ),
                 (
                     np.bincount(np.arange(n), only(p, order[:n])[order[:n]], minlength=5),
-                    "those are places in the sorted row, not token ids: map them back",
+                    "your draws are places in the sorted row: map them back to token ids",
                 ),
             ],
             hint,
@@ -352,13 +413,17 @@ def _(student, rng):
     counts = draws(student, rng, mixed(rng, 0.25, 0.25, 0.25, 0.25), top_p=0.5)
     require(
         (counts > 0).sum() == 2,
-        "of four equal tokens two have exactly half of the mass: top_p=0.5 needs no third, so "
-        f"leave a token out where the mass before it is >= top_p (got {(counts > 0).sum()})",
+        "four equal tokens, top_p=0.5: expected draws of two tokens, which have exactly half of "
+        f"the mass, got {(counts > 0).sum()}; leave a token out where the mass before it is >= "
+        "top_p",
     )
     p = mixed(rng, 0.5, 0.3, 0.17, 0.026, 0.004)
     counts = sum(draws(student, rng, p, top_p=1.0) for _ in range(3))
     compare_draws(counts, p, [], "top_p=1 keeps every token")
-    require(counts[p.argmin()] > 0, "top_p=1 keeps every token, one of share 0.004 as well")
+    require(
+        counts[p.argmin()] > 0,
+        "top_p=1: the token with a share of 0.004 never came in 6,000 draws; keep every token",
+    )
     wanted = left(p, top_p=0.96)
     hint = "top_p=0.96 of shares 0.5, 0.3, 0.17, 0.026, 0.004 keeps 3"
     counts = draws(student, rng, p, top_p=0.96)
@@ -366,7 +431,11 @@ def _(student, rng):
     require((counts[wanted == 0] == 0).all(), f"{hint}, got {(counts > 0).sum()}")
     rows = np.log(np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.3, 0.6, 0.1]], np.float32))
     got = student.sample_next_token(rows, top_p=0.5)
-    same(tokens(got, 3, 3), np.array([0, 2, 1]), "each row has an order of its own")
+    same(
+        tokens(got, 3, 3),
+        np.array([0, 2, 1]),
+        "three rows with top_p=0.5: each has an order of its own",
+    )
 
 
 @exercise_check("sample_next_token", points=1, title="min-p")
@@ -379,18 +448,26 @@ def _(student, rng):
             counts,
             left(p, min_p=min_p),
             [
-                (p, "min_p is not used"),
+                (p, f"your draws come from all tokens, with min_p={min_p}: leave tokens out"),
                 (
                     only(p, np.flatnonzero(p >= min_p) if (p >= min_p).any() else [p.argmax()]),
-                    "min_p is a share of the largest probability in the row, not of one",
+                    f"you compare shares with min_p={min_p} itself: it is a share of the largest "
+                    "probability in the row",
                 ),
-                (only(p, np.flatnonzero(p < min_p * p.max())), "those are the ones to leave out"),
+                (
+                    only(p, np.flatnonzero(p < min_p * p.max())),
+                    f"with min_p={min_p} you keep the tokens that are to be left out: keep the "
+                    "others",
+                ),
                 (
                     only(p, [int(p.argmax())]),
-                    "the most likely token alone is left, as by top-p or by comparing logits: "
-                    "min_p looks at each share by itself",
+                    f"with min_p={min_p} the most likely token alone is left, as by top-p or by "
+                    "comparing logits: look at each share by itself",
                 ),
-                (left(p, top_p=min_p), "that is top-p: min_p looks at each share by itself"),
+                (
+                    left(p, top_p=min_p),
+                    "your draws are those of top-p: min_p looks at each share by itself",
+                ),
             ],
             f"min_p={min_p} keeps tokens with at least {min_p} times the largest share",
         )
@@ -398,18 +475,24 @@ def _(student, rng):
         counts = draws(student, rng, only(np.ones(5), [1, 3]) + 1e-9, min_p=1.0)
     require(
         (counts > 0).tolist() == [False, True, False, True, False],
-        "min_p=1 keeps all tokens that are as likely as the most likely one",
+        "five tokens, of which 1 and 3 are equally likely, min_p=1: expected draws of both and no "
+        f"others, got {np.flatnonzero(counts).tolist()}",
     )
     p = mixed(rng, 0.5, 0.3, 0.17, 0.026, 0.004)
     counts = sum(draws(student, rng, p, min_p=0.0) for _ in range(3))
     compare_draws(counts, p, [], "min_p=0 keeps every token")
-    require(counts[p.argmin()] > 0, "min_p=0 keeps every token, one of share 0.004 as well")
+    require(
+        counts[p.argmin()] > 0,
+        "min_p=0: the token with a share of 0.004 never came in 6,000 draws; keep every token",
+    )
     rows = np.log(np.array([[0.5, 0.3, 0.2], [0.9, 0.06, 0.04]], np.float32))
     got = student.sample_next_token(np.tile(rows, (400, 1)), min_p=0.3)
     got = tokens(got, 800, 3).reshape(400, 2)
     require(
         (got[:, 1] == 0).all() and len(set(got[:, 0].tolist())) == 3,
-        "the largest share is that of the row itself, not of the whole batch",
+        "rows with the largest shares 0.5 and 0.9, min_p=0.3: expected draws of tokens 0, 1, 2 "
+        f"and of 0 alone, got {sorted(set(got[:, 0].tolist()))} and "
+        f"{sorted(set(got[:, 1].tolist()))}; compare with the row's own largest share",
     )
 
 
@@ -423,7 +506,8 @@ def _(student, rng):
         [
             (
                 left(p, top_k=3),
-                "top_p looks at what top_k has left, renormalised: top-k comes first",
+                "your top_p looks at shares of the whole row: let it look at what top_k has left, "
+                "renormalised",
             ),
         ],
         "first top_k, then top_p on what is left, renormalised",
@@ -436,8 +520,14 @@ def _(student, rng):
         compare_draws(
             draws(student, rng, p, temperature=2.0, **settings),
             left(flat, **settings),
-            [(late, "the filter looks at shares after the temperature: divide first")],
-            f"at temperature 2 with {settings} the shares differ",
+            [
+                (
+                    late,
+                    "your filter looks at shares from before the temperature: divide the logits "
+                    "first",
+                )
+            ],
+            f"the shares at temperature 2 with {settings}",
         )
     # top_p=0.8 keeps 0.4, 0.24, 0.16; of these min_p=0.5 leaves 0.16 out. The other way round
     # min_p leaves 0.4 and 0.24, of which top_p=0.6 keeps the first alone.
@@ -445,15 +535,23 @@ def _(student, rng):
         draws(student, rng, p, top_p=0.6, min_p=0.5),
         left(p, top_p=0.6, min_p=0.5),
         [
-            (left(p, top_p=0.6 * 0.64), "top_p comes before min_p"),
-            (left(p, top_p=0.6), "min_p is not used together with top_p"),
+            (left(p, top_p=0.6 * 0.64), "your min_p comes first: let top_p come before it"),
+            (
+                left(p, top_p=0.6),
+                "your result is the one of top_p alone: apply min_p to what it keeps",
+            ),
         ],
         "first top_p, then min_p",
     )
     compare_draws(
         draws(student, rng, p, top_p=0.9, min_p=0.5),
         left(p, top_p=0.9, min_p=0.5),
-        [(left(p, top_p=0.9), "min_p is not used together with top_p")],
+        [
+            (
+                left(p, top_p=0.9),
+                "your result is the one of top_p alone: apply min_p to what it keeps",
+            )
+        ],
         "min_p leaves out what top_p has kept",
     )
 
@@ -469,14 +567,16 @@ def _(student, rng):
     )
     require(
         np.array_equal(first, again) and not np.array_equal(first, other),
-        "equal generators give equal draws, and others give others: pass the generator to "
+        "64 rows: {'two equal generators gave different draws' if not np.array_equal(first, "
+        "again) else 'two different generators gave equal draws'}; pass the generator to "
         "torch.multinomial",
     )
     for temperature in (0.5, 1.0):
         student.sample_next_token(logits, temperature, 4, 0.9, Seed(a), 0.1)
         require(
             np.array_equal(student.arguments_after[0], logits),
-            f"the logits were changed in place, at temperature {temperature}: work on a copy",
+            f"your function changed the logits in place, at temperature {temperature}: work on a "
+            "copy",
         )
     for settings, why in (
         ({"temperature": -0.5}, "a negative temperature"),
@@ -488,9 +588,9 @@ def _(student, rng):
         ({"min_p": 1.5}, "min_p above 1"),
         ({"temperature": 0.0, "top_k": -1}, "top_k=-1 at temperature 0, where it is not used,"),
     ):
-        refused(lambda s=settings: student.sample_next_token(logits, **s), f"{why} is refused")
-    refused(lambda: student.sample_next_token(logits[0]), "logits (V,) without rows are refused")
-    refused(lambda: student.sample_next_token(logits[None]), "logits (A, B, V) are refused")
+        refused(lambda s=settings: student.sample_next_token(logits, **s), why)
+    refused(lambda: student.sample_next_token(logits[0]), "logits (V,) without rows")
+    refused(lambda: student.sample_next_token(logits[None]), "logits (A, B, V)")
     for bad in (np.nan, np.inf):
         for row, column in ((0, 7), (30, 0), (63, 4)):
             spoiled = logits.copy()
@@ -498,7 +598,7 @@ def _(student, rng):
             for settings in ({}, {"temperature": 0.0}, {"top_k": 2}):
                 refused(
                     lambda a=spoiled, s=settings: student.sample_next_token(a, **s),
-                    f"row {row} of 64 holds {bad}, {settings or 'no filter'}: it is refused",
+                    f"row {row} of 64 holds {bad}, {settings or 'no filter'}",
                 )
     for row in (0, 63):
         spoiled = logits.copy()
@@ -506,8 +606,7 @@ def _(student, rng):
         for temperature in (0.0, 1.0):
             refused(
                 lambda a=spoiled, t=temperature: student.sample_next_token(a, t),
-                f"row {row} of 64 holds nothing above -infinity, temperature {temperature}: it is "
-                "refused",
+                f"row {row} of 64 holds nothing above -infinity, temperature {temperature}",
             )
 
 
@@ -536,28 +635,41 @@ def _(student, rng):
         after_k, after_v, *after_new, _ = student.arguments_after
         require(
             not (np.array_equal(after_k, k) and np.array_equal(after_v, v)),
-            "the buffers did not change: write into keys[:, :, ...] itself; torch.cat makes a copy",
+            "the buffers are as they were: write into keys[:, :, ...] itself, since torch.cat "
+            "makes a copy",
         )
         require(
             not np.array_equal(after_k, written(k, new_v, held))
             or not np.array_equal(after_v, written(v, new_k, held)),
-            "keys and values are swapped",
+            "your function wrote the new keys to the values, and the new values to the keys: swap "
+            "them",
         )
         for name, after, before, other in (
-            ("new_values were written to the keys", after_k, k, new_v),
-            ("new_keys were written to the values", after_v, v, new_k),
+            ("your function wrote new_values to the keys: write new_keys there", after_k, k, new_v),
+            (
+                "your function wrote new_keys to the values: write new_values there",
+                after_v,
+                v,
+                new_k,
+            ),
         ):
             require(not np.array_equal(after, written(before, other, held)), name)
         for name, after, before, fresh in (
             ("keys", after_k, k, new_k),
             ("values", after_v, v, new_v),
         ):
-            require(not np.array_equal(after, before), f"{name} were not written")
+            require(
+                not np.array_equal(after, before),
+                f"your function left the {name} as they were: write the new ones into them",
+            )
             for at, hint in (
-                (0, "the new tokens overwrite the first ones: write them at `length`"),
-                (held + 1, "one place is left empty: the first free one is `length`, from 0"),
-                (held - 1, "the last token that was held is overwritten: write at `length`"),
-                (9 - new, "the new tokens stand at the end of the room: write them at `length`"),
+                (0, "your new tokens overwrite the first ones: write them at `length`"),
+                (held + 1, "you leave one place empty: the first free one is `length`, from 0"),
+                (
+                    held - 1,
+                    "your new tokens overwrite the last one that was held: write them at `length`",
+                ),
+                (9 - new, "your new tokens stand at the end of the room: write them at `length`"),
             ):
                 wrong = written(before, fresh, at)
                 require(at == held or not np.array_equal(after, wrong), f"{name}: {hint}")
@@ -565,11 +677,13 @@ def _(student, rng):
             cleared[:, :, held + new :] = 0
             require(
                 held + new == 9 or not np.array_equal(after, cleared),
-                f"{name}: what is not filled yet stays as it is",
+                f"{name}: you cleared what is not filled yet: leave it as it is",
             )
-            same(after, written(before, fresh, held), f"{name} of {new} tokens at {held}")
-        same(after_new[0], new_k, "new_keys were changed")
-        same(after_new[1], new_v, "new_values were changed")
+            same(
+                after, written(before, fresh, held), f"{name} after {new} new tokens behind {held}"
+            )
+        same(after_new[0], new_k, "new_keys after the call, which are the caller's")
+        same(after_new[1], new_v, "new_values after the call, which are the caller's")
 
 
 @exercise_check("update_cache", points=1, title="what comes back")
@@ -581,30 +695,35 @@ def _(student, rng):
             pair = student.update_cache(*arguments)
         require(
             isinstance(pair, tuple | list) and len(pair) == 2,
-            "return two tensors: the keys and the values that are held now",
+            f"return two tensors, the keys and the values that are held now, got {brief(pair, 60)}",
         )
         wanted = [written(b, n, held)[:, :, : held + new] for b, n in ((k, new_k), (v, new_v))]
-        require(not resembles(pair[0], wanted[1]), "the order is keys first, then values")
+        require(
+            not resembles(pair[0], wanted[1]),
+            "your values come first: return the keys, then the values",
+        )
         for got, want, fresh, name in zip(
             pair, wanted, (new_k, new_v), ("keys", "values"), strict=True
         ):
             shape = getattr(got, "shape", None)
             require(
                 held + new == 9 or shape != k.shape,
-                f"{name}: that is the whole buffer, with places that nothing was written to",
+                f"{name}: you return the whole buffer, with places that nothing was written to: "
+                f"cut it behind {held + new} tokens",
             )
             require(
                 held == 0 or shape != fresh.shape,
-                f"{name}: those are the new tokens alone: the earlier ones are held as well",
+                f"{name}: you return the new tokens alone: return the earlier ones as well",
             )
             require(
                 held == 0 or shape != want[:, :, :held].shape,
-                f"{name}: the new tokens are missing: return what is held after them",
+                f"{name}: you return what was held before: return the new tokens as well",
             )
             same(got, want, f"{name}: all {held + new} tokens that are held now, oldest first")
         require(
             student.shared_memory == [0, 1],
-            "return views of the buffers: a copy moves the whole past at each token",
+            "you return copies, which move the whole past at each token: return views of the "
+            "buffers, slices",
         )
 
 
@@ -618,7 +737,7 @@ def _(student, rng):
             ("keys", "values"), student.arguments_after, arguments, strict=False
         ):
             hint = f"{held} held and {new} new tokens are refused, yet {name} were written to"
-            require(np.array_equal(after, before), f"{hint}: they stay as before")
+            require(np.array_equal(after, before), f"{hint}: leave them as before")
     for held, new in ((8, 1), (0, 9)):
         with in_case(f"{new} new tokens behind {held} in room for 9: exactly full"):
             student.update_cache(*draw_cache(rng, held, new))
@@ -719,7 +838,9 @@ def unused(rows: list[list[int]]) -> int:
 def responses(got: object, prompts: list) -> list[list[int]]:
     """Return a result as responses, or reject its form."""
     require(isinstance(got, list | tuple), f"return a list of lists, got {type(got).__name__}")
-    require(len(got) == len(prompts), f"{len(prompts)} prompts, but {len(got)} responses")
+    require(
+        len(got) == len(prompts), f"{len(prompts)} prompts, and you return {len(got)} responses"
+    )
     for r in got:
         require(
             type(r) is list and all(type(i) is int for i in r),
@@ -741,40 +862,58 @@ def _(student, rng):
     padded = [[PAD] * (T - len(p)) + p + r for p, r in zip(prompts, rows, strict=True)]
     by_length = [r for _, r in sorted(zip(map(len, prompts), rows, strict=True))]
     for wrong, hint in (
-        (with_prompt, "return the responses without their prompts"),
-        (padded, "return the responses without prompt and padding"),
+        (with_prompt, "your responses begin with their prompts: return what comes behind them"),
+        (padded, "your responses begin with padding and prompt: return what comes behind them"),
         (
             [row[len(p) :] for row, p in zip(padded, prompts, strict=True)],
-            "rows are padded to one length T, so every response starts at column T",
+            "your responses are cut at the length of their own prompt: rows are padded to one "
+            "length T, so each response starts at column T",
         ),
-        (by_length, "responses are in the order of their prompts"),
-        (by_length[::-1], "responses are in the order of their prompts"),
+        (
+            by_length,
+            "your responses stand in the order of their prompts' lengths: return them in the "
+            "order of the prompts",
+        ),
+        (
+            by_length[::-1],
+            "your responses stand in the order of their prompts' lengths: return them in the "
+            "order of the prompts",
+        ),
         (
             written_padded(model, prompts, n, "left", False, "none"),
-            "padding is attended to: give attention_mask, False at padding",
+            "your responses are those of rows that attend to padding: give attention_mask, False "
+            "at padding",
         ),
         (
             written_padded(model, prompts, n, "left", False, "all"),
-            "padding is attended to: give attention_mask, False at padding",
+            "your responses are those of rows that attend to padding: give attention_mask, False "
+            "at padding",
         ),
         (
             written_padded(model, prompts, n, "right", True, "all"),
-            "padded on the right, the last column of a short row is padding: pad on the left",
+            "your responses are those of rows padded on the right, where the last column of a "
+            "short row is padding: pad on the left",
         ),
         (
             written_padded(model, prompts, n, "right", False, "none"),
-            "padded on the right, the last column of a short row is padding: pad on the left",
+            "your responses are those of rows padded on the right, where the last column of a "
+            "short row is padding: pad on the left",
         ),
         (
             written_padded(model, prompts, n, "left", True, "prompt"),
-            "the positions of new tokens do not follow those of their prompt",
+            "in your responses the positions of new tokens do not follow those of their prompt: "
+            "let them go on",
         ),
     ):
         require(got != wrong, hint)
-    require(student.arguments_after[1] == prompts, "the prompts were changed in place")
+    require(
+        student.arguments_after[1] == prompts,
+        "your function changed the prompts in place: make new lists",
+    )
     for prompt, response, want in zip(prompts, got, rows, strict=True):
         require(
-            len(response) <= n, f"max_new_tokens={n}, but a response has {len(response)} tokens"
+            len(response) <= n,
+            f"max_new_tokens={n}, and a response of yours has {len(response)} tokens",
         )
         lengths = [len(p) for p in prompts]
         hint = (
@@ -794,7 +933,7 @@ def _(student, rng):
     got = student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=unused([*rows, *prompts]))
     require(
         isinstance(got, list) and [len(response) for response in got] == [n] * len(prompts),
-        f"{n} tokens for each of {len(prompts)} prompts",
+        f"{n} tokens are asked for after each of {len(prompts)} prompts, got {brief(got, 100)}",
     )
     shapes = student.arguments_after[0]
     require(
@@ -817,19 +956,19 @@ def _(student, rng):
     got = responses(student.generate_batch(sent, prompts, n, pad_id=PAD, end_id=end_id), prompts)
     require(
         got != [r[: r.index(end_id) + 1] if end_id in r else r for r in rows],
-        "the end token itself is no part of a response",
+        "your responses end with the end token: leave it out",
     )
     require(
         not any(end_id in r for r in got),
-        "a response goes on after its end token: cut it at the first one",
+        "your response goes on behind its end token: cut it at the first one",
     )
     require(
         got != [[i for i in r if i != end_id] for r in rows],
-        "a response goes on after its end token: cut it there",
+        "your responses leave out the end token and go on behind it: cut them there",
     )
     require(
         got != [r[: r.index(end_id)] if end_id in r else r[:-1] for r in rows],
-        "a response without an end token keeps its last token",
+        "your responses without an end token lose their last token: keep it",
     )
     same(got, cut, f"each response up to its first end token, here {end_id}, without it")
     first = rows[0][0]  # the whole response of one row is cut away
@@ -852,8 +991,7 @@ def _(student, rng):
     same(
         got,
         alone,
-        "with pad_id equal to end_id, and end tokens in prompts: look for it in new tokens alone, "
-        "and tell padding by its place, not by its number",
+        "pad_id equal to end_id, and end tokens in prompts, where each is answered as alone",
     )
 
 
@@ -871,11 +1009,13 @@ def _(student, rng):
     first, again, other = (write(temperature=50.0, generator=Seed(k)) for k in (a, a, a + 1))
     require(
         first != rows,
-        "temperature is not used: pass it on; at temperature 50 almost any token may come",
+        "at temperature 50, where almost any token may come, your responses are the most likely "
+        "ones: pass temperature on",
     )
     require(
         first == again and first != other,
-        "the generator is not used: pass it on, so that equal ones give equal responses",
+        "{'two equal generators gave different responses' if first != again else 'two different "
+        "generators gave equal responses'}: pass the generator on",
     )
     for name, value in (("top_k", 1), ("top_p", 1e-6), ("min_p", 1.0)):
         got = write(temperature=5.0, generator=Seed(int(rng.integers(1 << 30))), **{name: value})
@@ -952,20 +1092,46 @@ def mistaken(p: np.ndarray, q: np.ndarray) -> list[tuple[np.ndarray, str]]:
     return [
         (long_run(p, q, chance, drawn), hint)
         for chance, drawn, hint in (
-            (1 + 0 * p, p, "proposals are never refused: the draft's own distribution comes out"),
-            (right, p, "after a refusal draw from max(0, p - q): p counts twice what both like"),
-            (right, q, "after a refusal draw from max(0, p - q), not from the draft again"),
-            (q / p, rest, "the chance to accept is p / q of the token, not q / p"),
-            (p, rest, "the chance to accept is p / q of the token, not p alone"),
-            (0.0 + (p >= q), rest, "where p < q a token is accepted with chance p / q, not never"),
-            (best, rest, "accept by chance p / q; only the most likely one is for temperature 0"),
-            (0.5 + 0 * p, rest, "the chance to accept depends on the token: it is p / q"),
+            (
+                1 + 0 * p,
+                p,
+                "your text follows the draft where a proposal stands, as if none were refused: "
+                "keep one by chance p / q",
+            ),
+            (
+                right,
+                p,
+                "after a refusal you draw from p, which counts twice what both like: draw from "
+                "max(0, p - q)",
+            ),
+            (right, q, "after a refusal you draw from the draft again: draw from max(0, p - q)"),
+            (q / p, rest, "you accept by chance q / p: accept by p / q of the token"),
+            (p, rest, "you accept by chance p alone: accept by p / q of the token"),
+            (0.0 + (p >= q), rest, "you never accept where p < q: accept by chance p / q there"),
+            (
+                best,
+                rest,
+                "you accept the target's most likely token alone, as at temperature 0: accept by "
+                "chance p / q",
+            ),
+            (
+                0.5 + 0 * p,
+                rest,
+                "you accept every second proposal, whatever the token: accept by chance p / q of "
+                "it",
+            ),
             (
                 right,
                 np.abs(p - q),
-                "what the draft had too little of is max(0, p - q), not |p - q|",
+                "after a refusal you draw from |p - q|: what the draft had too little of is "
+                "max(0, p - q)",
             ),
-            (right, np.maximum(q - p, 0), "max(0, q - p) is what the draft had too much of"),
+            (
+                right,
+                np.maximum(q - p, 0),
+                "after a refusal you draw from max(0, q - p), what the draft had too much of: "
+                "draw from max(0, p - q)",
+            ),
         )
     ]
 
@@ -993,24 +1159,35 @@ def check_chain(
         return
     if temperature != 1.0:
         plain, times = softmax(target), softmax(target * temperature)
-        require(not same_chain(counts, plain, NAMED), "temperature is not used")
-        require(not same_chain(counts, times, NAMED), "divide logits by the temperature")
-    require(not same_chain(counts, q, NAMED), "the draft's own distribution comes out")
+        require(
+            not same_chain(counts, plain, NAMED),
+            f"at temperature {temperature:g} your text is that of temperature 1: divide the logits "
+            "by the temperature",
+        )
+        require(
+            not same_chain(counts, times, NAMED),
+            "your logits are multiplied by the temperature: divide them by it",
+        )
+    require(
+        not same_chain(counts, q, NAMED),
+        f"with n_draft={n_draft} your text has the draft's own distribution: keep a proposal by "
+        "chance p / q",
+    )
     if n_draft == 1:
         shares, hint = min(mistaken(p, q), key=lambda known: distance(counts, known[0]))
-        require(not same_chain(counts, shares, NAMED), hint)
+        case = f"one proposal a round, {200 * n_texts:,} tokens"
+        require(not same_chain(counts, shares, NAMED), f"{case}: {hint}")
     worst = np.abs(counts / counts.sum(-1, keepdims=True).clip(1) - p).max(-1).argmax()
     several = (
-        "; each proposal has a random number of its own and the p and q of its own place, and a "
-        "refusal ends the round"
+        "; see that each proposal has a random number of its own and the p and q of its own place, "
+        "and that a refusal ends the round"
     )
     require(
         False,
-        f"with n_draft={n_draft} the text does not follow the target: after token {worst} shares "
-        f"should be {np.round(p[worst], 3).tolist()}, got "
-        f"{np.round(counts[worst] / max(1, counts[worst].sum()), 3).tolist()} "
-        f"in {200 * n_texts:,} tokens"
-        f"{several if n_draft > 1 else ''}",
+        f"with n_draft={n_draft} your text does not follow the target: after token {worst} the "
+        f"shares are to be {np.round(p[worst], 3).tolist()}, got "
+        f"{np.round(counts[worst] / max(1, counts[worst].sum()), 3).tolist()} in "
+        f"{200 * n_texts:,} tokens{several if n_draft > 1 else ''}",
     )
 
 
@@ -1020,28 +1197,34 @@ def parts(
     """Return token ids, passes and accepted tokens of a result, or reject its form."""
     require(
         isinstance(got, tuple | list) and len(got) == 3,
-        "return Speculation(token_ids, n_target_passes, n_accepted)",
+        f"return Speculation(token_ids, n_target_passes, n_accepted), got {brief(got, 80)}",
     )
     ids, n_passes, n_accepted = got
     require(
         isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype == np.int64,
-        f"token_ids is a tensor (T + new,) of int64, got {getattr(ids, 'shape', type(ids))}",
+        f"token_ids is to be a tensor (T + new,) of int64, got {brief(ids, 60)}",
     )
     require(
         type(n_passes) is int and type(n_accepted) is int,
-        "n_target_passes and n_accepted are of type int",
+        f"n_target_passes and n_accepted are to be of type int, got {type(n_passes).__name__} and "
+        f"{type(n_accepted).__name__}",
     )
     ids = ids.tolist()
-    require(ids[: len(prompt)] == prompt, "token_ids begins with the prompt")
+    require(
+        ids[: len(prompt)] == prompt,
+        f"token_ids is to begin with the prompt {prompt}, got {brief(ids[:8])}",
+    )
     require(
         len(ids) <= len(prompt) + n,
-        f"max_new_tokens={n}, but there are {len(ids) - len(prompt)}: near the end propose fewer",
+        f"max_new_tokens={n}, got {len(ids) - len(prompt)} new tokens: near the end propose fewer",
     )
     require(
         may_end or len(ids) == len(prompt) + n,
-        f"{n} new tokens are asked for, and {len(ids) - len(prompt)} came",
+        f"max_new_tokens={n}, got {len(ids) - len(prompt)} new tokens",
     )
-    require(all(0 <= i < V for i in ids), "a token id is outside the vocabulary")
+    require(
+        all(0 <= i < V for i in ids), f"a vocabulary of {V}, got the token ids {brief(ids, 80)}"
+    )
     return ids, n_passes, n_accepted
 
 
@@ -1071,14 +1254,20 @@ def _(student, rng):
             guessed.append(int(draft[guessed[-1]].argmax()))
         require(
             ids[len(prompt) :] != guessed[1:] or guessed[1:] == want[3:],
-            "that is the draft's text: a proposal that is not the target's choice is replaced",
+            f"at temperature 0, n_draft={n_draft}, your text is the draft's: replace a proposal "
+            "that is not the target's choice",
         )
         same(
             ids,
             want,
-            f"with n_draft={n_draft} the target's own choices come out, whatever the draft",
+            f"temperature 0, n_draft={n_draft}: the target's own choices, whatever the draft "
+            "proposes",
         )
-        same(student.arguments_after[2].tolist(), prompt, "the prompt was changed in place")
+        same(
+            student.arguments_after[2].tolist(),
+            prompt,
+            "the prompt after the call, which is the caller's",
+        )
     table = chain(rng, V=6)
     got = student.speculative_decode(
         TableModel(table), TableModel(table), np.array([2]), 30, n_draft=4, temperature=0.0
@@ -1087,8 +1276,8 @@ def _(student, rng):
     same(
         made,
         6,
-        "temperature 0 of both models, and a draft equal to the target: all proposals are the "
-        "target's choices, so that 30 tokens take 6 passes",
+        "n_target_passes at temperature 0 with a draft equal to the target: each pass keeps 4 "
+        "proposals and adds a token, for 30 tokens",
     )
 
 
@@ -1115,26 +1304,33 @@ def _(student, rng):
         ids, n_passes, n_accepted = parts(got, [2], n, V)
         made, drafted = map(len, student.arguments_after[:2])
         want = n // (n_draft + 1)
-        note = f"a draft equal to the target is always believed: with n_draft={n_draft}"
-        require(made != n, "the target reads once for each token: one pass serves all proposals")
+        note = (
+            f"a draft equal to the target, whose proposals are all accepted: with n_draft={n_draft}"
+        )
+        require(
+            made != n,
+            f"{note} the target read {made} times for {n} tokens: let one pass serve all proposals",
+        )
         require(
             made not in without_last(n, n_draft) or made == want,
-            f"{note} a pass gives {n_draft + 1} tokens: where all proposals are accepted, the "
-            "target's last logits give one more",
+            f"{note} a pass gives {n_draft + 1} tokens, and you made {made} passes for {n}: where "
+            "all proposals are accepted, draw one more from the target's last logits",
         )
         require(
             made == want,
-            f"{note} {n} tokens take {want} passes, and {made} were made: each proposal is drawn "
-            "after the one before it, so the draft has to read that one too",
+            f"{note} {n} tokens take {want} passes, and you made {made}: see that the draft reads "
+            "each proposal before it makes the next",
         )
         require(
             drafted <= n_accepted + want and drafted <= n,
-            f"the draft read {drafted} times for {n} tokens: it reads once for each proposal",
+            f"{note} the draft read {drafted} times for {n} tokens: let it read once for each "
+            "proposal",
         )
         same(n_passes, want, f"n_target_passes counts the calls of the target, {made} here")
         require(
             n_accepted != n,
-            "n_accepted counts proposals that were kept, not the tokens that the target adds",
+            f"{note} your n_accepted is {n}, all new tokens: count the proposals that were kept, "
+            "without those that the target adds",
         )
         same(n_accepted, n - want, f"{note} n_accepted is the {n} tokens less one for each pass")
     far = np.full((V, V), -30.0, np.float32)
@@ -1168,13 +1364,15 @@ def _(student, rng):
         ids, _, n_accepted = parts(got, [7, 0], 12, V, may_end=True)
         require(
             ids != [7, *range(end_id)],
-            "the end token stays, as the last one: the reader can see that the text has ended",
+            f"your text stops before end token {end_id}: keep it, as the last one",
         )
         same(ids, [7, *range(end_id + 1)], f"the text stops after end token {end_id}")
         want = end_id - (end_id > 4)  # the target itself adds token 5 behind four proposals
         case = f"tokens 1 to {end_id}, the end: the draft's that stand in the result"
-        last = "an end token that the draft proposed is one of them"
-        require(n_accepted != want - 1 or end_id == 5, f"{case} are {want}, got {want - 1}: {last}")
+        require(
+            n_accepted != want - 1 or end_id == 5,
+            f"{case} are {want}, got {want - 1}: count an end token that the draft proposed",
+        )
         same(n_accepted, want, case)
     for end_id, hint in (
         (7, "an end token of the prompt ends nothing"),
@@ -1196,7 +1394,8 @@ def _(student, rng):
     )
     require(
         first == again and first != other,
-        "equal generators give equal texts: each draw takes the generator, torch.rand as well",
+        "{'two equal generators gave different texts' if first != again else 'two different "
+        "generators gave equal texts'}: give the generator to each draw, torch.rand as well",
     )
     for change, why in (
         ({"n_draft": 0}, "n_draft=0"),
@@ -1207,9 +1406,7 @@ def _(student, rng):
         ({"token_ids": np.array([[1, 2]])}, "token_ids (1, T) in place of (T,)"),
     ):
         settings = {"token_ids": np.array([1, 2]), "max_new_tokens": 3} | change
-        refused(
-            lambda s=settings: student.speculative_decode(target, draft, **s), f"{why} is refused"
-        )
+        refused(lambda s=settings: student.speculative_decode(target, draft, **s), why)
     for bad in (np.nan, np.inf):
         for token in (0, 1, 4):
             spoiled = chain(rng)
@@ -1222,7 +1419,7 @@ def _(student, rng):
                             *m, np.array([0, 1]), 3, temperature=t
                         ),
                         f"the {which}'s logits after the prompt hold {bad}, temperature "
-                        f"{temperature}: they are refused",
+                        f"{temperature}",
                     )
 
 
@@ -1254,25 +1451,32 @@ def codes_and_scale(got: object, N: int, M: int) -> tuple[np.ndarray, np.ndarray
         isinstance(got, tuple | list)
         and len(got) == 2
         and all(isinstance(part, np.ndarray) for part in got),
-        "return two tensors: codes and scale",
+        f"return two tensors, codes and scale, got {brief(got, 80)}",
     )
     codes, scale = got
-    require(scale.dtype != np.int8, "the order is codes first, then the scale")
+    require(scale.dtype != np.int8, "your scale comes first: return codes, then scale")
     require(
         codes.dtype == np.int8,
-        f"codes are int8, got {codes.dtype}: numbers of another type save nothing",
+        f"codes are to be int8, got {codes.dtype}, which saves less or nothing",
     )
-    require(codes.shape == (N, M), f"codes have the shape of the weight, got {codes.shape}")
-    require(scale.shape != (), "one scale for the whole matrix: each row has its own, (N, 1)")
+    require(
+        codes.shape == (N, M),
+        f"a weight ({N}, {M}): expected codes of that shape, got {codes.shape}",
+    )
+    require(
+        scale.shape != (),
+        f"you give one scale for the whole matrix: give each row its own, ({N}, 1)",
+    )
     require(
         (N, 1) == (1, M) or scale.shape != (1, M),
-        "one scale for each column: each row has its own, (N, 1)",
+        f"you give one scale for each column: give each row its own, ({N}, 1)",
     )
     require(
         scale.shape == (N, 1),
-        f"scale has shape (N, 1), so that codes * scale works; got {scale.shape} (keepdim=True)",
+        f"a weight ({N}, {M}): expected scale of shape ({N}, 1), so that codes * scale works, got "
+        f"{scale.shape}; keepdim=True keeps the axis",
     )
-    require(scale.dtype == np.float32, f"scale is float32, got {scale.dtype}")
+    require(scale.dtype == np.float32, f"scale is to be float32, got {scale.dtype}")
     return codes, scale
 
 
@@ -1282,14 +1486,34 @@ def explain_scale(scale: np.ndarray, weight: np.ndarray) -> None:
     size = np.abs(wide)
     largest = size.max(1, keepdims=True)
     for wrong, hint in (
-        (size.max() / 127 + 0 * largest, "all rows have the scale of the whole matrix"),
-        (wide.max(1, keepdims=True) / 127, "the largest number, not the largest magnitude: abs()"),
-        (largest, "a step is the largest magnitude divided by 127"),
-        (largest / 128, "128 does not fit into int8: the largest magnitude becomes 127"),
-        (largest / 255, "int8 goes from -128 to 127: half of 255 on each side"),
-        (127 / largest, "that is 1 / scale: scale times code = weight"),
-        (size.mean(1, keepdims=True) / 127, "the largest magnitude, not the mean"),
-        (wide.std(1, keepdims=True) / 127, "the largest magnitude, not the standard deviation"),
+        (
+            size.max() / 127 + 0 * largest,
+            "your rows all have the scale of the whole matrix: give each its own",
+        ),
+        (
+            wide.max(1, keepdims=True) / 127,
+            "your scale is that of the largest number: take the largest magnitude, with abs()",
+        ),
+        (largest, "your scale is the largest magnitude: divide it by 127"),
+        (
+            largest / 128,
+            "your scale is the largest magnitude / 128, which does not fit into int8: divide by "
+            "127",
+        ),
+        (
+            largest / 255,
+            "your scale is the largest magnitude / 255: int8 has half of that on each side, so "
+            "divide by 127",
+        ),
+        (127 / largest, "you return 1 / scale: scale times code is the weight"),
+        (
+            size.mean(1, keepdims=True) / 127,
+            "your scale is that of the mean magnitude: take the largest",
+        ),
+        (
+            wide.std(1, keepdims=True) / 127,
+            "your scale is that of the standard deviation: take the largest magnitude",
+        ),
     ):
         is_right = np.allclose(wrong, largest / 127, rtol=1e-3, atol=0)
         require(is_right or not np.allclose(scale, wrong, rtol=1e-3, atol=0), hint)
@@ -1303,11 +1527,20 @@ def explain_codes(codes: np.ndarray, steps: np.ndarray) -> None:
     within = np.abs(off).max() <= 1 + 1e-3
     require(
         not (within and (np.abs(codes) <= np.abs(steps) + 1e-3).all()),
-        "the fraction was cut off: round to the nearest before the cast to int8",
+        "your codes have their fractions cut off: round to the nearest before the cast to int8",
     )
-    require(not (within and (off <= 1e-3).all()), "rounded down: round to the nearest")
-    require(not (within and (off >= -1e-3).all()), "rounded up: round to the nearest")
-    require(False, f"a code is weight / scale, rounded; one is {np.abs(off).max():.2f} steps off")
+    require(
+        not (within and (off <= 1e-3).all()), "your codes are rounded down: round to the nearest"
+    )
+    require(
+        not (within and (off >= -1e-3).all()), "your codes are rounded up: round to the nearest"
+    )
+    worst = int(np.abs(off).argmax())
+    require(
+        False,
+        f"your code of {steps.flat[worst]:.4g} steps is {codes.flat[worst]}: a code is weight / "
+        "scale, rounded to the nearest",
+    )
 
 
 @exercise_check("quantize_int8", points=2, title="scale and codes")
@@ -1338,8 +1571,15 @@ def _(student, rng):
     N, M = weight.shape
     with in_case("row 2 of the weight holds zeros alone"):
         codes, scale = codes_and_scale(student.quantize_int8(weight), N, M)
-    require(np.isfinite(scale).all(), "a scale is NaN or infinite: that of a row of zeros is 1")
-    require((codes[2] == 0).all(), "a row of zeros has codes of zero")
+    require(
+        np.isfinite(scale).all(),
+        f"row 2 of the weight holds zeros alone: got the scale {float(scale[2, 0])}, expected 1",
+    )
+    require(
+        (codes[2] == 0).all(),
+        f"row 2 of the weight holds zeros alone: expected codes of 0, got {codes[2].tolist()[:4]} "
+        "...",
+    )
     close(scale[2], [1.0], "a row of zeros has the scale 1")
     others = np.arange(N) != 2
     close(
@@ -1351,9 +1591,10 @@ def _(student, rng):
     )
     require(
         (np.abs(codes.astype(int)).max(1)[others] == 127).all(),
-        "the largest magnitude of a row has the code 127 or -127",
+        "the largest magnitude of a row has the code 127 or -127, and the largest codes of yours "
+        f"are {np.abs(codes.astype(int)).max(1).tolist()}",
     )
-    same(student.arguments_after[0], weight, "the weight was changed in place")
+    same(student.arguments_after[0], weight, "the weight after the call, which is the caller's")
 
 
 @exercise_check("quantize_int8", points=1, title="tiny rows, other types, refusals", is_core=False)
@@ -1383,11 +1624,11 @@ def _(student, rng):
         close(scale, wanted, f"a matrix ({N}, {M}): each row's scale", atol=0, rtol=1e-5)
         explain_codes(codes, weight.astype(np.float64) / wanted)
     weight = draw_weight(rng, 3, 8)
-    refused(lambda: student.quantize_int8(weight[0]), "a weight (M,) without rows is refused")
-    refused(lambda: student.quantize_int8(weight[None]), "a weight of three axes is refused")
+    refused(lambda: student.quantize_int8(weight[0]), "a weight (M,) without rows")
+    refused(lambda: student.quantize_int8(weight[None]), "a weight of three axes")
     for bad in (np.nan, np.inf, -np.inf):
         for place in ((0, 0), (1, 3), (2, 7)):
             spoiled = weight.copy()
             spoiled[place] = bad
-            hint = f"a weight that holds {bad} at {place} is refused"
+            hint = f"a weight that holds {bad} at {place}"
             refused(lambda a=spoiled: student.quantize_int8(a), hint)

@@ -139,7 +139,7 @@ def given_back(replies: list[RankReply], place: int, before: Sequence[np.ndarray
     for reply, array in zip(replies, before, strict=True):
         not_the_mistake(
             np.array_equal(reply.arguments[place], array),
-            f"`{name}` was changed in place: make new tensors",
+            f"`{name}` was changed in place by your function: make new tensors",
         )
 
 
@@ -189,32 +189,40 @@ def ring_slips(arrays: list[np.ndarray], rank: int) -> list:
     wide = [a.astype(np.float64) for a in arrays]
     total = sum(wide)
     return [
-        (wide[rank], "nothing has arrived"),
-        (total / n, "this is the mean: the sum is asked for"),
-        (wide[rank] * n, "a rank adds its own numbers again and again"),
-        (wide[rank] + wide[rank - 1], "only the rank before is added"),
-        (total - wide[rank], "the rank's own numbers are missing"),
-        (np.max(wide, axis=0), "this is the largest, not the sum"),
+        (
+            wide[rank],
+            "your result is the rank's own tensor, and nothing has arrived from the others",
+        ),
+        (total / n, "your result is the mean: return the sum"),
+        (wide[rank] * n, "your result is n times the rank's own numbers: add what arrives"),
+        (
+            wide[rank] + wide[rank - 1],
+            "your result has the rank before added, and no other: go on for 2 (n - 1) rounds",
+        ),
+        (total - wide[rank], "your result lacks the rank's own numbers: begin with them"),
+        (np.max(wide, axis=0), "your result holds the largest numbers: add"),
         (
             sum(a.astype(np.float32) for a in arrays),
-            "the numbers went through float32, which can't hold them: keep the dtype",
+            "your numbers went through float32, which can't hold them: keep the dtype",
         ),
         (
             played(arrays, n - 1, n - 1)[rank],
-            "this is where a ring stands after n - 1 rounds: each sum is on one rank only, and "
-            "n - 1 more rounds pass them on",
+            "your result is where a ring stands after n - 1 rounds, each sum on one rank only: "
+            "pass them on in n - 1 more",
         ),
         (
             played(arrays, 2 * (n - 1), 2 * (n - 1))[rank],
-            "in the last n - 1 rounds what arrives is a finished sum: it replaces, it is not added",
+            "your ring adds in the last n - 1 rounds, too: what arrives there is a finished sum, "
+            "so let it replace",
         ),
         (
             played(arrays, 2 * (n - 1) - 1, n - 1)[rank],
-            "a round is missing: there are 2 (n - 1)",
+            "your ring ends a round early: there are 2 (n - 1)",
         ),
         (
             played(arrays, 2 * n, n)[rank],
-            "there are n - 1 rounds that add, since a rank has its own numbers already",
+            "your ring adds for n rounds: n - 1 are enough, since a rank has its own numbers "
+            "already",
         ),
     ]
 
@@ -236,7 +244,10 @@ def try_ring(
     )
     for reply in replies:
         got = reply.result.dtype
-        require(got == arrays[0].dtype, f"{hint}: the dtype stays {arrays[0].dtype}, got {got}")
+        require(
+            got == arrays[0].dtype,
+            f"{hint}: expected {arrays[0].dtype}, the dtype of `tensor`, got {got}",
+        )
     given_back(replies, 0, arrays, "tensor")
     return replies
 
@@ -262,12 +273,15 @@ def _(student, rng):
     ]
     not_the_mistake(
         all_sent != by_rows,
-        f"the rows are cut into parts, and the ranks send {all_sent} bytes: cut the numbers",
+        f"four ranks with tensors of shape (2, 20) send {all_sent} bytes, as where rows are cut "
+        "into parts: flatten first, and cut the numbers",
     )
     for rank, reply in enumerate(replies):
         where = f"on rank {rank} of {n}"
         other = sorted({o.name for o in reply.operations} - set(MESSAGES))
-        require(not other, f"send and receive alone: `dist.{'`, `'.join(other)}` was called")
+        require(
+            not other, f"your function called `dist.{'`, `'.join(other)}`: send and receive alone"
+        )
         sent = [o for o in reply.operations if o.name in ("send", "isend")]
         received = [o for o in reply.operations if o.name in ("recv", "irecv")]
         for what, found, peer in (
@@ -277,18 +291,18 @@ def _(student, rng):
             peers = sorted({o.peer for o in found}, key=str)
             require(
                 peers == [peer],
-                f"in the ring a rank {what} one other, {peer}, got {peers}, {where}",
+                f"in the ring a rank {what} one other: expected [{peer}], got {peers}, {where}",
             )
         n_bytes, payload = sum(o.n_bytes for o in sent), arrays[0].nbytes
         not_the_mistake(
             n_bytes != (n - 1) * payload,
-            f"whole tensors go round, {n_bytes} bytes {where}: send parts, 2 (n - 1) / n times the "
-            f"payload of {payload} bytes is enough",
+            f"{n_bytes} bytes were sent {where}, as where whole tensors of {payload} bytes go "
+            "round: send parts",
         )
         require(
             n_bytes == 2 * (n - 1) * payload // n,
-            f"a rank sends 2 (n - 1) / n times the payload of {payload} bytes, "
-            f"{2 * (n - 1) * payload // n}; got {n_bytes} {where}",
+            f"a rank sends 2 (n - 1) / n times the {payload} bytes of its tensor: expected "
+            f"{2 * (n - 1) * payload // n}, got {n_bytes} {where}",
         )
 
 
@@ -310,7 +324,8 @@ def _(student, rng):
         replies = try_ring(student, arrays, case)
         if n == 1:
             not_the_mistake(
-                replies[0].shared != [0], "with one rank the result is a copy, not `tensor` itself"
+                replies[0].shared != [0],
+                "with one rank your result is `tensor` itself: return a copy",
             )
 
 
@@ -373,7 +388,7 @@ class Step:
         for reply in replies:
             require(
                 isinstance(reply.result, tuple) and len(reply.result) == 2,
-                f"return the loss and the norm, got {brief(reply.result)}",
+                f"return the loss and the norm, got {brief(reply.result)} ({case})",
             )
         return replies
 
@@ -382,37 +397,76 @@ class Step:
         micro = [nats_and_slope(self.weights["table"], [b]) for b in self.batches[rank]]
         of_micro = sum((m[1] / max(1, m[2]) for m in micro), np.zeros((V, V)))
         found = [
-            (self.means[rank], "this is the gradient of the rank's own tokens: nothing was summed"),
-            (self.slopes[rank], "this is the rank's own sum: nothing came from the others"),
-            (self.total, "the sum of all ranks is not divided by the number of their tokens"),
-            (self.total / self.n, "the sum is divided by the ranks: by the tokens of all ranks"),
+            (
+                self.means[rank],
+                "your gradient is that of the rank's own tokens: sum over the ranks",
+            ),
+            (
+                self.slopes[rank],
+                "your gradient is the rank's own sum: sum over the ranks, and divide by their "
+                "tokens",
+            ),
+            (
+                self.total,
+                "your gradient is the sum of all ranks: divide it by the number of their tokens",
+            ),
+            (
+                self.total / self.n,
+                "your sum is divided by the number of ranks: divide it by that of all their tokens",
+            ),
             (
                 sum(self.means) / self.n,
-                "this is the mean of the ranks' means: ranks have different numbers of tokens, and "
-                "each token counts the same",
+                "your gradient is the mean of the ranks' means: ranks have different numbers of "
+                "tokens, and each token counts the same",
             ),
-            (sum(self.means), "the ranks' means are added: sum over tokens, and divide once"),
+            (
+                sum(self.means),
+                "your gradient adds the ranks' means: sum over tokens, and divide once",
+            ),
             (
                 self.total / max(1, self.counts[rank]),
-                "the sum of all ranks is divided by the rank's own tokens: by those of all",
+                "your sum of all ranks is divided by the rank's own tokens: divide it by those of "
+                "all",
             ),
             (
                 self.total / sum(self.alls),
-                "targets that are ignored are counted in the number of tokens",
+                "your number of tokens counts targets that are ignored: leave them out",
             ),
-            (self.slopes[rank] / self.n_tokens, "nothing came from the others"),
-            (self.total / self.n_tokens / self.n, "divided by the ranks as well as by the tokens"),
-            (of_micro, "nothing came from the others"),
+            (
+                self.slopes[rank] / self.n_tokens,
+                "your gradient is of the rank's own tokens: sum over the ranks, and divide by all "
+                "their tokens",
+            ),
+            (
+                self.total / self.n_tokens / self.n,
+                "your sum is divided by the ranks as well as by the tokens: divide by the tokens "
+                "alone",
+            ),
+            (
+                of_micro,
+                "your gradient is of the rank's own tokens: sum over the ranks, and divide by all "
+                "their tokens",
+            ),
         ]
         if len(self.batches[rank]) > 1:
-            text = "only the last micro-batch of each rank counts"
+            text = "your gradient is that of each rank's last micro-batch: add up over all of them"
             last = [nats_and_slope(self.weights["table"], b[-1:])[1] for b in self.batches]
             found += [(last[rank], text), (sum(last) / self.n_tokens, text)]
         if self.before:
             for scale in (1, 1 / self.n_tokens, self.n, self.n / self.n_tokens):
                 stale = self.total / self.n_tokens + scale * self.before["table"]
-                found.append((stale, "the gradient of the step before is still in it"))
+                found.append(
+                    (
+                        stale,
+                        "your gradient has that of the step before in it: set each w.grad to None "
+                        "first",
+                    )
+                )
         return found
+
+    def scaled_slips(self, rank: int, scale: float) -> list:
+        """Return gradients that known mistakes give, where the norm is clipped to a share."""
+        return [(scale * wrong, hint) for wrong, hint in self.slips(rank)]
 
     def check(self, replies: list[RankReply], case: str, scale: float = 1.0, more=()) -> None:
         """Reject unless gradient and loss are right on each rank."""
@@ -421,7 +475,7 @@ class Step:
             lambda reply: reply.arguments[0]["gradients"]["table"],
             lambda rank: (
                 scale * self.total / self.n_tokens,
-                [*((scale * s, h) for s, h in self.slips(rank)), *more],
+                [(w, f"{h}; {case}") for w, h in (*self.scaled_slips(rank, scale), *more)],
             ),
             f"the gradient of the mean loss over the tokens of all ranks, {case}",
             atol=1e-6,
@@ -439,7 +493,9 @@ class Step:
             where = f"({case}, rank {rank})"
             hint = f"the mean loss over the tokens of all ranks {where}"
             recognise(
-                reply.result[0], loss, [(own, f"this is the loss of the rank's own tokens {where}")]
+                reply.result[0],
+                loss,
+                [(own, f"your loss is that of the rank's own tokens: sum over the ranks {where}")],
             )
             close(reply.result[0], np.float64(loss), hint)
 
@@ -475,7 +531,10 @@ def _(student, rng):
         for reply in replies:
             for name, before in step.weights.items():
                 after = reply.arguments[0]["weights"][name]
-                hint = f"`{name}` was changed: the optimizer's step comes behind this function"
+                hint = (
+                    f"`{name}` was changed by your function: leave that to the optimizer's step, "
+                    "which comes behind it"
+                )
                 not_the_mistake(np.array_equal(after, before), hint)
 
 
@@ -492,21 +551,33 @@ def _(student, rng):
             kept = [g * min(1.0, max_norm / norm_of(g)) for g in step.means]
             by_tokens = sum(g * c for g, c in zip(kept, step.counts, strict=True)) / step.n_tokens
             sums = [g * min(1.0, max_norm / norm_of(g)) for g in step.slopes]
-            apart = "each rank has clipped its own gradient: sum first, then clip the whole"
+            apart = (
+                "your ranks have each clipped their own gradient: sum first, then clip the whole"
+            )
             mean = step.total / step.n_tokens
             alone = min(1.0, max_norm / float(np.sqrt((mean**2).sum())))
             more = [
-                (mean * alone, "each weight is clipped by its own norm: take that of all together"),
+                (
+                    mean * alone,
+                    "your weights are each clipped by their own norm: take that of all together",
+                ),
                 (sum(kept) / step.n, apart),
                 (by_tokens, apart),
                 (sum(sums) / step.n_tokens, apart),
-                (mean, "nothing was clipped"),
+                (mean, "your gradient is not clipped: scale it to max_norm"),
             ]
         step.check(replies, case, scale, more)
         for rank, reply in enumerate(replies):
             slips = [
-                (scale * right, "this is the norm after clipping: return that before"),
-                (norm_of(step.means[rank]), "this is the norm of the rank's own gradient"),
+                (
+                    scale * right,
+                    f"your norm is that after clipping: return the one before ({case})",
+                ),
+                (
+                    norm_of(step.means[rank]),
+                    "your norm is that of the rank's own gradient: take that of the whole "
+                    f"({case})",
+                ),
             ]
             recognise(reply.result[1], right, slips)
             close(reply.result[1], np.float64(right), f"the norm of the whole gradient ({case})")
@@ -527,12 +598,13 @@ def _(student, rng):
         sent = sum(o.n_bytes for o in reply.operations if not o.name.endswith("recv"))
         not_the_mistake(
             sent < 3.5 * payload,
-            f"a rank hands over {sent} bytes for gradients of {payload}: they cross the wire once "
-            "a step, behind the last micro-batch, and not after each",
+            f"{case}: a rank hands over {sent} bytes for gradients of {payload}; let them cross "
+            "the wire once a step, behind the last micro-batch, and not after each",
         )
         require(
             sent <= 2 * payload + 64,  # in float64, with the numbers of loss and tokens
-            f"a rank hands over {sent} bytes in a step for gradients of {payload}",
+            f"{case}: a rank hands over {sent} bytes for gradients of {payload}, of "
+            f"{2 * payload + 64} allowed",
         )
 
 
@@ -549,10 +621,14 @@ def _(student, rng):
             found = reply.arguments[0]["gradients"]
             require(
                 isinstance(found["gain"], np.ndarray),
-                "`gain` learns and took no part: its gradient is zeros, got None",
+                "`gain` learns and took no part: expected a gradient of zeros, got "
+                f"{brief(found['gain'])}",
             )
-            close(found["gain"], np.zeros(3), "`gain` took no part: its gradient is zeros")
-            require(found["fixed"] is None, "`fixed` does not learn: it gets no gradient")
+            close(found["gain"], np.zeros(3), "`gain` took no part, so its gradient is zeros")
+            require(
+                found["fixed"] is None,
+                "`fixed` does not learn, and has a gradient after your function: give it none",
+            )
     step = Step(rng, [[tokens_of(rng, 1, (2,))], [nothing]])
     step.batches = [[nothing], []]
     refused(lambda: step.call(student, "no rank has a target"), "no rank has a target that counts")
@@ -599,21 +675,30 @@ def try_steps(student, rng, n: int, n_numbers: int, n_steps: int, **settings) ->
             own[mine] = new[mine]
             again = adamw_alone(before, [gradient], lr, decay)[0][0]
             slips = [
-                (own, f"only this rank's own shard is new: put all shards together ({case})"),
-                (before, f"nothing has changed ({case})"),
+                (
+                    own,
+                    "in your weights only this rank's own shard is new: put all shards together "
+                    f"({case})",
+                ),
+                (before, f"your weights are as they were: take a step ({case})"),
             ]
             if size * n != n_numbers:
                 padded = np.concatenate([new, np.zeros(size * n - n_numbers)])
-                slips.append((padded, f"the padding is still there: cut it off ({case})"))
+                slips.append(
+                    (padded, f"your weights have the padding behind them: cut it off ({case})")
+                )
             if case.endswith("step 2"):
-                text = f"the state of the last step is not used ({case})"
+                text = (
+                    "your step is that of an empty state: go on from the one that is passed "
+                    f"({case})"
+                )
                 slips.append((again, text))
             return new, slips
 
         for reply in replies:
             require(
                 isinstance(reply.result, tuple) and len(reply.result) == 2,
-                f"return the weights and the state, got {brief(reply.result)}",
+                f"return the weights and the state, got {brief(reply.result)} ({case})",
             )
         each_close(
             replies,
@@ -629,7 +714,7 @@ def try_steps(student, rng, n: int, n_numbers: int, n_steps: int, **settings) ->
                 isinstance(after, dict)
                 and after.keys() == state.keys()
                 and all(np.array_equal(after[name], state[name]) for name in state),
-                f"`state` was changed in place: return a new dictionary ({case})",
+                f"`state` was changed in place by your function: return a new dictionary ({case})",
             )
         for rank, reply in enumerate(replies):
             check_state(reply.result[1], want[step], step + 1, rank, n, case)
@@ -643,18 +728,30 @@ def check_state(state: object, want: tuple, step: int, rank: int, n: int, case: 
     names = {"step", "first_moment", "second_moment"}
     require(
         isinstance(state, dict) and set(state) == names,
-        f"the state has {sorted(names)}, got {brief(state)} ({case})",
+        f"the state is a dictionary with {', '.join(sorted(names))}, got {brief(state)} ({case})",
     )
-    require(state["step"] == step, f"`step` counts the steps: {step}, got {state['step']} ({case})")
+    require(
+        state["step"] == step,
+        f"`step` counts the steps: expected {step}, got {brief(state['step'])} ({case})",
+    )
     for name, whole in (("first_moment", want[1]), ("second_moment", want[2])):
         moment = state[name]
         not_the_mistake(
             not (isinstance(moment, np.ndarray) and moment.shape == whole.shape and n > 1),
-            f"`{name}` is kept whole, {whole.size} numbers: a rank keeps its own shard of it",
+            f"your rank keeps `{name}` whole, {whole.size} numbers: let it keep its own shard of "
+            f"it ({case})",
         )
         shard, where = shard_by_hand(whole, rank, n), f"({name} of rank {rank}, {case})"
-        divided = (shard / n, f"the gradient is the average already: do not divide again {where}")
-        summed = (shard * n, f"the gradient is the average already: do not sum again {where}")
+        divided = (
+            shard / n,
+            "your moment is divided by n: the gradient is the average already, so do not divide "
+            f"again {where}",
+        )
+        summed = (
+            shard * n,
+            "your moment is n times too large: the gradient is the average already, so do not sum "
+            f"again {where}",
+        )
         recognise(moment, shard, [divided, summed], atol=1e-6)
         close(moment, shard, f"`{name}` of rank {rank}, {case}")
 
@@ -671,7 +768,8 @@ def _(student, rng):
         largest = handed_over(reply)
         require(
             largest <= 40,
-            f"a shard has 40 bytes, and {largest} were handed to one operation: shards alone",
+            f"4 ranks with 40 weights: a shard has 40 bytes, and yours handed {largest} to one "
+            "operation; hand over shards alone",
         )
 
 
@@ -710,32 +808,50 @@ def try_gather(
 
     def with_slips(rank: int):
         slips = [
-            (of([shards[rank]] * n), "every part is this rank's own shard"),
-            (of(shards[::-1]), "the shards stand in the reverse order"),
-            (of(shards[rank:] + shards[:rank]), "the shards begin with this rank's own: rank 0's"),
+            (
+                of([shards[rank]] * n),
+                "your weight has this rank's own shard in every part: gather the others'",
+            ),
+            (of(shards[::-1]), "your shards stand in the reverse order: put rank 0's first"),
+            (
+                of(shards[rank:] + shards[:rank]),
+                "your shards begin with this rank's own: put rank 0's first",
+            ),
             (
                 of([s if r == rank else 0 * s for r, s in enumerate(shards)]),
-                "the other ranks' shards are zeros",
+                "in your weight the other ranks' shards are zeros: gather them",
             ),
         ]
         dropped = np.zeros_like(whole)
         dropped[: np.count_nonzero(whole)] = whole[whole != 0]
-        text = "zeros are dropped wherever they stand: those behind the last number alone"
+        text = (
+            "your weight has lost zeros wherever they stood: cut off those behind the last number "
+            "alone"
+        )
         slips.append((of([dropped]), text))
         if weight.size > 1:
-            slips.append((whole[: weight.size], "give the weight its shape"))
+            slips.append((whole[: weight.size], "your weight is flat: give it its shape"))
         if whole.size > weight.size:
-            slips.append((whole, "the padding is still there, and the weight has a shape"))
-        return weight, slips
+            slips.append(
+                (
+                    whole,
+                    "your weight has the padding behind it: cut it off, and give the weight its "
+                    "shape",
+                )
+            )
+        return weight, [(wrong, f"{hint}; {case}") for wrong, hint in slips]
 
     each_close(replies, lambda reply: reply.result, with_slips, f"the weight, {case}")
     for rank, reply in enumerate(replies):
         got = reply.result.dtype
-        require(got == weight.dtype, f"the shard's dtype stays: {weight.dtype}, got {got} ({case})")
+        require(
+            got == weight.dtype,
+            f"expected {weight.dtype}, the dtype of the shard, got {got} ({case})",
+        )
         require(
             handed_over(reply) <= shards[rank].nbytes,
-            f"a shard has {shards[rank].nbytes} bytes, and {handed_over(reply)} were handed to one "
-            f"operation: the shard alone ({case})",
+            f"a shard has {shards[rank].nbytes} bytes, and yours handed {handed_over(reply)} to "
+            f"one operation: hand over the shard alone ({case})",
         )
     given_back(replies, 0, shards, "shard")
     return replies
@@ -782,32 +898,55 @@ def try_reduce(
         found = mean.ravel()[rank::n]
         strided[: len(found)] = found
         slips = [
-            (shard_by_hand(mean * n, rank, n), "this is the sum: the average is asked for"),
-            (shard_by_hand(wide[rank], rank, n), "this is of the rank's own gradient"),
-            (shard_by_hand(wide[rank] / n, rank, n), "this is of the rank's own gradient"),
-            (shard_by_hand(mean, (rank + 1) % n, n), "this is the shard of the next rank"),
-            (shard_by_hand(mean, (rank - 1) % n, n), "this is the shard of the rank before"),
+            (
+                shard_by_hand(mean * n, rank, n),
+                "your shard is that of the sum: divide by the number of ranks",
+            ),
+            (
+                shard_by_hand(wide[rank], rank, n),
+                "your shard is that of the rank's own gradient: sum over the ranks",
+            ),
+            (
+                shard_by_hand(wide[rank] / n, rank, n),
+                "your shard is that of the rank's own gradient: sum over the ranks",
+            ),
+            (
+                shard_by_hand(mean, (rank + 1) % n, n),
+                "your shard is that of the next rank: take the rank's own",
+            ),
+            (
+                shard_by_hand(mean, (rank - 1) % n, n),
+                "your shard is that of the rank before: take the rank's own",
+            ),
             (
                 shard_by_hand(np.concatenate([np.zeros(-mean.size % n), mean.ravel()]), rank, n),
-                "the zeros stand in front: they come behind the last number",
+                "your zeros stand in front: put them behind the last number",
             ),
-            (strided, "every n-th number was taken: a shard is S numbers in a row"),
-            (mean, "this is the whole average: its shard is asked for"),
+            (strided, "your shard holds every n-th number: take S numbers in a row"),
+            (mean, "your result is the whole average: return the rank's shard of it"),
         ]
         if size * n != mean.size:
             short = np.array_split(mean.ravel(), n)[rank]
-            slips.append((short, "shards of unequal size: all have S, with zeros behind the last"))
-        return shard_by_hand(mean, rank, n), slips
+            slips.append(
+                (
+                    short,
+                    "your shards have unequal sizes: give all of them S numbers, with zeros "
+                    "behind the last",
+                )
+            )
+        return shard_by_hand(mean, rank, n), [(wrong, f"{h}; {case}") for wrong, h in slips]
 
     each_close(replies, lambda r: r.result, with_slips, f"the shard of the average, {case}")
     for reply in replies:
         got, kept = reply.result.dtype, gradients[0].dtype
-        require(got == kept, f"the gradient's dtype stays: {kept}, got {got} ({case})")
+        require(got == kept, f"expected {kept}, the dtype of the gradient, got {got} ({case})")
         whole = [
             o.name for o in reply.operations if o.name.startswith(("all_reduce", "all_gather"))
         ]
         require(
-            not whole, f"`{whole[:1]}` gives each rank all: it needs the sum of its shard alone"
+            not whole,
+            f"your function called `{min(whole, default='')}`, which gives each rank all: a rank "
+            f"needs the sum of its shard alone ({case})",
         )
     given_back(replies, 0, gradients, "gradient")
     return replies

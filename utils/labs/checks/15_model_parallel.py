@@ -77,16 +77,17 @@ HINTS = {
     "column_parallel_linear": (
         "Forward, each rank multiplies by its own rows and is done. Backward, the input was read "
         "by every rank, and the gradient of something that is read n times is a sum of n parts.",
-        "The sum belongs in the backward alone: a torch.autograd.Function whose forward returns x "
-        "as it is (x.view_as(x)) and whose backward adds up the gradients over the ranks. Where "
-        "must it stand: before the product, or behind it?",
+        "By hand: x = (1, 2), rank 0 holds the row (3, 4), rank 1 the row (5, 6), and a gradient "
+        "of 1 arrives at each. What does each rank alone get for the gradient of x, and what is "
+        "it for the whole layer? A torch.autograd.Function may do one thing forward and another "
+        "backward: does it stand before the product, or behind it?",
         "Refuse x and weight of unequal last axes. Define Copy(torch.autograd.Function) inside: "
         "forward(ctx, x) returns x.view_as(x); backward(ctx, gradient) returns "
         "sum_over_ranks(gradient, group). Return Copy.apply(x) @ weight.T.",
     ),
     "row_parallel_linear": (
-        "Each rank's product is a summand of the whole output. Forward they are added up over the "
-        "ranks; backward there is nothing to do: the gradient of a sum is that of each summand.",
+        "What a rank's product gives is not an output yet. Ask forward and backward alike: what "
+        "does a rank have that the others need, and what does it need from them?",
         "Let rank 0 hold 1 * 3 and rank 1 hold 2 * 4, and the bias be 10 on both. If each rank "
         "adds the bias to its summand, what do you get in place of 21? And what would come back if "
         "the gradient were added up over two ranks as well?",
@@ -170,45 +171,55 @@ def schedule_slips(p: int, m: int) -> list:
     return [
         (
             [[(kind, s, k) for kind, k in order] for s in range(p)],
-            "all forwards come before the first backward: that is GPipe",
+            "in your schedule all forwards come before the first backward, as in GPipe: let each "
+            "stage do a backward as soon as one can come",
         )
         for order in (gpipe, back)
     ] + [
         (
             with_warm_up(p, m, lambda s: min(p - s, m)),
-            "the warm-up has a forward too many: as many as there are stages behind, not counting "
-            "the stage itself",
+            "your warm-up has a forward too many: do as many as there are stages behind, not "
+            "counting the stage itself",
         ),
         (
             with_warm_up(p, m, lambda s: min(s, m)),
-            "the warm-up counts the stages before: it is those behind that must be reached first",
+            "your warm-up counts the stages before: count those behind, which must be reached "
+            "first",
         ),
         (
             with_warm_up(p, m, lambda s: min(p - 1, m)),
-            "every stage has the warm-up of the first: it gets shorter towards the end",
+            "your stages all have the warm-up of the first: let it get shorter towards the end",
         ),
         (
             with_warm_up(p, m, lambda s: 0),
-            "there is no warm-up: stage 0 would wait for a gradient that nobody can send yet",
+            "your schedule has no warm-up, and stage 0 would wait for a gradient that nobody can "
+            "send yet",
         ),
         (
             with_warm_up(p, m, lambda s: min(p - 1 - s, m), reverse=True),
-            "the backwards go from the last micro-batch to the first: they go in order",
+            "your backwards go from the last micro-batch to the first: let them go in order",
         ),
         (
             with_warm_up(p, m, lambda s: min(p - 1 - s, m), swapped=True),
-            "in the steady part a backward comes before its forward",
+            "in the steady part of your schedule a backward comes before its forward: put the "
+            "forward first",
         ),
-        ([order[: 2 * m - min(p - 1 - s, m)] for s, order in enumerate(short)], "no cool-down"),
-        ([[(kind, k) for kind, _, k in order] for order in right], "an operation has three parts"),
+        (
+            [order[: 2 * m - min(p - 1 - s, m)] for s, order in enumerate(short)],
+            "your schedule ends without a cool-down: do the backwards that are left",
+        ),
+        (
+            [[(kind, k) for kind, _, k in order] for order in right],
+            "your operations have two parts: write (kind, stage, micro_batch)",
+        ),
         (
             [[(kind, k, s) for kind, s, k in order] for order in right],
-            "stage and micro-batch are swapped: (kind, stage, micro_batch)",
+            "your stage and micro-batch are swapped: write (kind, stage, micro_batch)",
         ),
-        (right[::-1], "the stages come in the other order: stage 0 is the first list"),
+        (right[::-1], "your stages come in the other order: make stage 0 the first list"),
         (
             [[(kind, s, k + 1) for kind, s, k in order] for order in right],
-            "micro-batches count from 0",
+            "your micro-batches count from 1: count from 0",
         ),
     ]
 
@@ -225,17 +236,42 @@ def in_words(order: object) -> str:
         return brief(order)
 
 
+def parted(mine: object, right: list) -> str:
+    """Return what a stage should do and what it does, of a long one the part where they differ.
+
+    >>> parted([("F", 0, 0), ("B", 0, 0)], [("B", 0, 0), ("F", 0, 0)])
+    'expected B0 F0, got F0 B0'
+    """
+    expected, got = in_words(right).split(), in_words(mine).split()
+    if expected == got:  # what differs is the number of the stage
+        return f"expected {brief(right, 80)}, got {brief(mine, 80)}"
+    if len(expected) > 12:
+        pairs = zip(expected, got, strict=False)
+        first = next(
+            (k for k, (a, b) in enumerate(pairs) if a != b), min(map(len, (expected, got)))
+        )
+        start = max(0, first - 2)
+        expected, got = expected[start : first + 4], got[start : first + 4]
+        return f"from operation {start} on expected {' '.join(expected)}, got {' '.join(got)}"
+    return f"expected {' '.join(expected)}, got {' '.join(got)}"
+
+
 def same_schedule(got: object, want: list, p: int, m: int) -> None:
     """Reject another schedule, with the first stage that differs."""
     tried = f"schedule_1f1b({p}, {m})"
     found = {hint for wrong, hint in schedule_slips(p, m) if got == wrong and wrong != want}
     # What two mistakes would give names neither.
-    not_the_mistake(len(found) != 1, f"{min(found, default='')} ({tried})")
-    require(type(got) is list and len(got) == p, f"{tried} is a list with one list a stage: {p}")
+    stages = zip(got, want, strict=False) if type(got) is list else ()
+    differs = next((f"; stage {s} {parted(*p)}" for s, p in enumerate(stages) if p[0] != p[1]), "")
+    not_the_mistake(len(found) != 1, f"{tried}: {min(found, default='')}{differs}")
+    require(
+        type(got) is list and len(got) == p,
+        f"{tried} is a list with one list for each of {p} stages, got {brief(got)}",
+    )
     for s, (mine, right) in enumerate(zip(got, want, strict=True)):
         require(
             mine == right,
-            f"stage {s} of {tried}: expected {in_words(right)}, got {in_words(mine)}",
+            f"stage {s} of {tried}: {parted(mine, right)}",
         )
     same(got, want, f"{tried}: a list of lists of tuples (kind, stage, micro_batch)")
 
@@ -298,31 +334,36 @@ def bubble_slips(timeline: list) -> list:
     works = [sum(o[4] - o[3] for o in order) for order in orders]
     listed = max(order[-1][4] for order in orders) - min(order[0][3] for order in orders)
     slips = [
-        (busy / (n * span), "this is the share of work: what is asked is the rest"),
-        (n * span - busy, "this is the idle time: divide it by the time there is"),
+        (busy / (n * span), "your result is the share of work: take it from 1"),
+        (n * span - busy, "your result is the idle time: divide it by the time there is"),
         (
             (n * span - busy) / busy,
-            "divided by the work; the time there is counts the idle as well",
+            "your idle time is divided by the work: divide it by the time there is, idle included",
         ),
-        (1 - busy / span, "the time there is counts once for each rank"),
+        (1 - busy / span, "your time there is counts once: count it for each rank"),
         (
             1 - busy / (n * last) if last else -1.0,
-            "the time is counted from 0: a clock may start anywhere",
+            "your time is counted from 0: count from the earliest start, since a clock may start "
+            "anywhere",
         ),
         (
             1 - busy / (len(orders) * span),
-            "a rank without any operation waits all the time, and counts",
+            "your ranks leave out one without any operation: it waits all the time, and counts",
         ),
         (
             1 - sum(works) / sum(own) if sum(own) else -1.0,
-            "each rank is measured from its own first start to its own last end: the timeline is "
-            "that of all",
+            "your ranks are each measured from their own first start to their own last end: take "
+            "the timeline of all",
         ),
         (
             1 - busy / (n * listed) if listed else -1.0,
-            "the first and the last of a list need not be the earliest and the latest",
+            "your time goes from the first of a list to the last: these need not be the earliest "
+            "and the latest",
         ),
-        (1 - len(flat) / (n * span), "operations are counted as if each took one second"),
+        (
+            1 - len(flat) / (n * span),
+            "your operations count as if each took one second: add up end - start",
+        ),
     ]
     return [(np.float64(wrong), hint) for wrong, hint in slips]
 
@@ -410,7 +451,9 @@ def called(student, case: tuple, upstream: np.ndarray) -> tuple:
         "checkpoint_block", case, {}, upstream=upstream, with_gradients=True
     )
     gradients = [g for g in reply["gradients"] if isinstance(g, np.ndarray)]
-    require(len(gradients) == 3, "x, w_up and w_down have a gradient each")
+    require(
+        len(gradients) == 3, f"x, w_up and w_down are to have a gradient each, got {len(gradients)}"
+    )
     calls = reply["arguments"][3]
     return reply["result"], gradients, calls, reply.get("is_moved")
 
@@ -434,7 +477,10 @@ def mask_of_result(case: tuple, result: np.ndarray) -> np.ndarray:
         Rejected: where the result is none of the example block's.
     """
     x, w_up, w_down = (a.astype(np.float64) for a in case[:3])
-    want = "the result is block(*tensors), x + dropout(relu(x w_up)) w_down, with half dropped"
+    want = (
+        "your result is not block(*tensors), which is x + dropout(relu(x w_up)) w_down, with half "
+        "dropped"
+    )
     require(isinstance(result, np.ndarray) and result.shape == x.shape, want)
     inner = np.linalg.solve(w_down.T, (result.astype(np.float64) - x).T).T
     ratio = inner / (x @ w_up)
@@ -460,13 +506,13 @@ def _(student, rng):
         left_alone(student, **dict(zip(("x", "w_up", "w_down"), case, strict=False)))
         require(
             calls.sum() == 1,
-            f"without a backward the block runs once, it ran {calls.sum()} times",
+            f"{n_rows} rows, and no backward: expected one run of the block, got {calls.sum()}",
         )
     again = student.checkpoint_block(*case)
     not_the_mistake(
         not np.array_equal(again, result),
-        "two calls drop the same numbers: the block draws from torch's generator as it stands, "
-        "without a seed of your own",
+        "two calls of yours drop the same numbers: let the block draw from torch's generator as "
+        "it stands, without a seed of your own",
     )
     x, weight, bias = case[0], *(rng.normal(size=size).astype(np.float32) for size in ((3, 16), 3))
     with in_case("another block, a linear layer"):
@@ -482,7 +528,11 @@ def _(student, rng):
         result, got, *_ = called(student, case, upstream)
         kept = mask_of_result(case, result)
         for name, gradient in zip(("x", "w_up", "w_down"), got, strict=True):
-            not_the_mistake(gradient.any(), f"no gradient reaches `{name}`: it is 0 everywhere")
+            not_the_mistake(
+                gradient.any(),
+                f"no gradient reaches `{name}`, it is 0 everywhere: run the block again where "
+                "autograd records",
+            )
         if n_rows == 1 and got[2].shape == case[2].shape:
             kept = got[2].any(axis=1)[None]  # the mask of the second run
         for name, gradient, want in zip(
@@ -491,12 +541,24 @@ def _(student, rng):
             if n_rows > 1 and name != "x":
                 continue  # the next part compares them, with the first run's mask
             if n_rows > 1:
-                require(gradient.shape == want.shape, "the gradient of x has x's shape")
+                require(
+                    gradient.shape == want.shape,
+                    f"{n_rows} rows: expected a gradient of x of shape {want.shape}, got "
+                    f"{gradient.shape}",
+                )
                 continue
             if name == "x":
                 slips = [
-                    (want - upstream, "the gradient of x leaves out the way around, x + ..."),
-                    (upstream, "the gradient passes the block by: only x + 0 was recorded"),
+                    (
+                        want - upstream,
+                        "your gradient of x leaves out the way around the block, x + ...: let the "
+                        "whole block run again",
+                    ),
+                    (
+                        upstream,
+                        "your gradient passes the block by, as if only x + 0 was recorded: switch "
+                        "recording on for the second run",
+                    ),
                 ]
                 recognise(gradient, want, slips, atol=1e-4)
             ones = block_gradients(case, kept, np.ones_like(upstream))
@@ -505,7 +567,11 @@ def _(student, rng):
                 gradient,
                 want,
                 [
-                    (ones[index], "the gradient that arrives is not used: it weighs the result"),
+                    (
+                        ones[index],
+                        f"your gradient of `{name}` leaves out the gradient that arrives: it "
+                        "weighs the result",
+                    ),
                     (np.zeros_like(want), f"no gradient reaches `{name}`"),
                 ],
                 atol=1e-4,
@@ -526,8 +592,8 @@ def _(student, rng):
             is_another = resembles(got[2], block_gradients(case, other, upstream)[2])
             not_the_mistake(
                 not is_another or (other == kept).all(),
-                "the second run drops other numbers than the first: the gradient belongs to a "
-                "result that nobody got. Put torch's generator back to where it was",
+                "your second run drops other numbers than the first, so the gradient belongs to a "
+                "result that nobody got: put torch's generator back to where it was",
             )
         for name, gradient, right in zip(("x", "w_up", "w_down"), got, want, strict=True):
             close(
@@ -540,8 +606,8 @@ def _(student, rng):
             )
         not_the_mistake(
             not is_moved,
-            "the backward moves torch's generator: afterwards it is where it was before the second "
-            "run, whatever was drawn between the two runs",
+            "your backward moves torch's generator: put it back afterwards to where it was before "
+            "the second run, whatever was drawn between the two runs",
         )
 
 
@@ -550,18 +616,25 @@ def _(student, rng):
     case = block_case(rng, 3)
     upstream = rng.normal(size=case[0].shape).astype(np.float32)
     result, _, calls, _ = called(student, case, upstream)
-    require(isinstance(result, np.ndarray) and result.shape == case[0].shape, "the result is x's")
+    require(
+        isinstance(result, np.ndarray) and result.shape == case[0].shape,
+        f"expected a result of x's shape {case[0].shape}, got {brief(np.shape(result))}",
+    )
     not_the_mistake(
         calls.sum() != 1,
-        "the block ran once, before the backward: whatever is inside it was kept all the time",
+        "the block ran once, before the backward, so that whatever is inside it was kept all the "
+        "time: run it again in the backward",
     )
     require(
         calls.sum() == 2,
-        f"the block runs once for the result and once for the gradient, it ran {calls.sum()} times",
+        f"a result and its gradient: expected two runs of the block, got {calls.sum()}",
     )
     student.checkpoint_block(*case)
     first = student.arguments_after[3]
-    require(first.sum() == 1, f"it ran {first.sum()} times before any gradient was asked for")
+    require(
+        first.sum() == 1,
+        f"a call without a backward: expected one run of the block, got {first.sum()}",
+    )
 
 
 # column_parallel_linear
@@ -600,22 +673,25 @@ def _(student, rng):
                 [
                     (
                         np.concatenate(parts, axis=-1),
-                        "the outputs of all ranks are put together: each returns its own",
+                        "your result puts the outputs of all ranks together: return the rank's own",
                     ),
-                    (sum(parts), "the ranks' outputs are summed: each has outputs of its own"),
+                    (
+                        sum(parts),
+                        "your result is the sum of the ranks' outputs: return the rank's own",
+                    ),
                 ],
             )
-            close(reply.result, want, f"rank {rank} returns x @ weight.T of its own ({tried})")
+            close(reply.result, want, f"rank {rank}: x @ weight.T of its own weight ({tried})")
             require(
                 all(
                     np.array_equal(a, b)
                     for a, b in zip(reply.arguments, (x, weights[rank]), strict=True)
                 ),
-                "an argument was changed in place",
+                "an argument was changed in place by your function: work on a copy",
             )
         require(
             not replies[0].operations,
-            f"the forward sends nothing: rank 0 sent {operations_of(replies)}",
+            f"the forward is to send nothing, and rank 0 sent {operations_of(replies)} ({tried})",
         )
 
 
@@ -653,10 +729,14 @@ def _(student, rng):
                 reply.gradients[0],
                 sum(own),
                 [
-                    (own[rank], "this is the part of this rank alone: sum over the ranks"),
-                    (sum(own) / n, "the parts are averaged: they are summed"),
-                    (n * sum(own), "the sum is taken twice"),
-                    (n * own[rank], "this rank's part counts n times, and the others not at all"),
+                    (own[rank], "your gradient is the part of this rank alone: sum over the ranks"),
+                    (sum(own) / n, "your parts are averaged: sum them"),
+                    (n * sum(own), "your sum over the ranks is taken twice: take it once"),
+                    (
+                        n * own[rank],
+                        "your gradient is n times this rank's part, and the others count not at "
+                        "all: sum over the ranks",
+                    ),
                 ],
                 f"the gradient of x, {where}",
             )
@@ -664,15 +744,19 @@ def _(student, rng):
                 reply.gradients[1],
                 of_weight[rank],
                 [
-                    (sum(of_weight), "the weights' gradients are summed: each rank has its own"),
+                    (
+                        sum(of_weight),
+                        "your gradients of the weights are summed over the ranks: let each keep "
+                        "its own",
+                    ),
                 ],
                 f"the gradient of the weight, {where}",
             )
         n_bytes = sum(o.n_bytes for o in replies[0].operations)
         require(
             n_bytes <= x.nbytes,
-            f"one all_reduce of the gradient of x is enough, {x.nbytes} bytes: rank 0 sent "
-            f"{operations_of(replies)}",
+            f"one all_reduce of the gradient of x is enough, {x.nbytes} bytes, and rank 0 sent "
+            f"{operations_of(replies)} ({case})",
         )
 
 
@@ -724,14 +808,17 @@ def _(student, rng):
             slips = [
                 (
                     sum(parts) + n * add,
-                    f"the bias counts {n} times, once for each rank: add it once",
+                    f"your bias counts {n} times, once for each rank: add it once",
                 ),
-                (sum(parts), "the bias is missing"),
-                (parts[rank] + add, "this is the summand of this rank alone: sum over the ranks"),
-                (sum(parts) / n + add, "the summands are averaged: they are summed"),
-                (sum(parts) + add / n, "the bias is divided by the number of ranks"),
-                (np.concatenate(parts, -1), "the summands are put side by side: they are summed"),
-                ((sum(parts) + add) * n, "the sum over the ranks is taken twice"),
+                (sum(parts), "your result is the one without the bias: add it once"),
+                (
+                    parts[rank] + add,
+                    "your result is the summand of this rank alone: sum over the ranks",
+                ),
+                (sum(parts) / n + add, "your summands are averaged: sum them"),
+                (sum(parts) + add / n, "your bias is divided by the number of ranks: add it whole"),
+                (np.concatenate(parts, -1), "your summands are put side by side: sum them"),
+                ((sum(parts) + add) * n, "your sum over the ranks is taken twice: take it once"),
             ]
             hint = f"rank {rank}: the sum of all ranks' x @ weight.T, and the bias once ({tried})"
             same_rank_gradient(reply.result, sum(parts) + add, slips, hint)
@@ -739,7 +826,7 @@ def _(student, rng):
                 all(
                     np.array_equal(a, b) for a, b in zip(reply.arguments, given[rank], strict=True)
                 ),
-                "an argument was changed in place",
+                "an argument was changed in place by your function: work on a copy",
             )
 
 
@@ -772,18 +859,21 @@ def _(student, rng):
                 [
                     (
                         n * want,
-                        "the gradient is summed over the ranks: that of a sum is the same "
-                        "for each summand",
+                        "your gradient is summed over the ranks: that of a sum is the same for "
+                        "each summand, so leave it as it arrives",
                     ),
-                    (want / n, "the gradient is divided by the number of ranks"),
+                    (
+                        want / n,
+                        "your gradient is divided by the number of ranks: leave it as it is",
+                    ),
                 ],
                 f"the gradient of {name}, rank {rank} of {n}",
             )
     n_bytes = sum(o.n_bytes for o in replies[0].operations)
     require(
         n_bytes <= up.nbytes,
-        f"one all_reduce of the output is enough, {up.nbytes} bytes forward and none backward: "
-        f"rank 0 sent {operations_of(replies)}",
+        f"one all_reduce of the output is enough, {up.nbytes} bytes forward and none backward, "
+        f"and rank 0 sent {operations_of(replies)}",
     )
 
 
@@ -844,28 +934,44 @@ def vocab_slips(parts: list, targets: np.ndarray, rank: int) -> list:
     )
     below = np.take_along_axis(offsets, of_rank[None], 0)[0]
     return [
-        (each.sum(), "the sum: the mean is asked for"),
-        (each.sum() / kept.size, "the mean counts positions that are not learned (-100)"),
+        (each.sum(), "your loss is the sum: take the mean over the targets that count"),
+        (each.sum() / kept.size, "your mean counts positions with the target -100: leave them out"),
         (
             (total - np.where(mine, chosen, 0.0))[kept].mean(),
-            "the target's logit is missing where another rank holds it",
+            "your loss lacks the target's logit where another rank holds it: add it up over the "
+            "ranks",
         ),
         (
             (own - np.where(mine, chosen, 0.0))[kept].mean(),
-            "only this rank's part of the vocabulary is in the sum",
+            "your sum of exponentials has this rank's part of the vocabulary alone: add it up "
+            "over the ranks",
         ),
-        ((total - drawn)[kept].mean(), "every rank adds a logit: only the target's rank has it"),
+        (
+            (total - drawn)[kept].mean(),
+            "your ranks each add a logit: let the target's rank alone add one, and the others 0",
+        ),
         (
             (own - chosen)[kept].mean(),
-            "only this rank's part of the vocabulary is in the sum",
+            "your sum of exponentials has this rank's part of the vocabulary alone: add it up "
+            "over the ranks",
         ),
-        ((total - n * chosen)[kept].mean(), "the target's logit counts n times"),
+        (
+            (total - n * chosen)[kept].mean(),
+            "your loss counts the target's logit n times: let its rank alone add it",
+        ),
         (
             (apart - chosen + below)[kept].mean(),
-            "each rank takes off its own largest logit: the exponentials can't be added then",
+            "your ranks each take off their own largest logit, and such exponentials can't be "
+            "added: take off the largest of all",
         ),
-        ((total - chosen)[kept].mean() / n, "the loss is divided by the number of ranks"),
-        ((total - chosen)[kept].mean() * n, "the loss is summed over the ranks"),
+        (
+            (total - chosen)[kept].mean() / n,
+            "your loss is divided by the number of ranks: every rank returns the whole loss",
+        ),
+        (
+            (total - chosen)[kept].mean() * n,
+            "your loss is summed over the ranks: every rank has the whole loss already",
+        ),
     ]
 
 
@@ -903,7 +1009,7 @@ def _(student, rng):
             require(
                 np.array_equal(reply.arguments[0], parts[rank])
                 and np.array_equal(reply.arguments[1], targets),
-                "an argument was changed in place",
+                "an argument was changed in place by your function: work on a copy",
             )
 
 
@@ -921,12 +1027,18 @@ def _(student, rng):
         )
         for rank, reply in enumerate(replies):
             mine = up * want[..., rank * n_local : (rank + 1) * n_local]
-            both = up * want.sum(-1, keepdims=True)
             slips = [
-                (2 * mine, "the gradient is summed over the ranks: each has the same loss"),
-                (mine / 2, "the gradient is divided by the number of ranks"),
-                (mine * 0, "no gradient arrives"),
-                (both + 0 * mine, "the gradient is that of the sum"),
+                (
+                    2 * mine,
+                    "your gradient is summed over the ranks: each has the same loss, so leave it "
+                    "as it is",
+                ),
+                (mine / 2, "your gradient is divided by the number of ranks: leave it as it is"),
+                (
+                    mine * 0,
+                    "your gradient of the logits is 0 everywhere: see that nothing cuts it on its "
+                    "way from the loss",
+                ),
             ]
             close(reply.result, loss, f"the mean cross-entropy on rank {rank}, {case}")
             same_rank_gradient(
@@ -962,8 +1074,8 @@ def _(student, rng):
     n_bytes = sum(o.n_bytes for o in replies[0].operations)
     require(
         n_bytes <= 8 * 6 * 8,
-        "a few numbers travel for each of 6 positions, never the logits themselves (64 a position "
-        f"on each rank): rank 0 sent {operations_of(replies)}",
+        "6 positions with 64 ids on each of two ranks: let a few numbers travel for each "
+        f"position, never the logits themselves; rank 0 sent {operations_of(replies)}",
     )
 
 

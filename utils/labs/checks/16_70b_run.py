@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.labs.checking import (
     Check,
+    apart,
     asked,
     brief,
     close,
@@ -21,8 +22,10 @@ from utils.labs.checking import (
     recognise,
     refused,
     require,
+    resembles,
     same,
 )
+from utils.labs.student import describe_call
 
 CHECKS: list[Check] = []
 exercise_check = collector(CHECKS)
@@ -98,18 +101,45 @@ HINTS = {
 }
 
 
+def recognise_terms(got: list, want: list, names: list, slips: list, case: str) -> None:
+    """Reject numbers that equal what one known mistake gives, with the first that differs.
+
+    As `recognise`, for numbers that have names.
+
+    Args:
+        got, want: the numbers.
+        names: theirs.
+        slips: pairs of numbers and the hint.
+        case: what was called.
+    """
+    if resembles(got, want, 2e-5):
+        return
+    found = {
+        text
+        for wrong, text in slips
+        if resembles(got, wrong, 2e-5) and not resembles(wrong, want, 2e-4)
+    }
+    differing = (k for k in range(len(want)) if not resembles(got[k], want[k], 2e-5))
+    first = next(differing, 0)
+    expected, came = apart(float(want[first]), float(got[first]))
+    told = f"{names[first]}: expected {expected}, got {came}"
+    not_the_mistake(len(found) != 1, f"{min(found, default='')}; {case} ({told})")
+
+
 def compare_terms(got: object, want: dict, case: str, slips: list = ()) -> None:
     """Reject another dictionary of numbers; `slips` are (dictionary, hint)."""
     require(type(got) is dict, asked(f"return a dictionary, got {type(got).__name__}", got))
     require(
         set(got) == set(want),
-        asked(f"the keys are {sorted(want)}, got {sorted(map(str, got))}", got),
+        asked(f"expected the keys {sorted(want)}, got {sorted(map(str, got))}", got),
     )
     for key in want:
         number = type(got[key]) in (int, float)
-        require(number, asked(f"{key!r} is a number, got {type(got[key]).__name__}", got))
+        require(number, asked(f"{key!r}: expected a number, got {type(got[key]).__name__}", got))
     values, right = list(map(got.get, want)), list(want.values())
-    recognise(values, right, [(list(map(w.get, want)), f"{text}; {case}") for w, text in slips])
+    case = asked(case, got)
+    known = [(list(map(w.get, want)), text) for w, text in slips]
+    recognise_terms(values, right, list(map(repr, want)), known, case)
     for key, number in want.items():
         scale = 1e-9 * max(1.0, abs(number))
         close(got[key], number, f"{key!r}: {case}", atol=scale, rtol=1e-6)
@@ -182,25 +212,35 @@ def memory_by_hand(case: dict, slip: str = "") -> dict:
 
 
 MEMORY_SLIPS = {
-    "one stage early": "stage 1 divides the optimizer alone, stage 2 the gradients as well",
-    "all from 1": "stage 1 divides the optimizer alone; weights wait for stage 3",
-    "never": "ZeRO divides by dp from its stage on",
-    "8": "the optimizer holds a float32 copy of the weight beside the two moments: 12 bytes",
-    "4": "the optimizer holds three float32 numbers: 12 bytes",
-    "no micro": "each sequence of the micro-batch has its activations",
-    "all split": "what is replicated is divided by tp with sequence_parallel only",
-    "no tp": "the sharded part is divided by tp",
-    "one in flight": "every micro-batch in flight keeps its activations",
-    "no scores": "one layer's scores are there while it is worked on",
-    "scores split": "the scores are those of this GPU already: tp does not divide them again",
+    "one "
+    "stage "
+    "early": "your ZeRO divides one stage early: stage 1 divides the optimizer alone, stage 2 the "
+    "gradients as well",
+    "all "
+    "from "
+    "1": "your stage 1 divides everything: it divides the optimizer alone, gradients wait for "
+    "stage 2 and weights for stage 3",
+    "never": "your parts are not divided by dp: ZeRO divides each from its stage on",
+    "8": "your optimizer takes 8 bytes a parameter: it holds a float32 copy of the weight beside "
+    "the two moments, 12 bytes",
+    "4": "your optimizer takes 4 bytes a parameter: it holds three float32 numbers, 12 bytes",
+    "no micro": "your activations are those of one sequence: multiply by micro_batch",
+    "all split": "your replicated part is divided by tp: divide it with sequence_parallel only",
+    "no tp": "your sharded part is not divided by tp: divide it",
+    "one in "
+    "flight": "your activations are those of one micro-batch in flight: multiply by in_flight",
+    "no scores": "your activations have no scores: one layer's are there while it is worked on",
+    "scores split": "your scores are divided by tp: those that are passed are this GPU's already",
     **dict.fromkeys(
         ("scores of all", "scores of layers", "scores of flights"),
-        "with recompute the scores are there for one layer and one micro-batch only",
+        "your scores count for several layers or micro-batches: with recompute they are there for "
+        "one layer and one micro-batch only",
     ),
-    "whole inputs": "with sequence_parallel a rank keeps its part of each layer's input",
-    "1 byte": "the input that full recompute keeps takes 2 bytes a number",
-    "no layer": "with full recompute one layer at a time is there whole",
-    "total of states": "activations belong to the total",
+    "whole "
+    "inputs": "your rank keeps each layer's whole input: with sequence_parallel it keeps its part",
+    "1 byte": "your input that full recompute keeps takes 1 byte a number: it takes 2",
+    "no layer": "your activations have no whole layer: with full recompute one is there at a time",
+    "total of states": "your total leaves out the activations: add all four",
 }
 
 
@@ -211,7 +251,7 @@ def compare_memory(student, what: str, **case) -> None:
     with in_case(what):
         got = student.memory_per_gpu(*places, **named)
     slips = [(memory_by_hand(case, slip), text) for slip, text in MEMORY_SLIPS.items()]
-    compare_terms(got, memory_by_hand(case), f"{what}; {brief(case)}", slips)
+    compare_terms(got, memory_by_hand(case), what, slips)
 
 
 SMALL = dict(zip(PLACES, (1000, 2, 8, 4, 1, 1), strict=True))
@@ -303,20 +343,27 @@ def time_by_hand(case: dict, slip: str = "") -> dict:
 
 
 TIME_SLIPS = {
-    "roofline": "kernels run one after the other: add their times, do not take the longer one",
-    "no fixed": "each micro-batch takes fixed_seconds as well",
-    "once": "compute is that of all micro-batches",
-    "tensor once": "every micro-batch has its all-reduces",
-    "bubble of compute": "a stage waits for compute and tensor together",
-    "pp": "a pipeline of pp stages fills in pp - 1 slots",
-    "no vp": "interleaving divides the bubble by vp",
-    "of all": "the bubble is (pp - 1) / (vp * n_micro) of the busy time, not of the whole",
-    "negative": "no more can be hidden than there is: data is never below 0",
-    "of data": "overlap is a share of compute that gradients can hide behind",
-    "data each": "gradients are reduced once a step",
-    "no overlap": "what compute hides is taken off the gradients' time",
-    "sent once": "every micro-batch is handed on",
-    "nvlink": "activations go to the next stage over the network",
+    "roofline": "your compute takes the longer of two times: kernels run one after the other, so "
+    "add them",
+    "no fixed": "your micro-batches do without fixed_seconds: each takes them as well",
+    "once": "your compute is that of one micro-batch: multiply by n_micro",
+    "tensor once": "your tensor time is that of one micro-batch: multiply by n_micro",
+    "bubble "
+    "of "
+    "compute": "your bubble is a share of compute alone: a stage waits for compute and tensor "
+    "together",
+    "pp": "your bubble has pp slots: a pipeline of pp stages fills in pp - 1",
+    "no vp": "your bubble is not divided by vp: interleaving divides it",
+    "of "
+    "all": "your bubble is a share of the whole time: it is (pp - 1) / (vp * n_micro) of the busy "
+    "time",
+    "negative": "your data time is below 0: no more can be hidden than there is, so stop at 0",
+    "of data": "your overlap is a share of the gradients' time: it is a share of compute, behind "
+    "which they can hide",
+    "data each": "your gradients are reduced for each micro-batch: count them once a step",
+    "no overlap": "your gradients' time has nothing hidden: take off overlap times compute",
+    "sent once": "your pipeline time is that of one micro-batch: multiply by n_micro",
+    "nvlink": "your activations go to the next stage over NVLink: divide by network_per_second",
 }
 
 
@@ -327,7 +374,7 @@ def compare_time(student, what: str, **case) -> None:
     with in_case(what):
         got = student.step_time(*places, **named)
     slips = [(time_by_hand(case, slip), text) for slip, text in TIME_SLIPS.items()]
-    compare_terms(got, time_by_hand(case), f"{what}; {brief(case)}", slips)
+    compare_terms(got, time_by_hand(case), what, slips)
 
 
 PLAIN = dict(zip(WORK, (6e12, 0.0, 0.0, 0.0, 0.0, 4), strict=True))
@@ -354,10 +401,9 @@ def _(student, rng):
     compare_time(student, "stages that hand on", **PLAIN | {"pp_bytes": 2e8}, pp=2)
     compare_time(student, "stages with all-reduces", **PLAIN | {"tp_bytes": 3e10}, pp=4)
     for _ in range(3):
-        drawn = dict(
-            zip(WORK, (*rng.uniform(1, 9, 5).tolist(), int(rng.integers(2, 9))), strict=True)
-        )
-        drawn |= dict(zip(RATES, rng.uniform(0.5, 4, 4).tolist(), strict=True))
+        work = rng.uniform(1, 9, 5).round(2).tolist()
+        drawn = dict(zip(WORK, (*work, int(rng.integers(2, 9))), strict=True))
+        drawn |= dict(zip(RATES, rng.uniform(0.5, 4, 4).round(2).tolist(), strict=True))
         named = {"pp": int(rng.integers(2, 5)), "vp": int(rng.integers(1, 4)), "overlap": 0.1}
         compare_time(student, "drawn numbers", **drawn, **named, fixed_seconds=0.3)
 
@@ -395,6 +441,15 @@ def one(tp=1, pp=1, dp=8, micro_batch=1, n_bytes=50.0, seconds=3.0) -> dict:
     }
 
 
+def in_short(candidate: dict) -> str:
+    """Return a candidate as a short text.
+
+    >>> in_short({"tp": 2, "seconds": 3.0})
+    'tp 2, seconds 3'
+    """
+    return ", ".join(f"{name} {value:g}" for name, value in candidate.items())
+
+
 def compare_choice(student, candidates: list, want: tuple, what: str, slips=(), **changes) -> None:
     """Reject another choice or other reasons; `slips` are ((index, reasons), hint)."""
     room = ROOM | changes
@@ -405,14 +460,19 @@ def compare_choice(student, candidates: list, want: tuple, what: str, slips=(), 
         and len(got) == 2
         and type(got[1]) is list
         and all(type(reason) is str for reason in got[1]),
-        asked("return (index or None, a list of reasons, a text each)", got),
+        asked(f"return (index or None, a list of reasons, a text each), got {brief(got)}", got),
     )
+    differ = (k for k, pair in enumerate(zip(got[1], want[1], strict=False)) if len({*pair}) > 1)
+    k = next(differ, None)
+    case = asked(what if k is None else f"{what}; candidate {k}: {in_short(candidates[k])}", got)
     for wrong, text in slips:
         not_the_mistake(
-            tuple(wrong) == tuple(want) or tuple(got) != tuple(wrong), f"{text}; {what}"
+            tuple(wrong) == tuple(want) or tuple(got) != tuple(wrong),
+            f"{text}; {case} (expected {want}, got {brief(tuple(got))})",
         )
-    case = f"{what}; candidates {brief(candidates, 400)}, {brief(room, 200)}"
     same(got[1], want[1], f"the reasons, '' for none: {case}")
+    told = ", ".join(f"{c['seconds']:g}" for c in candidates)
+    case = asked(f"{what}; candidates of {told} seconds" if candidates else what, got)
     same(got[0], want[0], f"the index of the fastest that is not refused: {case}")
 
 
@@ -425,7 +485,7 @@ def _(student, rng):
         [slow, fast],
         (1, ["", ""]),
         "two that can run",
-        [((0, ["", ""]), "the fastest has the fewest seconds")],
+        [((0, ["", ""]), "your choice has the most seconds: the fastest has the fewest")],
     )
     over = one(n_bytes=90.0, seconds=1.0)
     compare_choice(
@@ -433,11 +493,21 @@ def _(student, rng):
         [over, slow, fast],
         (2, ["memory", "", ""]),
         "the fastest does not fit",
-        [((0, ["memory", "", ""]), "what is refused can't be chosen")],
+        [
+            (
+                (0, ["memory", "", ""]),
+                "your choice is a candidate that is refused: choose among those without a reason",
+            )
+        ],
     )
     compare_choice(student, [over], (None, ["memory"]), "none that fits")
     compare_choice(student, [], (None, []), "no candidates")
-    slips = [((2, ["", "", ""]), "of equals the first")]
+    slips = [
+        (
+            (2, ["", "", ""]),
+            "your choice is the last of two that are equally fast: choose the first",
+        )
+    ]
     compare_choice(student, [slow, fast, dict(fast)], (1, ["", "", ""]), "two equally fast", slips)
     compare_choice(student, [one(n_bytes=80.0)], (0, [""]), "exactly as many bytes as there are")
     seconds = rng.permutation(6).astype(float) + 1
@@ -525,13 +595,13 @@ def daly(s: float, m: float, slip: str = "") -> float:
 
 
 DALY_SLIPS = {
-    "no save off": "Daly takes the time to save off at the end",
-    "young less save": "Daly's has two terms beside the 1",
-    "s over m": "the terms are of s / (2 m), half of s / m",
-    "no ninth": "the third term is (s / (2 m)) / 9",
-    "no limit": "where saving takes 2 m or longer it is m",
-    "save": "where saving takes 2 m or longer it is m, not the time to save",
-    "ninth of root": "the third term has s / (2 m) itself, not its root",
+    "no save off": "yours is Daly's without the time to save taken off at the end",
+    "young less save": "yours is Young's less the time to save: Daly's has two terms beside the 1",
+    "s over m": "your terms are of s / m: take those of s / (2 m)",
+    "no ninth": "yours is Daly's without the third term, (s / (2 m)) / 9",
+    "no limit": "yours is the formula's value: where saving takes 2 m or longer, it is m instead",
+    "save": "yours is the time to save: where saving takes 2 m or longer it is m",
+    "ninth of root": "your third term has the root of s / (2 m): it has s / (2 m) itself",
 }
 
 
@@ -545,16 +615,22 @@ def compare_interval(student, s: float, m: float, method: str | None, what: str)
     if method == "young":
         want = (2 * s * m) ** 0.5
         slips = [
-            ([(s * m) ** 0.5], f"a 2 belongs under the root; {case}"),
-            ([daly(s, m)], f"Young's is the first order alone; {case}"),
-            ([2 * (s * m) ** 0.5], f"the 2 belongs under the root; {case}"),
-            ([2 * s * m], f"the root is missing; {case}"),
-            ([want - s], f"Young's takes nothing off; {case}"),
+            ([(s * m) ** 0.5], f"yours is the root of s m: a 2 belongs under the root; {case}"),
+            ([daly(s, m)], f"yours is Daly's: Young's is the first order alone; {case}"),
+            (
+                [2 * (s * m) ** 0.5],
+                f"yours has the 2 before the root: it belongs under the root; {case}",
+            ),
+            ([2 * s * m], f"yours is 2 s m: take the root; {case}"),
+            (
+                [want - s],
+                f"yours has the time to save taken off: Young's takes nothing off; {case}",
+            ),
         ]
     else:
         want = daly(s, m)
         slips = [([daly(s, m, slip)], f"{text}; {case}") for slip, text in DALY_SLIPS.items()]
-        slips.append(([(2 * s * m) ** 0.5], f"that is Young's; asked is Daly's; {case}"))
+        slips.append(([(2 * s * m) ** 0.5], f"yours is Young's: Daly's is asked for; {case}"))
     recognise([got], [want], slips, atol=1e-6)
     close(got, want, case, atol=1e-9, rtol=1e-6)
 
@@ -564,8 +640,8 @@ def _(student, rng):
     compare_interval(student, 50.0, 10_000.0, "young", "by hand: the root of a million")
     compare_interval(student, 2.0, 9.0, "young", "frequent failures")
     compare_interval(student, 1.0, 0.125, "young", "saving takes longer than failures wait")
-    s, m = rng.uniform(10, 99), rng.uniform(2000, 9000)
-    compare_interval(student, float(s), float(m), "young", "drawn seconds")
+    s, m = (round(float(x), 1) for x in (rng.uniform(10, 99), rng.uniform(2000, 9000)))
+    compare_interval(student, s, m, "young", "drawn seconds")
 
 
 @exercise_check("checkpoint_interval", points=2, title="Daly")
@@ -575,15 +651,17 @@ def _(student, rng):
     compare_interval(student, 300.0, 100.0, "daly", "saving takes more than twice as long")
     compare_interval(student, 200.0, 100.0, "daly", "saving takes exactly twice as long")
     compare_interval(student, 199.0, 100.0, "daly", "just below that")
-    s, m = rng.uniform(10, 99), rng.uniform(200, 900)
-    compare_interval(student, float(s), float(m), None, "drawn seconds")
+    s, m = (round(float(x), 1) for x in (rng.uniform(10, 99), rng.uniform(200, 900)))
+    compare_interval(student, s, m, None, "drawn seconds")
     # against the loss itself: no interval of a grid keeps more
-    s, m = float(rng.uniform(20, 60)), float(rng.uniform(2_000, 9_000))
+    s, m = (round(float(x), 1) for x in (rng.uniform(20, 60), rng.uniform(2_000, 9_000)))
     got = student.checkpoint_interval(s, m)
     grid = np.linspace(20, 3000, 20_000)
     kept = grid / (m * np.expm1((grid + s) / m))
     own = got / (m * math.expm1((got + s) / m))
-    require(own >= kept.max() * (1 - 1e-5), asked("another interval keeps more of the time", got))
+    best = f"an interval of {grid[kept.argmax()]:.4g} s keeps {kept.max():.4%} of the time"
+    least = kept.max() * (1 - 1e-5)
+    require(own >= least, asked(f"{best}, yours of {got:.4g} s {own:.4%}", got))
 
 
 @exercise_check("checkpoint_interval", points=1, title="what can't be", is_core=False)
@@ -628,15 +706,19 @@ def goodput_by_hand(t: float, s: float, m: float, r: float, slip: str = "") -> f
 
 
 GOODPUT_SLIPS = {
-    "first order": "that is the first order; asked is the expected time with exponentials",
-    "restart added": "the restart multiplies by exp(restart / m): it can fail, too",
-    "restart inside": "the 1 is taken off before exp(restart / m) multiplies",
-    "no restart": "the restart after a failure takes its time",
-    "no save": "a failure while saving loses the interval as well: interval + save",
-    "no minus 1": "the exponential of interval + save less 1",
-    "save is kept": "of interval and save only the interval is training",
-    "upside down": "goodput is the interval over its expected time, not the other way round",
-    "no m": "the expected time has a factor m",
+    "first order": "yours is the first order: take the expected time with exponentials",
+    "restart added": "your restart is added: multiply by exp(restart / m), since it can fail, too",
+    "restart "
+    "inside": "your restart stands inside the exponential from which 1 is taken: take 1 off "
+    "before exp(restart / m) multiplies",
+    "no restart": "yours leaves out the restart, which takes its time after a failure",
+    "no "
+    "save": "your exponential is of the interval alone: a failure while saving loses it as well, "
+    "so interval + save",
+    "no minus 1": "your exponential of interval + save lacks the - 1",
+    "save is kept": "yours keeps interval and save: only the interval is training",
+    "upside down": "yours is the expected time over the interval: turn it round",
+    "no m": "your expected time lacks the factor m",
 }
 
 
@@ -671,13 +753,14 @@ def _(student, rng):
     compare_goodput(student, 1000.0, 0.0, 10_000.0, 0.0, "saving takes no time")
     compare_goodput(student, 1000.0, 50.0, 10_000.0, 600.0, "with a restart")
     compare_goodput(student, 1000.0, 50.0, 1_000.0, 600.0, "frequent failures")
-    t, s, m, r = (float(x) for x in rng.uniform((500, 20, 2000, 100), (900, 60, 9000, 400)))
+    drawn = rng.uniform((500, 20, 2000, 100), (900, 60, 9000, 400)).round(1)
+    t, s, m, r = drawn.tolist()
     compare_goodput(student, t, s, m, r, "drawn seconds")
     got = student.goodput(700.0, 50.0, 1500.0, 0.0)
     mean, error = drawn_goodput(rng, 700.0, 50.0, 1500.0, 0.0)
     require(
         abs(got - mean) < 6 * error,
-        asked(f"jobs with drawn failures keep {mean:.3f} of their time", got),
+        asked(f"jobs with drawn failures keep {mean:.3f} of their time, got {got:.3f}", got),
     )
 
 
@@ -733,17 +816,24 @@ def cost_by_hand(tokens, speed, gpus, keep, pairs: dict, slip: str = "") -> dict
 
 
 COST_SLIPS = {
-    "times goodput": "with a goodput below 1 the run takes longer: divide by it",
-    "no goodput": "only goodput of the time is kept: the rest is paid as well",
-    "speed of one": "the tokens per second are those of all GPUs together",
-    "no pue": "the building draws PUE times what its computers draw",
-    "crossed": "low goes with all low, high with all high",
-    "pue twice": "the energy has the PUE in it already: CO2 is energy times the grid",
-    "kept alone": "GPUs are paid for the whole time, kept training or not",
-    "node hours": "every GPU draws its watts: the energy is of GPU-hours",
-    "kwh": "energy is in MWh: watts times hours over a million",
-    "one gpu": "every GPU is paid: dollars are for a GPU-hour",
-    "kilos": "CO2 is in tonnes: grams over a million",
+    "times "
+    "goodput": "your run is shorter with a goodput below 1: it takes longer, so divide by goodput",
+    "no "
+    "goodput": "your run takes as long as with goodput 1: only that share of the time is kept, so "
+    "divide by it",
+    "speed "
+    "of one": "your time is divided by the GPUs: the tokens per second are those of all together",
+    "no "
+    "pue": "your energy leaves out the PUE: the building draws PUE times what its computers draw",
+    "crossed": "your pairs are crossed: low goes with all low, high with all high",
+    "pue "
+    "twice": "your CO2 counts the PUE twice: the energy has it already, so multiply by the grid's "
+    "grams alone",
+    "kept alone": "your money is for the time that is kept: GPUs are paid for the whole time",
+    "node hours": "your energy is that of one GPU: every one draws its watts, so take GPU-hours",
+    "kwh": "your energy is in kWh: divide watts times hours by a million, for MWh",
+    "one gpu": "your money is that of one GPU: dollars are for a GPU-hour, and every GPU is paid",
+    "kilos": "your CO2 is in kilograms: divide grams by a million, for tonnes",
 }
 
 
@@ -760,24 +850,33 @@ def compare_cost(student, tokens, speed, gpus, what: str, keep=None, **changes) 
         got = student.run_cost(tokens, speed, gpus, **named, **pairs)
     require(type(got) is dict, asked(f"return a dictionary, got {type(got).__name__}", got))
     want = cost_by_hand(tokens, speed, gpus, keep or 1.0, pairs)
-    require(set(got) == set(want), asked(f"the keys are {list(want)}, got {brief(list(got))}", got))
+    require(
+        set(got) == set(want), asked(f"expected the keys {list(want)}, got {brief(list(got))}", got)
+    )
     for name, value in want.items():
         numbers = got[name] if isinstance(value, tuple) else (got[name],)
         is_pair = type(numbers) is tuple and len(numbers) == len(flat_bill({name: value}))
         require(
             is_pair and all(type(x) in (int, float) for x in numbers),
             asked(
-                f"{name!r} is {'a pair (low, high)' if isinstance(value, tuple) else 'a number'}",
+                f"{name!r}: expected "
+                f"{'a pair (low, high)' if isinstance(value, tuple) else 'a number'}, got "
+                f"{brief(got[name], 60)}",
                 got,
             ),
         )
-    case = f"{what}; {tokens:g} tokens, {speed:g} a second, {gpus} GPUs, {brief(pairs, 200)}"
+    case = f"{what}; tried {describe_call('run_cost', (tokens, speed, gpus), pairs | named)}"
     numbers = flat_bill({name: got[name] for name in want})
     slips = [
-        (flat_bill(cost_by_hand(tokens, speed, gpus, keep or 1.0, pairs, slip)), f"{text}; {case}")
+        (flat_bill(cost_by_hand(tokens, speed, gpus, keep or 1.0, pairs, slip)), text)
         for slip, text in COST_SLIPS.items()
     ]
-    recognise(numbers, flat_bill(want), slips)
+    names = [
+        f"{name!r}{end}"
+        for name, value in want.items()
+        for end in ((", low", ", high") if isinstance(value, tuple) else ("",))
+    ]
+    recognise_terms(numbers, flat_bill(want), names, slips, case)
     for name, value in want.items():
         close(got[name], value, f"{name!r}: {case}", atol=1e-12, rtol=1e-7)
 
@@ -789,9 +888,11 @@ def _(student, rng):
     compare_cost(student, 3.6e9, 1e5, 1, "one GPU")
     changes = {"pue": (1.1, 1.6), "grams_per_kwh": (57.0, 475.0)}
     compare_cost(student, 7.2e10, 3e6, 16, "another building and grid", keep=0.8, **changes)
-    tokens, speed = float(rng.uniform(1e9, 9e9)), float(rng.uniform(1e4, 9e4))
+    tokens, speed = rng.uniform((1e9, 1e4), (9e9, 9e4)).round(-3).tolist()
     gpus = int(rng.integers(2, 99))
-    compare_cost(student, tokens, speed, gpus, "drawn numbers", keep=float(rng.uniform(0.5, 0.9)))
+    compare_cost(
+        student, tokens, speed, gpus, "drawn numbers", keep=round(float(rng.uniform(0.5, 0.9)), 2)
+    )
 
 
 @exercise_check("run_cost", points=1, title="edges and errors", is_core=False)

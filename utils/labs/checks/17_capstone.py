@@ -110,7 +110,23 @@ def named(got: object, want: object, slips: dict[str, object], case: str) -> Non
     if got == want:
         return
     found = {hint for hint, wrong in slips.items() if wrong == got and wrong != want}
-    not_the_mistake(len(found) != 1, f"{min(found, default='')}; {case}")
+    told = f"(expected {brief(in_order(want))}, got {brief(in_order(got))})"
+    not_the_mistake(len(found) != 1, f"{min(found, default='')}; {case} {told}")
+
+
+def in_order(value: object) -> object:
+    """Return a set of names as a sorted list, and any other value as it is."""
+    return sorted(map(str, value)) if isinstance(value, set) else value
+
+
+def in_short(needs: dict, makes: dict) -> str:
+    """Return what stages need and make as a short text.
+
+    >>> in_short({"a": ["x", "y"]}, {"a": ["z"]})
+    'a: x, y -> z'
+    """
+    stages = (f"{s}: {', '.join(needs[s])} -> {', '.join(makes[s])}" for s in needs)
+    return "; ".join(stages) or "no stages"
 
 
 # stages_to_run
@@ -163,34 +179,41 @@ def compare_stages(student, needs: dict, makes: dict, changed: list, what: str) 
         if stage in stale or reached(needs, makes, makes[stage])[0] & set(direct)
     }
     slips = {
-        "what a stale stage makes is stale, too: go on from it": direct,
-        "a stage that comes later is stale only where it depends on the change": order[first:],
-        "not every stage is stale": order,
-        "each stage comes after those it depends on: `needs` may have another order": [
+        "your list has the stages that read a change directly: what a stale stage makes "
+        "is stale, too, so go on from it": direct,
+        "your list has all stages from the first stale one on: a later one is stale only "
+        "where it depends on the change": order[first:],
+        "your list has every stage: take those that depend on the change": order,
+        "your stages stand in the order of `needs`: put each after those it depends on": [
             stage for stage in needs if stage in stale
         ],
-        "one pass over `needs` misses a stage that stands before its maker": once,
-        "the order is that of a whole run, in which a stage also waits for makers that are up to "
-        "date": alone,
-        "a stage comes after what it needs, not before": want[::-1],
-        "what a change depends on stays as it was": [s for s in order if s in upstream],
-        "a file that was changed by hand makes its readers stale, not its maker": [
+        "your list is that of one pass over `needs`, which misses a stage that stands "
+        "before its maker": once,
+        "your order is that of the stale stages alone: in a whole run a stage also waits "
+        "for makers that are up to date": alone,
+        "your stages stand before what they need: put each after it": want[::-1],
+        "your list has stages that a change depends on: these stay as they were": [
+            s for s in order if s in upstream
+        ],
+        "your list has the maker of a file that was changed by hand: its readers are stale, not "
+        "its maker": [
             stage
             for stage in order
             if stage
             in stale | edited | reached(needs, makes, [p for s in edited for p in makes[s]])[0]
         ],
-        "files that a stage makes can change, too": [
+        "your list passes over a changed file that a stage makes: such files can change, too": [
             stage
             for stage in order
             if stage in reached(needs, makes, [p for p in changed if p not in inner])[0] | outer
         ],
     }
-    case = f"{what}; needs {brief(needs, 200)}, makes {brief(makes)}, changed {changed}"
+    case = f"{what}, changed {changed}, needs -> makes: {in_short(needs, makes)}"
     named(got, want, slips, case)
     is_order = got == want or sorted(map(str, got)) != sorted(want)
-    require(is_order, asked(f"the right stages in another order than asked: expected {want}", got))
-    same(got, want, case)
+    told = f"(expected {want}, got {brief(got)})"
+    require(is_order, f"your stages are the right ones in another order; {case} {told}")
+    same(list(got), want, case)
 
 
 CHAIN = {"text": ["raw"], "base": ["corpus", "steps"], "tune": ["weights", "chats"]}
@@ -333,39 +356,44 @@ def compare_lineage(student, records: dict, path: str, what: str) -> None:
     own = made[path]
     nearest = {own} | {made[f] for f in records[own]["inputs"] if f in made}
     every = {f: h for r in records.values() for f, h in r["inputs"].items()}
-    case = f"{what}: the way of {path}"
-    not_the_mistake(len(set(stages)) == len(stages), asked(f"a stage stands once; {case}", got))
+    behind = {s: r for s, r in records.items() if s in want}
+    read, wrote = ({s: list(r[k]) for s, r in behind.items()} for k in ("inputs", "outputs"))
+    case = f"{what}; behind {path!r} (inputs -> outputs): {in_short(read, wrote)}"
+    once = f"a stage of yours stands twice, got {brief(stages)}: let each stand once; {case}"
+    not_the_mistake(len(set(stages)) == len(stages), once)
     slips = {
-        "the stage that made the artefact is in its lineage": want - {own},
-        "go on from each stage to those that it read from": nearest,
-        "the lineage is that of the artefact, not of all records": set(records),
-        "the makers of what was read belong to it": {own},
-        "what read the artefact is no part of where it came from": {
+        "your stages leave out the one that made the artefact: it is in its lineage": want - {own},
+        "your stages end one step back: go on from each to those that it read from": nearest,
+        "your stages are all that are recorded: take those behind the artefact": set(records),
+        "your stages are the maker of the artefact alone: the makers of what it read belong to "
+        "it, too": {own},
+        "your stages go forward: take what the artefact came from, not what read it": {
             s for s in records if own in way(records, next(iter(records[s]["outputs"])))[0]
         },
     }
     named(set(stages), want, slips, case)
-    require(
-        set(stages) == want,
-        asked(f"the stages are {sorted(want)}, got {sorted(map(str, stages))}; {case}", got),
-    )
+    told = f"expected the stages {sorted(want)}, got {sorted(map(str, stages))}"
+    require(set(stages) == want, f"{told}; {case}")
     place = {stage: k for k, stage in enumerate(stages)}
     before = [(made[f], s) for s in want for f in records[s]["inputs"] if f in made]
     require(
         all(place[first] < place[later] for first, later in before),
-        asked(f"each stage stands after those that it built on; {case}", got),
+        f"your stages stand in the order {list(stages)}: put each after those that it built on; "
+        f"{case}",
     )
     slips = {
-        "raw is what no stage made": {f: h for s in want for f, h in records[s]["inputs"].items()},
-        "raw is what this artefact comes from alone": {
+        "your raw holds files that a stage made: leave them out": {
+            f: h for s in want for f, h in records[s]["inputs"].items()
+        },
+        "your raw holds what other artefacts come from: take that of this one alone": {
             f: h for f, h in every.items() if f not in made
         },
-        "raw of the stages before counts as well": {
+        "your raw is that of the last stage alone: that of the stages before counts as well": {
             f: h for f, h in records[own]["inputs"].items() if f not in made
         },
     }
     named(raw, wanted, slips, case)
-    same(raw, wanted, f"raw: path -> hash of what no stage made; {case}")
+    same(dict(raw), wanted, f"raw: path -> hash of what no stage made; {case}")
 
 
 @exercise_check("trace_lineage", points=2, title="the way back")
@@ -478,10 +506,12 @@ def compare_reason(student, claim: tuple, kind: str, what: str, records: dict = 
     told = next((k for k in KINDS if got.startswith(k)), None)
     require(
         not got or told,
-        asked(f"a reason begins with one of {', '.join(map(repr, KINDS))}, got {got!r}", got),
+        asked(
+            f"{what}: a reason begins with one of {', '.join(map(repr, KINDS))}, got {got!r}", got
+        ),
     )
-    wanted = f"begins with {kind!r}" if kind else "is an empty text: the claim is supported"
-    require((told or "") == kind, asked(f"{what}: the answer {wanted}, got {got!r}", got))
+    wanted = f"a reason that begins with {kind!r}" if kind else "an empty text (it is supported)"
+    require((told or "") == kind, asked(f"{what}: expected {wanted}, got {got!r}", got))
 
 
 def compare_number(student, name: str, number: str, what: str) -> None:
@@ -614,16 +644,19 @@ def combined(factors: list, independent: bool, slip: str = "") -> list:
 
 
 RANGE_SLIPS = {
-    "sum": "multiply the factors, do not add them",
-    "sum of logs": "independent errors do not all go to the end of their range at once: distances "
-    "add in quadrature",
-    "widest": "every factor's range counts, not the widest alone",
-    "no root": "the root of the sum of squares is missing",
-    "one side": "each side has distances of its own: low from the lows, high from the highs",
-    "mean": "distances add in quadrature, they are not averaged",
-    "shares": "the distances are of logarithms, not shares of the value",
-    "tens": "logarithm and exponential need the same base",
-    "sides": "the lows decide the low end, the highs the high end",
+    "sum": "your result adds the factors: multiply them",
+    "sum "
+    "of "
+    "logs": "your ends are those of all errors at their worst at once: distances of independent "
+    "ones add in quadrature",
+    "widest": "your ends are those of the widest range alone: every factor's range counts",
+    "no root": "your distances are the sums of squares: take their root",
+    "one "
+    "side": "your two sides have the same distance: take low from the lows, high from the highs",
+    "mean": "your distances are averaged: they add in quadrature",
+    "shares": "your distances are shares of the value: take those of logarithms",
+    "tens": "your logarithm and your exponential have different bases: take the same",
+    "sides": "your two sides are swapped: the lows decide the low end, the highs the high end",
 }
 
 
@@ -644,10 +677,24 @@ def compare_range(student, factors: list, independent: bool | None, what: str) -
         quadrature = combined(factors, True)
         slips = [
             (combined(factors, False, "sum"), f"{RANGE_SLIPS['sum']}; {case}"),
-            (quadrature, f"where errors may go together, all may be at their worst; {case}"),
-            ([want[0], want[2], want[1]], f"the order is value, low, high; {case}"),
-            (want[1:] + want[:1], f"the order is value, low, high; {case}"),
-            ([(want[1] + want[2]) / 2, *want[1:]], f"the best guess is that of the values; {case}"),
+            (
+                quadrature,
+                "your ends are those of independent errors: where they may go together, all may "
+                f"be at their worst; {case}",
+            ),
+            (
+                [want[0], want[2], want[1]],
+                f"your three numbers stand in another order: return value, low, high; {case}",
+            ),
+            (
+                want[1:] + want[:1],
+                f"your three numbers stand in another order: return value, low, high; {case}",
+            ),
+            (
+                [(want[1] + want[2]) / 2, *want[1:]],
+                "your best guess is the middle of low and high: take the product of the values; "
+                f"{case}",
+            ),
         ]
     else:
         slips = [(combined(factors, True, s), f"{t}; {case}") for s, t in RANGE_SLIPS.items()]
@@ -657,9 +704,9 @@ def compare_range(student, factors: list, independent: bool | None, what: str) -
 
 def drawn_factors(rng: np.random.Generator, n: int) -> list:
     """Return factors with ranges that are not symmetrical."""
-    values = rng.uniform(0.5, 3, n)
+    values = rng.uniform(0.5, 3, n).tolist()
     return [
-        (float(v), float(v * rng.uniform(0.4, 0.9)), float(v * rng.uniform(1.2, 2.5)))
+        tuple(round(v * f, 3) for f in (1.0, rng.uniform(0.4, 0.9), rng.uniform(1.2, 2.5)))
         for v in values
     ]
 
@@ -741,18 +788,23 @@ def kappa_by_table(first: list, second: list, n: int, slip: str = "") -> float:
 
 
 KAPPA_SLIPS = {
-    "linear": "the weights are squares of the differences",
-    "plain": "one off is better than three off: weigh by the square of the difference",
-    "first twice": "chance pairs a grade of the first with a grade of the second",
-    "uniform": "chance keeps each grader's own habits, it does not give all grades alike",
-    "other pairs": "chance is over all pairs, also of an answer with itself",
-    "share": "agreement beyond chance is asked, not the share of equal grades",
-    "scaled": "divide by what chance would give, not by the largest difference",
-    "ratio": "kappa is 1 minus the ratio",
-    "correlation": "that is the correlation: a grader who always gives more would agree fully",
-    "clipped": "less agreement than chance would give is below 0",
-    "pooled": "chance pairs a grade of the first with one of the second, not any two of all grades",
-    "seen summed": "seen is the mean over answers, not the sum",
+    "linear": "your weights are the differences: square them",
+    "plain": "your weights are 1 for any difference: one off is better than three off, so weigh "
+    "by the square of the difference",
+    "first "
+    "twice": "your chance pairs grades of the first with one another: pair them with those of the "
+    "second",
+    "uniform": "your chance gives all grades alike: let each grader keep their own habits",
+    "other pairs": "your chance leaves out pairs of an answer with itself: take all pairs",
+    "share": "yours is the share of equal grades: take the agreement beyond chance",
+    "scaled": "yours is divided by the largest difference: divide by what chance would give",
+    "ratio": "yours is the ratio: kappa is 1 minus the ratio",
+    "correlation": "yours is the correlation, by which a grader who always gives more would agree "
+    "fully: take 1 minus the ratio of the two means",
+    "clipped": "yours stops at 0: less agreement than chance would give is below 0",
+    "pooled": "your chance pairs any two of all grades: pair one of the first with one of the "
+    "second",
+    "seen summed": "your seen is the sum over answers: take the mean",
 }
 
 
@@ -801,7 +853,11 @@ def _(student, rng):
     got = student.weighted_kappa([1, 1], [1, 1], 3)
     require(
         type(got) is float and math.isnan(got),
-        asked("both give one and the same grade to everything: nothing can be said, NaN", got),
+        asked(
+            "both give one and the same grade to everything, so that nothing can be said: "
+            f"expected NaN, got {got}",
+            got,
+        ),
     )
     compare_kappa(student, [0, 0], [1, 1], 2, "one grade each, and not the same")
     compare_kappa(student, [0], [1], 2, "one answer")
@@ -855,17 +911,20 @@ def reduction_by_hand(counts: tuple, level: float, slip: str = "") -> list:
 
 
 REDUCTION_SLIPS = {
-    "swapped": "the change is measured from before to after",
-    "no shares": "the variance has a term - 1 / n for each side",
-    "all added": "the terms 1 / n are taken off the variance",
-    "variance": "the spread is the root of the variance",
-    "1.96": "1.96 is for a level of 0.95: take the quantile of the level",
-    "one side": "the level is that of both sides: 0.5 + level / 2",
-    "no z": "go as many standard errors to each side as the level asks for",
-    "linear": "the interval is made on the logarithm, then turned back",
-    "difference": "a relative reduction is asked, not the difference of the shares",
-    "ratio": "a reduction is 1 minus the ratio",
-    "ends": "the large end of the ratio is the low end of the reduction",
+    "swapped": "yours is the change from after to before: measure it from before to after",
+    "no shares": "your variance lacks a term: take off 1 / n for each side",
+    "all added": "your variance has the terms 1 / n added: take them off",
+    "variance": "your spread is the variance itself: take its root",
+    "1.96": "yours goes 1.96 roots to each side, for a level of 0.95: take the quantile of the "
+    "level",
+    "one "
+    "side": "your quantile is that of the level itself, on one side: take that of 0.5 + level / "
+    "2, for both",
+    "no z": "yours goes one standard error to each side: go as many as the level asks for",
+    "linear": "your interval is made on the ratio: make it on the logarithm, then turn it back",
+    "difference": "yours is the difference of the shares: take the relative reduction",
+    "ratio": "yours is the ratio: a reduction is 1 minus the ratio",
+    "ends": "your two ends are swapped: the large end of the ratio is the low end of the reduction",
 }
 
 

@@ -155,7 +155,8 @@ QUIZ = [
             ),
             "c": (
                 "nothing but the traffic: four all-reduces where one would do",
-                "The other mistake is worse: no_sync for the last one too, and ranks never meet.",
+                "Adding up and averaging go in either order. The other mistake is worse: no_sync "
+                "for the last one too, and ranks never meet.",
             ),
         },
         "c",
@@ -183,7 +184,10 @@ QUIZ = [
         "Eight ranks shuffle the whole data set, each with its own seed, and read an eighth of an "
         "epoch. How much has nobody read?",
         {
-            "a": ("nothing: eight eighths are a whole", "If they were of one order."),
+            "a": (
+                "nothing: eight eighths are a whole",
+                "They would be a whole if they were of one order.",
+            ),
             "b": ("an eighth", "Each rank's eighth is drawn without a look at the others."),
             "c": (
                 "about a third, and other rows were read twice and more",

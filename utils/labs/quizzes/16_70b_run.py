@@ -90,7 +90,7 @@ QUIZ = [
         {
             "a": ("next to nothing", "That is stage 3: weights and gradients are shared, too."),
             "b": ("4 bytes", "The 12 of the optimizer are shared; 2 + 2 stay whole."),
-            "c": ("12 bytes", "Those are what is shared."),
+            "c": ("12 bytes", "The optimizer's 12 bytes are what is shared: 2 + 2 stay whole."),
         },
         "b",
         prove_states,
@@ -129,7 +129,10 @@ QUIZ = [
                 "the first has a higher MFU",
                 "MFU counts what the model needs: no progress, no credit.",
             ),
-            "c": ("the same MFU, and the first a higher HFU", "Done is not needed."),
+            "c": (
+                "the same MFU, and the first a higher HFU",
+                "HFU counts what was done, MFU what the model needs.",
+            ),
         },
         "c",
         prove_utilisation,
