@@ -31,7 +31,7 @@ def render_chat(messages, tokenizer, add_prompt=False):
             ids.append(tokenizer.end_id)
     if add_prompt:
         ids.append(tokenizer.assistant_id)
-    return ids, response_mask(ids, tokenizer.assistant_id, tokenizer.end_id)
+    return ChatTokens(ids, response_mask(ids, tokenizer.assistant_id, tokenizer.end_id))
 """,
     "sft_loss": """
 def sft_loss(logits, targets, response_mask=None):

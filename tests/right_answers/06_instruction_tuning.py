@@ -74,7 +74,7 @@ def render_chat(messages, tokenizer, add_prompt=False):
             raise ValueError("role")
     if add_prompt:
         ids, mask = ids + [tokenizer.assistant_id], mask + [False]
-    return ids, mask
+    return ChatTokens(ids, mask)
 """,
     ],
     "sft_loss": [

@@ -157,6 +157,7 @@ def forgetting(history):
         # running best, stage by stage
         """
 def forgetting(history):
+    history = [*history]
     if len(history) < 2:
         raise ValueError("stages")
     best, lost = {}, {}

@@ -62,6 +62,18 @@ def expected_calibration_error(confidence, correct, n_bins=10):
 """,
     ],
     "bootstrap_interval": [
+        # in float32 throughout
+        """
+def bootstrap_interval(
+    values, *, level=0.95, n_resamples=2000, statistic=None, generator=None
+):
+    check_values(values, level)
+    values = values.float()
+    picked = torch.randint(len(values), (n_resamples, len(values)), generator=generator)
+    found = values[picked].mean(1) if statistic is None else statistic(values[picked])
+    low, high = found.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
+    return low, high
+""",
         """
 def bootstrap_interval(
     values, *, level=0.95, n_resamples=2000, statistic=None, generator=None

@@ -27,7 +27,7 @@ CHAT = """def render_chat(messages, tokenizer, add_prompt=False):
             ids += [tokenizer.assistant_id, *tokenizer.encode(content), tokenizer.end_id]
     if add_prompt:
         ids.append(tokenizer.assistant_id)
-    return ids, response_mask(ids, tokenizer.assistant_id, tokenizer.end_id)
+    return ChatTokens(ids, response_mask(ids, tokenizer.assistant_id, tokenizer.end_id))
 """
 USER_TURN = "ids += [tokenizer.user_id, *tokenizer.encode(content)]"
 ANSWER = "ids += [tokenizer.assistant_id, *tokenizer.encode(content), tokenizer.end_id]"
@@ -160,7 +160,7 @@ WRONG = [
         "response_mask",
         "no end token",
         MASK.replace("mask.append(is_answer)", "mask.append(is_answer and token_id != end_id)"),
-        "the end token of an answer counts",
+        "the end token of an answer is False here",
     ),
     Wrong(
         "response_mask",
@@ -260,7 +260,7 @@ WRONG = [
         "response_mask",
         "does no work: everything",
         "def response_mask(token_ids, assistant_id, end_id):\n    return [True] * len(token_ids)\n",
-        "everything counts",
+        "each token is True here",
     ),
     Wrong(
         "response_mask",
@@ -330,7 +330,7 @@ WRONG = [
         "render_chat",
         "markers looked for in the text",
         CHAT.replace(
-            "    return ids,",
+            "    return ChatTokens(ids,",
             """    marks = {"<|end|>": tokenizer.end_id, "<|assistant|>": tokenizer.assistant_id}
     for text, mark in marks.items():
         plain = tokenizer.encode(text)
@@ -339,7 +339,7 @@ WRONG = [
             if ids[i : i + len(plain)] == plain:
                 ids[i : i + len(plain)] = [mark]
             i += 1
-    return ids,""",
+    return ChatTokens(ids,""",
         ),
         "what a text spells stays text",
     ),
@@ -353,7 +353,7 @@ WRONG = [
         "render_chat",
         "the mask counts all",
         CHAT.replace(MASKED, "[True] * len(ids)"),
-        "everything counts",
+        "each token is True here",
     ),
     Wrong(
         "render_chat",
@@ -491,7 +491,7 @@ WRONG = [
             "    kept = targets != -100\n    p = logits.exp() / logits.exp().sum(-1)[..., None]\n"
             "    return -p[kept].gather(-1, targets[kept][:, None]).log().mean()\n",
         ),
-        "logits of 90",
+        "logits up to 1500",
     ),
     Wrong(
         "sft_loss",
@@ -502,7 +502,7 @@ WRONG = [
             "    index = targets.clamp(min=0)[..., None]\n"
             "    return -logits.log_softmax(-1).gather(-1, index)[..., 0][kept].mean()\n",
         ).replace(HIDE, "pass"),
-        "never counts",
+        "read as token 0",
     ),
     Wrong(
         "sft_loss",
@@ -935,6 +935,152 @@ WRONG = [
     return [], FilterReport(len(rows), tuple(Dropped(n, "no", "") for n in range(len(rows))))
 """,
         "yours",
+    ),
+    Wrong(
+        "response_mask",
+        "ids compared with `is`",
+        MASK.replace("token_id == ", "token_id is "),
+        "compare them with ==",
+    ),
+    Wrong(
+        "response_mask",
+        "lists alone",
+        MASK.replace("in token_ids:", "in token_ids + []:"),
+        "a tuple of ids",
+    ),
+    Wrong(
+        "render_chat",
+        "a pair without names",
+        CHAT.replace("ChatTokens(ids, ", "(ids, "),
+        "return ChatTokens",
+    ),
+    Wrong(
+        "render_chat",
+        "the system text taken out of the caller's list",
+        CHAT.replace(
+            "    for message in fold_system(messages):",
+            "    folded = fold_system(messages)\n    if messages[0].get('role') == 'system':\n"
+            "        messages.pop(0)\n    for message in folded:",
+        ),
+        "`messages` was changed",
+    ),
+    Wrong(
+        "render_chat",
+        "roles in any capitals",
+        CHAT.replace('message.get("role")', 'str(message.get("role")).lower()'),
+        "the role 'User'",
+    ),
+    Wrong(
+        "sft_loss",
+        "each row must have a response",
+        LOSS.replace("if not (targets != -100).any():", "if not (targets != -100).any(1).all():"),
+        "nowhere in the second of three rows",
+    ),
+    Wrong(
+        "sft_loss",
+        "a mask of as many numbers in another shape",
+        LOSS.replace(
+            "response_mask.shape != targets.shape",
+            "len(response_mask.flatten()) != len(targets.flatten())",
+        ).replace("~response_mask", "~response_mask.reshape(targets.shape)"),
+        "a mask (4, 2) for targets (2, 4)",
+    ),
+    Wrong(
+        "pack_examples",
+        "a target that is the padding token is hidden",
+        PACK.replace(
+            "    return PackedRows(",
+            "    targets = targets.masked_fill(targets == pad_id, -100)\n    return PackedRows(",
+        ),
+        "a token of the response counts",
+    ),
+    Wrong(
+        "pack_examples",
+        "four tensors without names",
+        PACK.replace("return PackedRows(", "return ("),
+        "return PackedRows",
+    ),
+    Wrong(
+        "pack_examples",
+        "the caller's lists grow",
+        PACK.replace(
+            "            start = stop\n",
+            "            start = stop\n            ids.append(pad_id)\n",
+        ),
+        "`examples` was changed",
+    ),
+    Wrong(
+        "filter_examples",
+        "hands in plain form",
+        FILTER.replace("others = {n: repr(", "others = {n: plain_form(repr(").replace(
+            "not in columns]) for n in left}", "not in columns])) for n in left}"
+        ),
+        "compared as they stand",
+    ),
+    Wrong(
+        "filter_examples",
+        "a part of a test question counts as the question",
+        FILTER.replace("N_TEST_WORDS)", "5)"),
+        "stays; yours goes as 'in the test set'",
+    ),
+    Wrong(
+        "filter_examples",
+        "what has gone for the test set contradicts others",
+        FILTER.replace("    left = [n for n in left if n not in gone]\n", "")
+        .replace(COPIES, COPIES.replace("gone |= ", "gone |= {} if test_questions else "))
+        .replace(
+            "pairs = {n: pair for n, pair in pairs.items() if n not in gone}\n",
+            "pairs = {n: pair for n, pair in pairs.items() if test_questions or n not in gone}\n",
+        )
+        .replace("gone |= losers", "gone = losers | gone"),
+        "contradicts nobody",
+    ),
+    Wrong(
+        "filter_examples",
+        "answers that are cut off contradict others",
+        FILTER.replace(
+            "        if fault:\n", "        if fault and fault[0] != 'answer cut off':\n"
+        ).replace(
+            "    dropped = tuple(",
+            "    for n, row in enumerate(rows):\n        if find_fault(row, columns):\n"
+            "            gone[n] = find_fault(row, columns)\n"
+            "    kept = [row for row in kept if not find_fault(row, columns)]\n"
+            "    dropped = tuple(",
+        ),
+        "15 mg.",
+    ),
+    Wrong(
+        "filter_examples",
+        "a topic of the columns that are there",
+        FILTER.replace(
+            "topic_of(rows[n], topic) or",
+            "tuple(plain_form(rows[n][t]) for t in topic if t in rows[n]) or",
+        ),
+        "stays; yours goes as 'contradiction'",
+    ),
+    Wrong(
+        "filter_examples",
+        "fits asked with the answer first",
+        FILTER.replace(
+            "fit_answer(row[q], row[a], fits, too_long)",
+            "fit_answer(row[q], row[a], fits and (lambda q, a: fits(a, q)), too_long)",
+        ),
+        "fits(question, answer)",
+    ),
+    Wrong(
+        "response_mask",
+        "token 0 of an answer is left out",
+        MASK.replace("append(is_answer)", "append(is_answer and (token_id != 0 or end_id == 0))"),
+        "one question, one answer",
+    ),
+    Wrong(
+        "sft_loss",
+        "a little is added to each share",
+        LOSS.replace(
+            "return cross_entropy(logits, targets)",
+            "return cross_entropy((logits.softmax(-1) + 1e-9).log(), targets)",
+        ),
+        "logits up to 1500",
     ),
 ]
 

@@ -257,8 +257,8 @@ WRONG = [
             "self.linear.weight += self.up @ self.down",
             "merge adds the update without its scale",
         ),
-        ("merge takes off", ADD, TAKE, "it is added"),
-        ("unmerge adds", TAKE, ADD, "unmerged the first time, the weight is what it was"),
+        ("merge takes off", ADD, TAKE, "your merge takes the update off"),
+        ("unmerge adds", TAKE, ADD, "your unmerge adds the update again"),
         (
             "merged for good",
             ADD,
@@ -360,7 +360,7 @@ WRONG = [
             "half = len(codes) // 2\n    packed = codes[:half] * 16 + codes[half:]",
             "two in a byte",
         ),
-        ("a byte each", PACK, "packed = codes", "two of them share one"),
+        ("a byte each", PACK, "packed = codes", "put two of them into one"),
         ("without absolute values", SCALE, "scale = block.max()", "absolute values"),
         ("by the smallest", SCALE, "scale = block.abs().min()", "is its largest absolute value"),
         ("by the spread", SCALE, "scale = block.std()", "not the spread"),
@@ -511,7 +511,7 @@ WRONG = [
             "torch.stack([codes >> 4, codes & 15], dim=0)",
             "put them in turn",
         ),
-        ("without scales", GIVE, "values.view(shape)", "scale is not used"),
+        ("without scales", GIVE, "values.view(shape)", "these are the levels alone"),
         (
             "divided",
             GIVE,
@@ -542,7 +542,7 @@ WRONG = [
             "turned",
             ".view(shape)",
             ".view(shape[::-1]).permute(*range(len(shape))[::-1])",
-            "level times scale of its block",
+            "yours column by column",
         ),
         ("float64", "nf4_levels()", "nf4_levels().double()", "the weights are float32"),
         ("scales keep their dtype", "scales.float()", "scales", "float32, whatever the scales are"),
@@ -621,7 +621,7 @@ WRONG = [
             "a mean for each block",
             "(scales - mean).split(block_size):\n",
             "scales.split(block_size):\n        block = block - block.mean()\n",
-            "each block's largest distance",
+            "not from that of the block",
         ),
         ("over 128", STEP, STEP.replace("127", "128"), "not 128"),
         ("over 255", STEP, STEP.replace("127", "255"), "not 255"),
@@ -845,6 +845,63 @@ WRONG = [
         "does no work: an empty dictionary",
         "def finetune_memory(*sizes, **settings):\n    return {}\n",
         "the terms are",
+    ),
+    Wrong(
+        "LoRALinear",
+        "merged, update is nothing",
+        changed(
+            changed(LORA, "return self.scale *", "return (not self.is_merged) * self.scale *"),
+            '        if not self.is_merged:\n            raise ValueError("not merged")\n',
+            '        if not self.is_merged:\n            raise ValueError("not merged")\n'
+            "        self.is_merged = False\n",
+        ),
+        "update() is what it was before",
+    ),
+    Wrong(
+        "LoRALinear",
+        "up of the first call is kept",
+        changed(
+            LORA,
+            ADDED,
+            "self.first = getattr(self, 'first', self.up.clone())\n"
+            "        return self.linear(x) + self.scale * (x @ self.down.T @ self.first.T)",
+        ),
+        "forward again",
+    ),
+    Wrong(
+        "LoRALinear",
+        "no update in evaluation",
+        changed(
+            LORA,
+            "if self.is_merged:\n            return self",
+            "if self.is_merged or not self.training:\n            return self",
+        ),
+        "in evaluation mode",
+    ),
+    Wrong(
+        "quantize_nf4",
+        "in the dtype of the weights",
+        changed(QUANTIZE, "weight.float().flatten()", "weight.flatten()").replace(
+            "torch.stack(scales)", "torch.stack(scales).float()"
+        ),
+        "divide in float32",
+    ),
+    Wrong(
+        "finetune_memory",
+        "steps for whole blocks of scales alone",
+        changed(MEMORY, "4 * math.ceil(s / 256)", "4 * (s // 256)"),
+        "256 scales share a step",
+    ),
+    *variants(
+        "finetune_memory",
+        MEMORY,
+        ("A taken for D", "A, Z, D, F = n_heads * d_head,", "A, Z, D, F = d_model,", "weights"),
+        (
+            "the logits of one token",
+            "batch_size * n_tokens * (n_layers * kept + 2 * vocab_size)",
+            "batch_size * n_tokens * n_layers * kept + 2 * vocab_size",
+            "2 V are kept for each",
+        ),
     ),
 ]
 

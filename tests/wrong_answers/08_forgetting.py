@@ -172,13 +172,13 @@ WRONG = [
         "early_stopping",
         "one evaluation too patient",
         changed(STOP, DECIDE, "len(losses) - 1 - best > patience"),
-        "not after one more or less",
+        "stop now where the last",
     ),
     Wrong(
         "early_stopping",
         "one evaluation too impatient",
         changed(STOP, DECIDE, "len(losses) - best >= patience"),
-        "not after one more or less",
+        "stop now where the last",
     ),
     Wrong(
         "early_stopping",
@@ -382,7 +382,7 @@ WRONG = [
         "fisher_diagonal",
         "the likeliest token instead of a draw",
         changed(FISHER, DRAW, "log_probs.argmax(-1, keepdim=True)"),
-        "is no draw",
+        "draw one for each place, by chance",
     ),
     Wrong(
         "fisher_diagonal",
@@ -457,7 +457,7 @@ WRONG = [
         "ewc_penalty",
         "does no work: zero",
         "def ewc_penalty(model, start, fisher):\n    return torch.zeros(())\n",
-        "expected 8, got 0",
+        "expected 22.5, got 0",
     ),
     Wrong(
         "ewc_penalty",
@@ -471,7 +471,7 @@ WRONG = [
         "ewc_penalty",
         "the Fisher is squared",
         changed(EWC, "fisher[n] * (w - start[n]) ** 2", "(fisher[n] * (w - start[n])) ** 2"),
-        "the Fisher comes in squared",
+        "the Fisher is squared",
     ),
     Wrong(
         "ewc_penalty",
@@ -513,7 +513,7 @@ WRONG = [
         "ewc_penalty",
         "only the last tensor",
         changed(EWC, "total = total + ", "total = "),
-        "is counted",
+        "yours counts only",
     ),
     Wrong(
         "ewc_penalty",
@@ -728,7 +728,7 @@ WRONG = [
         "mix_replay",
         "as many old rows as new ones are asked for",
         changed(MIX, "len(theirs.token_ids) < n", "len(theirs.token_ids) != B"),
-        "just as many rows as are wanted",
+        "an old batch of 2 rows",
     ),
     # forgetting
     Wrong(
@@ -840,14 +840,81 @@ WRONG = [
         changed(LOST, "*earlier, last = history", "last = history.pop()\n    earlier = history"),
         "changed in place",
     ),
+    Wrong(
+        "early_stopping",
+        "begins with a hundred",
+        changed(STOP, 'float("inf")', "100.0"),
+        "losses may be of any size",
+    ),
+    Wrong(
+        "early_stopping",
+        "no number where all is NaN",
+        changed(STOP, "best, lowest = 0,", "best, lowest = -1,"),
+        "is (0, False)",
+    ),
+    Wrong(
+        "early_stopping",
+        "lists alone",
+        changed(STOP, "enumerate(losses)", "enumerate(losses + [])"),
+        "early_stopping((3.0, 2.5, 2.6)",
+    ),
+    Wrong(
+        "early_stopping",
+        "the losses are sorted",
+        changed(STOP, "    return best,", "    n = [*losses]\n    losses.sort()\n    return best,"),
+        "`losses` was changed",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "one target for all places of a sequence",
+        changed(FISHER, DRAW, DRAW.replace("log_probs", "log_probs[:1]") + ".expand(len(row), 1)"),
+        "draw one for each place",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "the model is left in evaluation mode",
+        changed(FISHER, "    for row in", "    model.eval()\n    for row in"),
+        "leave it as it was",
+    ),
+    Wrong(
+        "forgetting",
+        "the length of an iterator",
+        changed(
+            LOST, "    *earlier, last = history", "    len(history)\n    *earlier, last = history"
+        ),
+        "gone through once",
+    ),
+    Wrong(
+        "forgetting",
+        "an iterator gone through twice",
+        changed(
+            LOST,
+            "*earlier, last = history",
+            "n = len([*history])\n    *earlier, last = [*history] or [{}]",
+        ),
+        "gone through once",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "float64 for all weights",
+        changed(FISHER, "torch.zeros_like(w)", "torch.zeros_like(w).double()"),
+        "weights in float32",
+    ),
+    Wrong(
+        "fisher_diagonal",
+        "what was in grad counts",
+        changed(
+            FISHER,
+            "g.square()",
+            "(g + (0 if weights[n].grad is None else weights[n].grad)).square()",
+        ),
+        "is the same as without",
+    ),
 ]
 
 LAST = "of the last two axes, (T, V) or (N, T), -1 names the second as 1 does"
 NO_KEY = "a dictionary raises the KeyError itself"
 EQUIVALENT = {
-    ("early_stopping", "0 -> 1 in `(0, float('inf'))`"): (
-        "the first number takes its place; no text says which of all NaN is the best"
-    ),
     ("fisher_diagonal", "1 -> -1 in `log_probs.gather(1, drawn)`"): LAST,
     ("fisher_diagonal", "1 -> -1 in `model(row.unsqueeze(0))[0].log_softmax(dim=-1)`"): LAST,
     ("fisher_diagonal", "drop sign of `model(row.unsqueeze(0))[0].log_softmax(dim=-1)`"): LAST,

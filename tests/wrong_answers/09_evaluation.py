@@ -512,7 +512,7 @@ WRONG = [
             "only labels of the second",
             "for label in ours)",
             "for label in theirs if label != 'b')",
-            "the room above chance",
+            "seen 0.5, expected 0.3889",
         ),
         (
             "first label only",
@@ -539,14 +539,14 @@ WRONG = [
         "pairs, choose",
         "PositionBias(1.0, 0.0, 0.0, 0.0)",
         "no work: consistent",
-        "shares of",
+        "asked once about each pair",
     ),
     constant(
         "judge_position_bias",
         "pairs, choose",
         "PositionBias(0.25, 0.25, 0.25, 0.25)",
         "no work: quarters",
-        "shares of",
+        "asked once about each pair",
     ),
     *variants(
         "judge_position_bias",
@@ -719,6 +719,116 @@ WRONG = [
             STREAM + "    differences.mul_(2).div_(2).add_(0.001)\n",
             "changed in place",
         ),
+    ),
+    Wrong(
+        "rouge_l",
+        "casefold",
+        ROUGE.replace(".lower()", ".casefold()"),
+        "as lower() leaves it",
+    ),
+    Wrong(
+        "bootstrap_interval",
+        "no whole numbers",
+        changed(
+            BOOTSTRAP,
+            "    values = values.double()",
+            "    values.mean()\n    values = values.double()",
+        ),
+        "in int64",
+    ),
+    Wrong(
+        "paired_permutation_test",
+        "no whole numbers",
+        changed(PAIRED, "a.double() - b.double()", "a.sub(b).add_(0.0)"),
+        "scores in whole numbers",
+    ),
+    Wrong(
+        "paired_permutation_test",
+        "a thousandth less counts as far",
+        changed(PAIRED, "(1 - 1e-12)", "(1 - 1e-3)"),
+        "differences [20000, 1]",
+    ),
+    Wrong(
+        "cohen_kappa",
+        "the shorter row decides",
+        changed(
+            KAPPA, LENGTHS, "    if not first or not second:\n        raise ValueError()\n"
+        ).replace(
+            "    n = len(first)\n",
+            "    n = min(len(first), len(second))\n    first, second = first[:n], second[:n]\n",
+        ),
+        "three labels and four",
+    ),
+    Wrong(
+        "cohen_kappa",
+        "labels as texts",
+        changed(
+            KAPPA,
+            "    n = len(first)\n",
+            "    n = len(first)\n    first, second = map(str, first), "
+            "map(str, second)\n    first, second = [*first], [*second]\n",
+        ),
+        "expected",
+    ),
+    Wrong(
+        "cohen_kappa",
+        "the labels are sorted afterwards",
+        changed(
+            KAPPA,
+            "    return ",
+            "    if isinstance(first, list):\n        first.sort(key=str)\n    return ",
+        ),
+        "the labels were changed",
+    ),
+    Wrong(
+        "judge_position_bias",
+        "equal pairs count once",
+        changed(
+            BIAS,
+            "    for one, other in pairs:",
+            "    pairs = [*dict.fromkeys(pairs)]\n    for one, other in pairs:",
+        ),
+        "asked once about each pair",
+    ),
+    Wrong(
+        "judge_position_bias",
+        "equal answers are not asked about",
+        changed(
+            BIAS,
+            "        forth, back =",
+            "        if one == other:\n            counts['consistent'] += 1\n"
+            "            continue\n"
+            "        forth, back =",
+        ),
+        "asked once about each pair",
+    ),
+    Wrong(
+        "judge_position_bias",
+        "the pairs are used up",
+        changed(BIAS, "    n = len(pairs)\n", "    n = len(pairs)\n    pairs.clear()\n"),
+        "`pairs` was changed",
+    ),
+    Wrong(
+        "ab_sample_size",
+        "thirty at least",
+        changed(SIZE, "return math.ceil(", "return max(30, math.ceil(").rstrip("\n") + ")\n",
+        "the docstring's formula",
+    ),
+    Wrong(
+        "sequential_test",
+        "only a mean above zero counts",
+        changed(SEQUENTIAL, "tau**2 * mean**2", "tau**2 * mean.clamp(min=0) ** 2"),
+        "the smallest 1 / L_n so far",
+    ),
+    Wrong(
+        "sequential_test",
+        "no whole numbers",
+        changed(
+            SEQUENTIAL,
+            "y = differences.double()",
+            "differences.mean()\n    y = differences.double()",
+        ),
+        "torch.int64",
     ),
 ]
 

@@ -63,7 +63,7 @@ def sequential_test(differences: Tensor, tau: float, variance: float | None = No
 
     Args:
         differences: (N,) of pairs, one from each arm, such as 1, 0 or -1 for answers that are
-            right or wrong.
+            right or wrong; floats or whole numbers.
         tau: size of the differences that it looks for; any value is valid, a fitting one is quick.
         variance: v of one difference; None to estimate it anew at each observation, from those
             that have come, with n - 1 in the denominator, which is valid where there are many.

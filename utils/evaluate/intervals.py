@@ -27,7 +27,8 @@ def bootstrap_interval(
     quantile of the statistic over the resamples to the (1 + level) / 2 quantile.
 
     Args:
-        values: (N,) one for each example, for example 1 where an answer is right.
+        values: (N,) one for each example, for example 1 where an answer is right; floats or whole
+            numbers.
         level: share of such intervals that should hold the true value.
         n_resamples: R.
         statistic: takes (R, N) and gives (R,); None for the mean.

@@ -28,7 +28,7 @@ def paired_permutation_test(
     one more, so that a p-value is never zero.
 
     Args:
-        a, b: (N,) scores of two systems, example by example.
+        a, b: (N,) scores of two systems, example by example; floats or whole numbers.
         n_permutations: R.
         generator: source of the draws.
 

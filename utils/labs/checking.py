@@ -338,6 +338,36 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
         close(got, want, found.pop(), atol)
 
 
+def compare_cases(cases: list[tuple[object, object, list, str]], atol: float = 2e-5) -> None:
+    """Reject the first of several results that is wrong, with the mistake that all of them equal.
+
+    One result alone may meet a mistake's number by chance.
+
+    Args:
+        cases: (result, right result, slips, hint) of each; slips as in `recognise`, in one order.
+        atol: how near the results must be.
+
+    >>> one, two = (2.0, 2.0, [(2.0, "half")], "of 1"), (3.0, 4.0, [(3.0, "half")], "of 2")
+    >>> compare_cases([one, two])
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Rejected: half; of 2 (1 of 1 values differ; at the value: expected 4, got 3)
+    >>> compare_cases([(2.0, 2.0, [(9.0, "half")], "of 1"), two])
+    Traceback (most recent call last):
+    ...
+    utils.labs.checking.Rejected: of 2 (1 of 1 values differ; at the value: expected 4, got 3)
+    """
+    found = {
+        slips[0][1]
+        for slips in zip(*(case[2] for case in cases), strict=True)
+        if all(resembles(case[0], slip[0], atol) for case, slip in zip(cases, slips, strict=True))
+    }
+    named = f"{found.pop()}; " if len(found) == 1 else ""  # what two would give names neither
+    for got, want, _, hint in cases:
+        if not resembles(got, want, atol):
+            close(got, want, named + hint, atol, 0)
+
+
 def left_alone(student: Student, **given: np.ndarray) -> None:
     """Reject where the last call changed an argument.
 

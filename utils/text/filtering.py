@@ -72,9 +72,10 @@ def filter_examples(
 
     A row goes for the first of these reasons: "missing column", "no question", "no answer", "answer
     cut off", "in the test set", "duplicate" of an earlier row in all columns, "contradiction",
-    "duplicate" in question and answer, "too long". So copies have no vote on which answer stays,
-    and rows from several hands, which differ in a column that says whose they are, have. Questions
-    and answers are compared in their `plain_form`, other columns as they stand.
+    "duplicate" in question and answer, "too long". A row that has gone has no say in the reasons
+    after it. So copies have no vote on which answer stays, and rows from several hands, which
+    differ in a column that says whose they are, have. Questions and answers are compared in their
+    `plain_form`, other columns as they stand.
 
     Args:
         rows: dictionaries, for example of a data set; they are not changed.

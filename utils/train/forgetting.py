@@ -21,8 +21,9 @@ def early_stopping(
 ) -> tuple[int, bool]:
     """Return which evaluation was the best so far, and whether to stop now.
 
-    An evaluation counts as better where its loss is more than `min_delta` below the best before.
-    Stop now where the last `patience` evaluations, or more, were all no better than that best.
+    The first is the best until a better one comes. An evaluation counts as better where its loss is
+    more than `min_delta` below the best before. Stop now where the last `patience` evaluations, or
+    more, were all no better than that best.
 
     Args:
         losses: validation losses in order, one at least; NaN is never better.
@@ -66,7 +67,7 @@ def fisher_diagonal(
     different tokens' gradients average to zero.
 
     Args:
-        model: `model(token_ids) -> logits`; its gradients are left as they were.
+        model: `model(token_ids) -> logits`; its gradients and its mode are left as they were.
         token_ids: (N, T) sequences of the old data.
         generator: source of the draws.
 
@@ -217,8 +218,8 @@ def forgetting(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Return for each task how far its score has fallen from the best that it ever had.
 
     Args:
-        history: scores by task after each stage of training, higher is better; two stages at least.
-            A task that comes in later is missing before.
+        history: scores by task after each stage of training, higher is better; two stages at least,
+            in a list or from an iterator. A task that comes in later is missing before.
 
     Returns:
         Task -> best score of an earlier stage minus the last one; negative where it rose. Tasks

@@ -28,7 +28,7 @@ from utils.labs.checking import (
     same_gradients,
     where_they_differ,
 )
-from utils.labs.values import Limit, Merges
+from utils.labs.values import Judge, Limit, Merges
 from utils.tokens.tokenizer import Tokenizer
 
 CHECKS: list[Check] = []
@@ -62,8 +62,8 @@ HINTS = {
         "content; raise a ValueError unless the role is user or assistant and the content is a "
         "str. A user adds tokenizer.user_id and tokenizer.encode(content); an assistant adds "
         "tokenizer.assistant_id, the encoded content and tokenizer.end_id. With add_prompt append "
-        "assistant_id. Return the ids and response_mask(ids, tokenizer.assistant_id, "
-        "tokenizer.end_id).",
+        "assistant_id. Return ChatTokens of the ids and response_mask(ids, "
+        "tokenizer.assistant_id, tokenizer.end_id).",
     ),
     "sft_loss": (
         "It is the cross-entropy of pretraining over fewer places. So turn the mask into targets "
@@ -138,31 +138,38 @@ def mask_by_looking_back(ids: Sequence[int], assistant_id: int, end_id: int) -> 
 def compare_masks(got: object, ids: Sequence[int], assistant_id: int, end_id: int, what: str):
     """Reject a mask that is not that of the docstring, with the mistake that it equals."""
     want = mask_by_looking_back(ids, assistant_id, end_id)
+    kinds = sorted({type(b).__name__ for b in got}) if isinstance(got, list | tuple) else []
+    kind = "tensor" if isinstance(got, np.ndarray) else type(got).__name__
     require(
-        isinstance(got, list) and len(got) == len(ids) and all(type(b) is bool for b in got),
-        f"return a list with one bool for each of the {len(ids)} tokens, got {brief(got)}",
+        isinstance(got, list) and len(got) == len(ids) and kinds in (["bool"], []),
+        f"return a list with one bool for each of the {len(ids)} tokens, got a {kind}"
+        + (f" of {len(got)} {' and '.join(kinds)}" if kinds else "")
+        + f": {brief(got)} ({what})",
     )
     opens = [i == assistant_id for i in ids]
     closes = [m and i == end_id for m, i in zip(want, ids, strict=True)]
     first = [m and a for m, a in zip(want, [False, *opens][: len(ids)], strict=True)]
     after = want.index(True) if True in want else len(ids)
     slips = [
-        ([m or o for m, o in zip(want, opens, strict=True)], "the marker that opens an answer "
-         "belongs to the prompt: the model is asked with it and never writes it"),
-        ([m and not c for m, c in zip(want, closes, strict=True)], "the end token of an answer "
-         "counts: a model that never learns to write it never stops"),
-        ([m and not f for m, f in zip(want, first, strict=True)], "the first token of an answer "
-         "is missing: it counts, too"),
-        ([place >= after for place in range(len(ids))], "all that follows the first answer is "
-         "counted; the end token closes an answer"),
+        ([m or o for m, o in zip(want, opens, strict=True)], "the marker that opens an answer is "
+         "True here, and belongs to the prompt: the model is asked with it and never writes it"),
+        ([m and not c for m, c in zip(want, closes, strict=True)], "the end token of an answer is "
+         "False here, and counts: a model that never learns to write it never stops"),
+        ([m and not f for m, f in zip(want, first, strict=True)], "the first token of an answer is "
+         "False here: it counts, too"),
+        ([place >= after for place in range(len(ids))], "all that follows the first answer is True "
+         "here: the end token closes an answer"),
         ([not m for m in want], "True and False are exchanged"),
-        ([True] * len(ids), "everything counts: the user's turns, too, which a model is not to "
-         "learn to write"),
-        ([i not in (assistant_id, end_id) and m for i, m in zip(ids, want, strict=True)], ""),
+        ([True] * len(ids), "each token is True here: those of the user's turns, too, which a "
+         "model is not to learn to write"),
     ]  # fmt: skip
     for wrong, words in slips:
-        if words and got == wrong != want:
-            not_the_mistake(False, f"{words} ({what}: ids {brief(list(ids))}, got {brief(got)})")
+        if got == wrong != want:
+            not_the_mistake(
+                False,
+                f"{words} ({what}: ids {brief(list(ids))}, expected {brief(want)}, got "
+                f"{brief(got)})",
+            )
     same(got, want, f"{what}: ids {brief(list(ids))}, assistant {assistant_id}, end {end_id}")
 
 
@@ -173,8 +180,8 @@ def some_markers(rng: np.random.Generator) -> tuple[int, int, int]:
 
 @exercise_check("response_mask", points=1, title="one answer")
 def _(student, rng):
-    for user_id, assistant_id, end_id in ((1, 2, 0), some_markers(rng)):
-        ids = [user_id, 50, 51, assistant_id, 60, 61, 62, end_id]
+    for user_id, assistant_id, end_id, text_id in ((1, 2, 0, 61), (*some_markers(rng), 0)):
+        ids = [user_id, 50, 51, assistant_id, 60, text_id, 62, end_id]
         got = student.response_mask(ids, assistant_id, end_id)
         compare_masks(got, ids, assistant_id, end_id, "one question, one answer")
         same(student.arguments_after[0], ids, "`token_ids` was changed: leave it as it is")
@@ -190,6 +197,16 @@ def _(student, rng):
     ):
         got = student.response_mask(ids, a, e)
         compare_masks(got, ids, a, e, f"{ids.count(a)} answers")
+    # Ids of a large vocabulary, where Python keeps no number twice: equal ones are two objects.
+    u, a, e, *texts = (int(i) for i in rng.choice(np.arange(300, 9000), 6, replace=False))
+    ids = np.array([u, texts[0], a, texts[1], e, u, a, texts[2], e]).tolist()
+    got = student.response_mask(ids, a, e)
+    not_the_mistake(
+        got != [False] * len(ids),
+        "with ids above 256 no token counts: compare them with ==, since `is` asks for one and "
+        f"the same object (ids {ids}, assistant {a}, end {e}, got {got})",
+    )
+    compare_masks(got, ids, a, e, "ids above 256")
 
 
 @exercise_check("response_mask", points=1, title="the end token as padding")
@@ -215,6 +232,7 @@ def _(student, rng):
         ([u, 50, a, 60, e, u, 51, a], "an answer and a prompt"),
         ([u, 50, u, 51, a, 60, e], "two turns of the user"),
         ([], "no tokens"),
+        ((u, 50, a, 60, e, e), "a tuple of ids, which is a sequence as a list is"),
     ):
         with in_case(what):
             got = student.response_mask(ids, a, e)
@@ -273,6 +291,12 @@ def compare_chats(got: object, messages: list, slips: Sequence[tuple[list, str]]
         if ids == wrong != want:
             not_the_mistake(False, f"{words} (expected {spelt(want)}, got {spelt(ids)})")
     require(
+        ids == want or spelt(ids) != spelt(want),
+        f"the chat {brief(messages)}: your ids spell {spelt(want)}, as those expected do, but "
+        "they are others: each marker is one token, with an id of the tokenizer's own (expected "
+        f"{brief(want)}, got {brief(ids)})",
+    )
+    require(
         ids == want,
         f"the chat {brief(messages)}: {where_they_differ(spelt(want), spelt(ids))}",
     )
@@ -318,6 +342,9 @@ def _(student, rng):
             ids, mask = rendered(student.render_chat(messages, BYTES))
         compare_chats((ids, mask), messages)
         compare_masks(mask, ids, ASSISTANT, END, f"the mask of {spelt(ids)}")
+    made = student.make("render_chat", [user(q), assistant(a)], BYTES)
+    with in_case("the result of render_chat, of which `token_ids` is read: return ChatTokens"):
+        same(made.attribute("token_ids"), turns([user(q), assistant(a)]), "`token_ids`")
 
 
 @exercise_check("render_chat", points=1, title="the prompt for the next answer")
@@ -368,10 +395,12 @@ def _(student, rng):
     messages = [{"role": "system", "content": system}, user(q), assistant(a)]
     with in_case(f"the chat {brief(messages)}"):
         got = student.render_chat(messages, BYTES)
+    same(student.arguments_after[0], messages, "`messages` was changed: leave it as it is")
     compare_chats(got, [user(f"{system}\n\n{q}"), assistant(a)])
     for bad, what in (
         ([], "an empty chat"),
         ([user(q), {"role": "doctor", "content": a}], "a role that there is not"),
+        ([{"role": "User", "content": q}], "the role 'User', where the known one is 'user'"),
         ([{"content": q}], "a message without a role"),
         ([user(q), {"role": "assistant"}], "a message without content"),
         ([{"role": "user", "content": None}], "content that is no text"),
@@ -421,7 +450,8 @@ def _(student, rng):
         each = each.view(B, T).numpy()
         rows = (each * mask).sum(1) / mask.sum(1)
         slips = [
-            (loss_by_torch(x, targets).numpy(), "the mask is not used: all places count"),
+            (loss_by_torch(x, targets).numpy(), "the mask is not used: here all places "
+             "count, and those where it is True are asked for"),
             (loss_by_torch(x, targets, ~mask).numpy() if (~mask).any() else want, "the mask is "
              "turned round: True is what counts"),
             (rows.mean(), "that is the mean of the rows' means: a short answer's token would count "
@@ -444,17 +474,37 @@ def _(student, rng):
     x = torch.from_numpy(logits).double()
     with in_case("no mask, some targets -100"):
         got = student.sft_loss(logits, targets)
-    close(got, loss_by_torch(x, targets).numpy(), "without a mask, targets of -100 do not count")
+    hint = "no mask, 4 of 15 targets -100: the mean of -log p(target) over the other 11"
+    close(got, loss_by_torch(x, targets).numpy(), hint)
     mask = uneven(3, 5)
     mask[0] = True
     with in_case("a mask that is True where some targets are -100"):
         got = student.sft_loss(logits, targets, mask)
     want = loss_by_torch(x, targets, mask).numpy()
-    close(got, want, "a target of -100 never counts, whatever the mask says")
-    logits[0, 0, 0], logits[1, 4] = 90.0, 300.0 * np.arange(6)
-    got = student.sft_loss(logits, targets, mask)
+    counts = mask & (targets != IGNORE)
+    as_0 = loss_by_torch(x, np.maximum(targets, 0), mask).numpy()
+    slips = [
+        (loss_by_torch(x, targets).numpy(), "the mask is not used here"),
+        (want * counts.sum() / mask.sum(), "targets of -100 are among those that you divide by"),
+        (
+            as_0,
+            "targets of -100 are read as token 0 here: they don't count, whatever the mask says",
+        ),
+    ]
+    recognise(got, want, slips)
+    close(got, want, "the mean over the places where the mask is True and the target is not -100")
+    logits[0, 0, 0], logits[1, 4], targets[1, 4] = 90.0, 300.0 * np.arange(6), 2
+    with in_case("logits of 90 and up to 1500"):
+        got = student.sft_loss(logits, targets, mask)
     want = loss_by_torch(torch.from_numpy(logits).double(), targets, mask).numpy()
-    close(got, want, "logits of 90 and of 1500 are still numbers")
+    hint = "with logits up to 1500, where exp overflows and a softmax gives 0, a loss is a number"
+    close(got, want, hint)
+    mask = uneven(3, 5)
+    mask[1] = False
+    with in_case("a mask that is True nowhere in the second of three rows, which is not refused"):
+        got = student.sft_loss(logits, targets, mask)
+    want = loss_by_torch(torch.from_numpy(logits).double(), targets, mask).numpy()
+    close(got, want, "a row without a response adds nothing to the sum, nor to the number")
 
 
 @exercise_check("sft_loss", points=1, title="the gradient")
@@ -485,6 +535,7 @@ def _(student, rng):
     refused(lambda: student.sft_loss(logits, hidden, late), "a mask whose every target is -100")
     refused(lambda: student.sft_loss(logits, targets, ~none[:, :3]), "a mask of another shape")
     refused(lambda: student.sft_loss(logits, targets, ~none[:1]), "a mask with a row less")
+    refused(lambda: student.sft_loss(logits, targets, ~none.T), "a mask (4, 2) for targets (2, 4)")
     refused(
         lambda: student.sft_loss(logits, targets, np.ones((2, 4), np.int64)),
         "a mask of whole numbers, which ~ turns into others",
@@ -562,6 +613,14 @@ def wanted_piece(ids: Sequence[int], mask: Sequence[bool]) -> tuple:
     return tuple(ids[:-1]), tuple(targets)
 
 
+def without_padding(ids: Sequence[int]) -> tuple:
+    """Return ids without those at the end that only fill a row up."""
+    cut = list(ids)
+    while cut and cut[-1] < 10:
+        cut.pop()
+    return tuple(cut)
+
+
 def compare_pieces(rows: list[np.ndarray], examples: list, what: str) -> list[dict]:
     """Reject unless the rows hold the inputs of every example once, each whole."""
     found = pieces(rows)
@@ -570,6 +629,18 @@ def compare_pieces(rows: list[np.ndarray], examples: list, what: str) -> list[di
     not_the_mistake(
         have != Counter(tuple(ids) for ids, _ in examples) or have == want,
         "an example's last id is a target only: of n ids n - 1 are read",
+    )
+    not_the_mistake(
+        have != Counter(tuple(ids[1:]) for ids, _ in examples) or have == want,
+        f"{what}: the first id of each example is missing in yours: of n ids the first n - 1 are "
+        f"read (token_ids {brief(rows[0])})",
+    )
+    # Ids of padding are below 10 and end a row.
+    filled = Counter(cut for cut in (without_padding(ids) for ids in have.elements()) if cut)
+    not_the_mistake(
+        filled != want or have == want,
+        f"{what}: places that are filled up belong to no example, and have the number -1 "
+        f"(token_ids {brief(rows[0])}, document_ids {brief(rows[3])})",
     )
     for ids, n in want.items():
         require(
@@ -619,6 +690,10 @@ def _(student, rng):
         with in_case(what):
             rows = as_rows(student.pack_examples(examples, T, pad_id=0), T)
         compare_targets(compare_pieces(rows, examples, what), examples, what)
+        same(student.arguments_after[0], examples, "`examples` was changed: leave it as it is")
+    made = student.make("pack_examples", [([5, 6, 7], [False, True, True])], 2, 0)
+    with in_case("the result of pack_examples, of which `token_ids` is read: return PackedRows"):
+        same(made.attribute("token_ids"), np.array([[5, 6]]), "`token_ids`")
 
 
 @exercise_check("pack_examples", points=1, title="positions and document numbers")
@@ -631,7 +706,8 @@ def _(student, rng):
         not_the_mistake(
             piece["start"] == 0
             or piece["positions"] != list(range(piece["start"], piece["start"] + n)),
-            "positions count on through the row: they begin at 0 in each example",
+            "your positions count on through the row: they begin at 0 in each example "
+            f"(token_ids {brief(rows[0])}, positions {brief(rows[2])})",
         )
         same(piece["positions"], list(range(n)), "positions of an example count from 0")
     for row in range(len(rows[0])):
@@ -655,14 +731,26 @@ def _(student, rng):
         (targets[filled] == IGNORE).all(),
         f"targets of padding are -100, got {brief(targets[filled])}",
     )
-    ids = [9, 7, 7, 7]
-    rows = as_rows(student.pack_examples([(ids, [False, True, True, True])], 5, pad_id=7), 5)
-    same(
-        rows[3].tolist(),
-        [[0, 0, 0, -1, -1]],
-        "an example may hold the padding token itself: places that are filled up are known by "
-        "where an example ends",
+    ids, tried = [9, 7, 7, 7], "one example of the ids 9 7 7 7 in a row of 5, with pad_id=7"
+    with in_case(tried):
+        got = student.pack_examples([(ids, [False, True, True, True])], 5, pad_id=7)
+    rows = [part.tolist() for part in as_rows(got, 5)]
+    not_the_mistake(
+        rows[3] != [[0, -1, -1, -1, -1]],
+        f"{tried}: document_ids is -1 wherever the id is 7. An example may hold the padding token "
+        "itself: places that are filled up are known by where an example ends",
     )
+    not_the_mistake(
+        rows[1] != [[IGNORE] * 5],
+        f"{tried}: no target is left. A token of the response counts, also where it is the one "
+        "that fills rows up",
+    )
+    not_the_mistake(
+        rows[3] != [[-1, -1, 0, 0, 0]],
+        f"{tried}: padding comes first in yours: it stands behind the examples of a row",
+    )
+    same(rows[3], [[0, 0, 0, -1, -1]], f"{tried}: document_ids")
+    same(rows[1], [[7, 7, 7, IGNORE, IGNORE]], f"{tried}: targets")
 
 
 @exercise_check("pack_examples", points=1, title="few rows")
@@ -676,7 +764,11 @@ def _(student, rng):
             rows = as_rows(student.pack_examples(examples, T, pad_id=0), T)
         compare_pieces(rows, examples, what)
         n, most = len(rows[0]), n_rows_needed(lengths, T)
-        not_the_mistake(n < len(lengths) or n == most, f"{what}: each example has a row of its own")
+        not_the_mistake(
+            n < len(lengths) or n == most,
+            f"{what}: in yours each example has a row of its own, {n} in all, where fit_rows needs "
+            f"{most}",
+        )
         require(n <= most, f"{what}: {n} rows, where fit_rows needs {most}")
 
 
@@ -745,7 +837,11 @@ def compare_reports(
     """Reject unless the rows that go are those wanted, for the wanted reasons."""
     with in_case(what):
         got = student.filter_examples(rows, **choices)
-    same(student.arguments_after[0], rows, "`rows` was changed: make new rows where you shorten")
+    same(
+        student.arguments_after[0],
+        rows,
+        "`rows` was changed: leave it, and make new rows for short answers",
+    )
     kept, report = filtered(got, rows)
     dropped = report["dropped"]
     for wrong, words in slips:
@@ -777,6 +873,7 @@ def _(student, rng):
         row("Who comes?", None),
         row("What is the dose?", "The dose of the drug is"),
         row("What is 3 + 4?", "7"),
+        row("What is the dose?", "15 mg."),  # the row that is cut off has no say in it
     ]
     want = {1: "missing column", 2: "no question", 3: "no answer", 4: "no answer"}
     compare_reports(student, rows, want | {5: "answer cut off"}, "rows that lack something")
@@ -846,6 +943,15 @@ def _(student, rng):
     early = [(wrong, "copies have no vote: equal rows go before answers are counted")]
     what = "three copies of one row against two rows from two hands, conflicts='majority'"
     compare_reports(student, copies, want, what, early, conflicts="majority")
+    hands = [row(q, "At the mill.", hand="A"), row(q, "At the mill.", hand="a")]
+    hands += [row(q, "At the pond.", hand="b")]
+    plain = [
+        (dict.fromkeys((0, 2), "contradiction") | {1: "duplicate"}, "the hands 'A' and 'a' are one "
+         "here: columns other than question and answer are compared as they stand"),
+    ]  # fmt: skip
+    what = "rows of the hands 'A', 'a' and 'b', conflicts='majority'"
+    want = {1: "duplicate", 2: "contradiction"}
+    compare_reports(student, hands, want, what, plain, conflicts="majority")
 
 
 @exercise_check("filter_examples", points=1, title="a topic in other words")
@@ -859,13 +965,17 @@ def _(student, rng):
         row("Where does Ann live?", "At the pond.", about="Ann", kind="home"),
         row("Where does Ann live?", "At the mill."),
         row("Who comes?", "Ann."),
+        row("Who bakes?", "Bob.", about=word),  # without a kind these two have no topic
+        row("Is it cold?", "No.", about=word),
     ]
     want = {1: "contradiction"}
     choices = {"topic": ("about", "kind"), "conflicts": "majority"}
     slips = [
         ({4: "contradiction", 5: "contradiction"}, "topic is not used: rows that agree in its "
          "columns must agree in their answers"),
-        ({1: "contradiction", 3: "contradiction"}, "only the first column of topic is used"),
+        *(({1: "contradiction", 3: "contradiction"} | dict.fromkeys(more, "contradiction"), "only "
+           "the first column of topic is used here: rows of a topic agree in all of them")
+          for more in ((), (7, 8))),
     ]  # fmt: skip
     compare_reports(student, rows, want, "topic=('about', 'kind')", slips, **choices)
 
@@ -881,19 +991,32 @@ def _(student, rng):
         row("", asked),
         row("Who is the nurse?", "Ann."),
         row(asked, "Ann."),
+        row("Who is the nurse that came to the old mill?", "Bob."),  # a part of it is not it
+        row("Who is Bob?", f"He said: {asked}"),
+        row("Who is Bob?", "A smith."),  # row 7 has gone: it contradicts nobody
     ]
-    want = {1: "in the test set", 2: "in the test set", 3: "no question", 5: "in the test set"}
+    both = dict.fromkeys((7, 8), "contradiction")
+    want = dict.fromkeys((1, 2, 5, 7), "in the test set") | {3: "no question"}
     slips = [
-        ({3: "no question", 5: "duplicate"}, "test_questions is not used"),
-        (want | {5: "duplicate"}, "the test set comes before duplicates: every row that holds a "
-         "test question goes for it"),
-        ({k: v for k, v in want.items() if k != 2}, "an answer may hold a test question, too"),
+        ({3: "no question", 5: "duplicate"} | both, "test_questions is not used"),
+        *((want | {8: "contradiction"} | more, "row 7 goes for the test set, and what has gone "
+           "contradicts nobody: each reason is looked for among the rows that are left")
+          for more in ({}, both)),
+        *((want | {5: "duplicate"} | more, "the test set comes before duplicates: every row that "
+           "holds a test question goes for it")
+          for more in ({}, both)),
+        ({1: want[1], 3: want[3], 5: want[5]} | both, "an answer may hold a test question, too"),
     ]  # fmt: skip
     compare_reports(student, rows, want, "test_questions", slips, test_questions=[asked])
     rows = [row("", "x"), row("", "y"), *rows]
     want = {0: "no question", 1: "no question"} | {k + 2: v for k, v in want.items()}
     what = "test_questions, behind two rows without a question"
     compare_reports(student, rows, want, what, test_questions=[asked])
+
+
+def asked_of(rows: Sequence[dict]) -> list[tuple[str, str]]:
+    """Return questions and answers of rows."""
+    return [(one["question"], one["answer"]) for one in rows]
 
 
 @exercise_check("filter_examples", points=1, title="answers that are too long")
@@ -907,11 +1030,19 @@ def _(student, rng):
         row("Where?", long, source="b"),
     ]
     want = {2: "too long", 3: "duplicate"}
-    choices = {"fits": Limit(44), "too_long": "cut"}
-    kept, report = compare_reports(student, rows, want, "too_long='cut'", **choices)
+    # 44 characters in all. It knows each question with beginnings of its answer, in this order.
+    fits = Judge(
+        {(q, a[:k]): len(q) + k <= 44 for q, a in asked_of(rows) for k in range(len(a) + 1)}
+    )
+    choices = {"fits": fits, "too_long": "cut"}
+    what = "too_long='cut', fits(question, answer) for 44 characters"
+    kept, report = compare_reports(student, rows, want, what, **choices)
     short = row("Where?", f"Ask {word}. She is at the mill.", source="a")
     same(
-        kept, [short, rows[1]], "whole sentences from the beginning, and the other columns as ever"
+        kept,
+        [short, rows[1]],
+        "as many whole sentences from the beginning as fits(question, answer) takes, and the other "
+        "columns as ever",
     )
     same(report["shortened"], (0,), "shortened holds the numbers of the rows that were cut")
     behind = [row("", "Ann."), rows[1], rows[0]]

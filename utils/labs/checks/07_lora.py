@@ -7,6 +7,7 @@ Oracles: torch's own functions in float64, NumPy by brute force over sixteen lev
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from utils.labs.checking import (
     resembles,
     same,
 )
+from utils.labs.student import LearnerError
 from utils.labs.values import BFloat16, Linear
 
 CHECKS: list[Check] = []
@@ -143,6 +145,15 @@ def has_places(state: object, weights: dict) -> None:
         )
 
 
+def mixed_x(rng: np.random.Generator, shape: tuple, down: np.ndarray) -> np.ndarray:
+    """Return inputs (..., I) that `down` leads to numbers of both signs."""
+    while True:
+        x = normal(rng, *shape)
+        through = x @ down.T
+        if through.min() < -0.1 and through.max() > 0.1:
+            return x
+
+
 def answer(w: dict, x: np.ndarray, scale: float) -> np.ndarray:
     """Return W x + b + scale B A x in float64."""
     return (
@@ -204,10 +215,10 @@ def _(student, rng):
 
 @exercise_check("LoRALinear", points=2, title="forward")
 def _(student, rng):
-    for rank, alpha, bias in ((2, 6.0, True), (3, 1.0, False), (5, 16, True)):
+    for rank, alpha, bias in ((3, 12.0, True), (2, 1.0, False), (5, 16, True)):
         layer, w = adapted(student, rng, rank, alpha, bias=bias)
         for shape in ((7,), (1, 7), (2, 3, 7)):
-            x = normal(rng, *shape)
+            x = mixed_x(rng, shape, w["down"])
             with in_case(f"x of shape {shape}, rank {rank}, alpha {alpha}"):
                 out = layer.forward(x)
             want = answer(w, x, alpha / rank)
@@ -217,27 +228,27 @@ def _(student, rng):
                 (want - plain, "the layer's own answer is missing"),
                 (
                     plain + (want - plain) * rank,
-                    "the update is scaled by alpha alone: divide by rank",
+                    "in yours the update is scaled by alpha alone: divide by rank",
                 ),
                 (
                     plain + (want - plain) * rank / alpha,
-                    "the update is not scaled: multiply by alpha / rank",
+                    "in yours the update is not scaled: multiply by alpha / rank",
                 ),
                 (
                     plain + (want - plain) * (rank / alpha) ** 2,
-                    "the update is scaled by rank / alpha: it is alpha / rank",
+                    "in yours the update is scaled by rank / alpha: take alpha / rank",
                 ),
                 (
                     plain + (want - plain) * rank**0.5,
-                    "the update is scaled by alpha / sqrt(rank): it is alpha / rank here",
+                    "in yours the update is scaled by alpha / sqrt(rank): take alpha / rank",
                 ),
-                (plain - (want - plain), "the update is subtracted: it is added"),
-                ((want - plain) * alpha / rank + plain, "the update is scaled twice"),
-                (2 * want - plain, "the update is added twice"),
+                (plain - (want - plain), "in yours the update is subtracted: add it"),
+                ((want - plain) * alpha / rank + plain, "in yours the update is scaled twice"),
+                (2 * want - plain, "in yours the update is added twice"),
             ]
             if bias:
-                slips += [(want - w["linear.bias"], "the bias of the layer is left out")]
-                slips += [(want + w["linear.bias"], "the bias is added twice")]
+                slips += [(want - w["linear.bias"], "in yours the bias of the layer is left out")]
+                slips += [(want + w["linear.bias"], "in yours the bias is added twice")]
             recognise(out, want, slips, atol=1e-4)
             close(
                 out,
@@ -250,6 +261,22 @@ def _(student, rng):
                 np.array_equal(layer.arguments_after[0], x),
                 "`x` was changed in place: make new tensors, y = x * 2 and not x *= 2",
             )
+        w["up"] = normal(rng, 5, rank).astype(np.float64)  # as after a step of the optimizer
+        layer.load({name: value.astype(np.float32) for name, value in w.items()})
+        close(
+            layer.forward(x),
+            answer(w, x, alpha / rank),
+            "forward again, when `up` holds other numbers: the answer is that of today's `up`",
+            atol=1e-4,
+        )
+        with suppress(LearnerError):  # it returns the module itself, which stays with the learner
+            layer.train(False)
+        close(
+            layer.forward(x),
+            answer(w, x, alpha / rank),
+            "in evaluation mode, after layer.train(False), the answer is the same",
+            atol=1e-4,
+        )
 
 
 @exercise_check("LoRALinear", points=2, title="what learns, and its gradients")
@@ -263,7 +290,8 @@ def _(student, rng):
     out = out + alpha / rank * (leaves["x"] @ leaves["down"].T @ leaves["up"].T)
     found = torch.autograd.grad((out * torch.from_numpy(upstream)).sum(), list(leaves.values()))
     wanted = dict(zip(leaves, found, strict=True))
-    got = layer.weight_gradients(x, upstream=upstream)
+    with in_case("the gradients for x (2, 4, 7), rank 3"):
+        got = layer.weight_gradients(x, upstream=upstream)
     for name in ("linear.weight", "linear.bias"):
         require(
             name not in got,
@@ -276,7 +304,8 @@ def _(student, rng):
     for name in ("down", "up"):
         hint = f"the gradient of {name}: every step from it to the answer counts"
         close(got[name], wanted[name].numpy(), hint, atol=1e-3, rtol=1e-3)
-    (through,) = layer.gradients(x, upstream=upstream)
+    with in_case("the gradient of x (2, 4, 7), rank 3"):
+        (through,) = layer.gradients(x, upstream=upstream)
     hint = "the gradient of x runs through both ways, the frozen layer and the update"
     close(through, wanted["x"].numpy(), hint, atol=1e-3, rtol=1e-3)
 
@@ -308,11 +337,14 @@ def _(student, rng):
                 state["linear.weight"],
                 weight + update,
                 [
-                    (weight, "merge leaves the weight of `linear` as it was: add to it in place"),
-                    (update, "merge puts the update in the place of the weight: add it"),
-                    (weight - update, "merge takes the update off: it is added"),
-                    (weight + update / scale, "merge adds the update without its scale"),
-                    (weight + 2 * update, "merge adds the update twice"),
+                    (
+                        weight,
+                        "your merge leaves the weight of `linear` as it was: add to it in place",
+                    ),
+                    (update, "your merge puts the update in the place of the weight: add it"),
+                    (weight - update, "your merge takes the update off: add it"),
+                    (weight + update / scale, "your merge adds the update without its scale"),
+                    (weight + 2 * update, "your merge adds the update twice"),
                 ],
                 atol=1e-4,
             )
@@ -324,6 +356,7 @@ def _(student, rng):
             )
             for name in ("down", "up"):
                 close(state[name], w[name], f"merge leaves {name} as it is")
+            close(layer.update(), update, "merged, update() is what it was before", atol=1e-4)
             out = layer.forward(x)
             not_the_mistake(
                 not resembles(out, answer(w, x, 2 * scale), atol=1e-4),
@@ -334,6 +367,19 @@ def _(student, rng):
             require(result is None, f"unmerge returns nothing, got {result!r}")
             require(layer.attribute("is_merged") is False, "after unmerge `is_merged` is False")
             state = layer.state_dict()
+            recognise(
+                state["linear.weight"],
+                weight,
+                [
+                    (weight + update, "your unmerge leaves the update in the weight: take it off"),
+                    (weight + 2 * update, "your unmerge adds the update again: take it off"),
+                    (
+                        weight + update - update / scale,
+                        "your unmerge takes the update off without its scale",
+                    ),
+                ],
+                atol=1e-4,
+            )
             close(
                 state["linear.weight"],
                 weight,
@@ -362,8 +408,13 @@ def _(student, rng):
     layer.load({**state, "up": normal(rng, 5, 2).astype(np.float64)})
     x = rng.standard_normal((2, 7))
     before = layer.forward(x)
+    require(
+        before.dtype == np.float64,
+        f"a layer and x in float64 give an answer in float64, got {before.dtype}",
+    )
     layer.merge()
-    close(layer.forward(x), before, "merged in float64", atol=1e-10, rtol=1e-9)
+    hint = "in float64, the merged layer gives the answer that it gave before merge"
+    close(layer.forward(x), before, hint, atol=1e-10, rtol=1e-9)
 
     weight = normal(rng, 6, 4)
     with in_case("a layer in four bits: no nn.Linear, with weight, in_features, out_features"):
@@ -483,7 +534,7 @@ def same_codes(got: np.ndarray, codes: np.ndarray, size: int, weight: np.ndarray
     )
     one_scale = np.abs(flat[:, None] / whole - LEVELS).argmin(1)
     for wrong, hint in (
-        (codes, "each code has a byte of its own: two of them share one"),
+        (codes, "in yours each code has a byte of its own: put two of them into one"),
         (
             in_bytes(np.stack([codes[1::2], codes[0::2]], 1).ravel()),
             "the earlier weight is in the high four bits of a byte, and yours is in the low ones",
@@ -500,7 +551,8 @@ def same_codes(got: np.ndarray, codes: np.ndarray, size: int, weight: np.ndarray
 @exercise_check("quantize_nf4", points=2, title="by hand: one block")
 def _(student, rng):
     weight = np.array([2.0, -1.0, 0.1, 0.5], np.float32)
-    codes, scales = pair(student.quantize_nf4(weight))
+    with in_case("the weights (2, -1, 0.1, 0.5), a block of 64 that is not full"):
+        codes, scales = pair(student.quantize_nf4(weight))
     recognise(
         scales,
         [2.0],
@@ -534,6 +586,7 @@ def _(student, rng):
         left_alone(student, weight=weight)
         flat = weight.ravel()
         by_row = np.abs(weight).reshape(-1, shape[-1]).max(1)
+        by_column = [np.abs(block).max() for block in blocks_of(weight.T.ravel(), size)]
         recognise(
             got,
             scales,
@@ -544,6 +597,7 @@ def _(student, rng):
                     "each block of weights has a scale of its own, not that of all",
                 ),
                 (by_row, "blocks run over the row of all weights, not along each row of a matrix"),
+                (by_column, "weights are read row by row, and yours column by column"),
                 (
                     np.array([max(b.max(), 0) for b in blocks_of(flat, size)]),
                     "take absolute values first",
@@ -599,9 +653,22 @@ def _(student, rng):
                 break
         with in_case(f"weights in {name}"):
             codes, scales = pair(student.quantize_nf4(BFloat16(wide) if given is None else wide, 8))
-        require(scales.dtype == np.float32, f"weights in {name}: scales are float32 all the same")
+        require(
+            scales.dtype == np.float32,
+            f"weights in {name}: scales are float32 all the same, got {scales.dtype}",
+        )
         close(scales, nearest(wide, 8)[1], f"scales of weights in {name}", atol=0, rtol=1e-6)
         same(codes, in_bytes(nearest(wide, 8)[0]), f"codes of weights in {name}")
+    # The first over the second is -0.3389, nearest to level 4, and in bfloat16 -0.3398: level 3.
+    wide = np.array([-0.39453125, -1.1640625, -1.0859375, -0.73828125], np.float32)
+    codes, _ = pair(student.quantize_nf4(BFloat16(wide)))
+    tried = f"weights {wide.tolist()} in bfloat16"
+    not_the_mistake(
+        not resembles(codes, in_bytes(np.array([3, 0, 0, 1]))),
+        f"{tried}: the first has code 3 in yours, as where its quotient -0.3389 is rounded to "
+        "bfloat16. Divide in float32: level 4 is nearest",
+    )
+    same(codes, in_bytes(np.array([4, 0, 0, 1])), f"codes of {tried}")
 
 
 @exercise_check("quantize_nf4", points=1, title="what is refused", is_core=False)
@@ -629,7 +696,8 @@ def restored(codes: np.ndarray, scales: np.ndarray, size: int, levels=LEVELS) ->
 @exercise_check("dequantize_nf4", points=1, title="by hand: one block")
 def _(student, rng):
     codes = np.array([15 * 16 + 2, 7 * 16 + 0], np.uint8)
-    out = student.dequantize_nf4(codes, np.array([3.0], np.float32), (4,))
+    with in_case("bytes 242 and 112 with one scale, a block of 64 that is not full"):
+        out = student.dequantize_nf4(codes, np.array([3.0], np.float32), (4,))
     want = 3 * LEVELS[[15, 2, 7, 0]]
     recognise(
         out,
@@ -637,7 +705,7 @@ def _(student, rng):
         [
             (3 * LEVELS[[2, 15, 0, 7]], "the high four bits hold the earlier weight of the two"),
             (3 * LEVELS[[15, 7, 2, 0]], "the two codes of a byte are neighbours: put them in turn"),
-            (LEVELS[[15, 2, 7, 0]], "the scale is not used"),
+            (LEVELS[[15, 2, 7, 0]], "these are the levels alone: multiply by the scale"),
             (LEVELS[[15, 2, 7, 0]] / 3, "a weight is level times scale"),
             (3 * EVEN[[15, 2, 7, 0]], "levels are those of nf4_levels(), not even steps"),
         ],
@@ -673,13 +741,17 @@ def _(student, rng):
                 LEVELS[codes] * np.resize(scales, n),
                 "a scale serves a block of neighbours: repeat_interleave, not repeat",
             ),
-            (LEVELS[codes], "the scales are not used"),
+            (LEVELS[codes], "these are the levels alone: multiply by the scales"),
         ]
-        recognise(out, want, [(wrong.reshape(shape), hint) for wrong, hint in slips])
+        slips = [(wrong.reshape(shape), hint) for wrong, hint in slips]
+        by_column = want.ravel().reshape(shape[::-1]).T
+        slips.append((by_column, "weights stand row by row, and yours column by column"))
+        recognise(out, want, slips)
         close(out, want, f"weights {shape} in blocks of {size}: level times scale of its block")
         require(out.dtype == np.float32, f"the weights are float32, got {out.dtype}")
     codes, scales = rng.integers(0, 16, 160), rng.uniform(0.5, 2, 3)
-    out = student.dequantize_nf4(in_bytes(codes), scales, (160,))
+    with in_case("160 codes and three scales in float64"):
+        out = student.dequantize_nf4(in_bytes(codes), scales, (160,))
     close(out, restored(codes, scales, 64), "blocks have 64 weights where nothing is said")
     require(out.dtype == np.float32, "the weights are float32, whatever the scales are")
 
@@ -753,6 +825,15 @@ def same_steps(result: object, scales: np.ndarray, size: int, case: str) -> None
             ((wide.max() + wide.min()) / 2, "the mean is asked for, not the middle of the range"),
             (wide.min(), "the mean is asked for, not the smallest"),
             (0.0, "the mean of the scales is taken off first, and kept"),
+            (wide[:size].mean(), "the mean is that of all scales, not of the first block"),
+            (
+                np.mean([block.mean() for block in blocks_of(wide, size)]),
+                "the mean is that of all scales, not of the blocks' means",
+            ),
+            (
+                wide.sum() / (-(-len(wide) // size) * size),
+                "the mean is that of the scales alone, without what fills the last block",
+            ),
         ],
     )
     require(mean.shape == (), f"{case}: there is one mean for all scales, got shape {mean.shape}")
@@ -771,6 +852,14 @@ def same_steps(result: object, scales: np.ndarray, size: int, case: str) -> None
                 "distances are measured from the mean, not from zero",
             ),
             ([b.max() / 127 for b in centred], "take absolute distances"),
+            (
+                [np.abs(b - b.mean()).max() / 127 for b in centred],
+                "distances are measured from the mean of all scales, not from that of the block",
+            ),
+            (
+                [max(np.abs(b).max(), abs(middle) if len(b) < size else 0) / 127 for b in centred],
+                "in yours what fills the last block is a scale of 0: take the mean off first",
+            ),
             ([np.abs(wide - middle).max() / 127], "each block of scales has a step of its own"),
         ],
         atol=1e-7,
@@ -779,7 +868,12 @@ def same_steps(result: object, scales: np.ndarray, size: int, case: str) -> None
         steps.shape == wanted.shape,
         f"{case}: {len(wanted)} blocks have {len(wanted)} steps, got shape {steps.shape}",
     )
-    close(steps, wanted, f"{case}: each block's largest distance from the mean over 127", 0, 1e-4)
+    hint = f"{case}: each block's largest distance from the mean over 127, and 1 where that is 0"
+    close(steps, wanted, hint, 0, 1e-4)
+    require(
+        codes.shape == want.shape,
+        f"{case}: one code for each of the {len(want)} scales, got shape {codes.shape}",
+    )
     shifted = np.concatenate([b / s for b, s in zip(centred, wanted, strict=True)])
     if codes.shape == want.shape and not np.array_equal(codes, want):
         off = codes - shifted  # up to rounding of a step, which may move 127 to 126
@@ -805,7 +899,9 @@ def same_steps(result: object, scales: np.ndarray, size: int, case: str) -> None
 @exercise_check("double_quantize", points=1, title="by hand: three scales")
 def _(student, rng):
     scales = np.array([1.0, 3.0, 2.0], np.float32)
-    same_steps(student.double_quantize(scales), scales, 256, "scales (1, 3, 2)")
+    with in_case("scales (1, 3, 2), a block of 256 that is not full"):
+        result = student.double_quantize(scales)
+    same_steps(result, scales, 256, "scales (1, 3, 2)")
     scales = np.array([0.5, 4.0, 1.0, 1.5, 3.5], np.float32)  # the mean is no member
     same_steps(student.double_quantize(scales), scales, 256, "scales (0.5, 4, 1, 1.5, 3.5)")
 
@@ -975,6 +1071,15 @@ def mistaken(term: str, s: dict) -> list[tuple[int, str]]:
                 right[term] + each * L * d * (d - q),
                 "the output projection has n_heads * d_head inputs, which need not be D",
             ),
+            (
+                right[term] + 2 * each * L * d * (d - q),
+                "queries have n_heads * d_head outputs, and so many inputs the output projection; "
+                "that need not be D",
+            ),
+            (
+                right[term] + 2 * each * L * d * (q - kv),
+                "keys and values have n_kv_heads * d_head outputs each, fewer than the queries",
+            ),
             (right[term] + right["adapters"], "adapters are a term of their own, not in weights"),
             (each * learn, "weights are all that are held as floats, not those that learn"),
         ]
@@ -991,6 +1096,7 @@ def mistaken(term: str, s: dict) -> list[tuple[int, str]]:
             (p["matrices"] * 4, f"{wrong}: bytes are asked for, not bits"),
             (all_weights // 2, f"{wrong}; the tables and gains are not quantised"),
             (0, f"{wrong}, where they are quantised"),
+            (p["matrices"] // 2, "nothing is quantised here, so there are no codes"),
         ]
     if term == "scales":
         four = matrices_of(s)
@@ -1008,6 +1114,22 @@ def mistaken(term: str, s: dict) -> list[tuple[int, str]]:
             ),
             (right[term] // L, "every layer has scales, not one"),
             (0, "scales belong to quantised matrices"),
+            (
+                L * sum(n + 4 * (n // 256) + 4 for n in n_scales),
+                "256 scales share a step, and so do those that are left at the end",
+            ),
+            (
+                L * sum(n + 4 * -(-n // 256) + 4 for n in (o * i // 64 for o, i in four)),
+                "64 weights share a scale, and so do those that are left at the end",
+            ),
+            (plain + 4 * seconds + 4, "each matrix has a mean of its own: 4 bytes for each"),
+            *(
+                (
+                    times * scale_bytes(L // times * sum(o * i for o, i in four)),
+                    "blocks begin anew in each matrix: work out its scales by itself",
+                )
+                for times in (1, L)
+            ),
         ]
     if term == "adapters":
         r = s["rank"] or 0
@@ -1018,6 +1140,18 @@ def mistaken(term: str, s: dict) -> list[tuple[int, str]]:
             (each * outputs, "down is missing: rank * (inputs + outputs) for each matrix"),
             (right[term] // L, "every layer has adapters, not one"),
             (right[term] // max(r, 1), "adapters have rank times as many weights"),
+            (
+                each * L * r * sum(o * i for o, i in matrices_of(s)),
+                "down is (rank, inputs) and up (outputs, rank): add inputs and outputs",
+            ),
+            (
+                each * L * r * sum(o + i for o, i in matrices_of(s)[:2]),
+                "gate, up and down have adapters, too: all four matrices",
+            ),
+            (
+                right[term] + each * L * r * 2 * d,
+                "queries, keys and values are one matrix here, with one adapter",
+            ),
             *counts,
         ]
     if term == "gradients":
@@ -1052,11 +1186,16 @@ def mistaken(term: str, s: dict) -> list[tuple[int, str]]:
         (each * (numbers - head), "the logits' probabilities and gradient are missing: 2 V"),
         (each * (numbers - head // 2), "the logits are kept twice: 2 V"),
         (each * (numbers + (L - 1) * head), "2 V count once, not in each block"),
+        (each * (numbers - head + 2 * s["vocab_size"]), "2 V are kept for each of the B T tokens"),
+        (each * (block // L * kept_by_block(s) + head), "each of the blocks keeps its own numbers"),
+        (
+            each * (numbers + block * s["n_heads"] * (s["n_tokens"] - 1)),
+            "a token keeps one number for each head, n_heads, and no row of T scores",
+        ),
         (each * numbers // s["batch_size"], "count the tokens of all B rows"),
         (each * numbers // s["n_tokens"], "count all T tokens of a row"),
         (without((2 * gains - 10) * d), "6 D without a rank, 4 D with one: gains don't learn then"),
         (without(4 * (s["rank"] or 0)), "4 rank are missing: what goes down is kept too"),
-        (without(-4 * 1 if s["rank"] else 0), "4 rank"),
         (without(2), "the last two numbers of each token and block are missing: + 2"),
         (without(s["n_heads"]), "one number for each head is missing: n_heads"),
         (without(3 * kv), "3 Z are missing, the keys and values"),
@@ -1112,7 +1251,8 @@ def _(student, rng):
 
 @exercise_check("finetune_memory", points=2, title="in four bits")
 def _(student, rng):
-    for changes in ({"d_ff": 700, "d_model": 132}, {}):  # more than 256 scales in a matrix
+    # More than 256 scales in a matrix: first in whole blocks, as in two of the four, then not.
+    for changes in ({"d_ff": 256, "d_model": 128}, {"d_ff": 700, "d_model": 132}, {}):
         s = draw_setting(rng, rank=int(rng.integers(2, 9)), is_quantized=True, **changes)
         same_memory(student, s, f"in four bits, adapters of rank {s['rank']}", TERMS[:6])
 

@@ -6,6 +6,8 @@ sum over all tokens that can be drawn, and on a decoder the same sum through tor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -20,9 +22,10 @@ from utils.labs.checking import (
     refused,
     require,
     resembles,
+    same,
 )
 from utils.labs.student import LearnerError
-from utils.labs.values import CHANGED, Lookup, Seed, SmallModel, StepBatches
+from utils.labs.values import CHANGED, Lookup, Once, Seed, SmallModel, StepBatches
 from utils.model.config import TransformerConfig
 from utils.model.decoder import Decoder
 
@@ -99,10 +102,15 @@ HINTS = {
 # early_stopping
 
 
-def decided(student, losses: list[float], patience: int, min_delta: float = 0.0) -> tuple:
+def decided(student, losses: Sequence[float], patience: int, min_delta: float = 0.0) -> tuple:
     """Return the learner's decision as (int, bool), or reject another type."""
-    got = student.early_stopping(losses, patience, min_delta)
-    require(student.arguments_after[0] == losses or any(v != v for v in losses), "losses changed")
+    with in_case(f"early_stopping({losses}, patience={patience}, min_delta={min_delta})"):
+        got = student.early_stopping(losses, patience, min_delta)
+    after = student.arguments_after[0]
+    require(
+        repr(after) == repr(losses),
+        f"`losses` was changed, from {brief(losses)} to {brief(after)}: leave it as it is",
+    )
     require(
         isinstance(got, tuple | list) and len(got) == 2,
         f"return a number and a decision, such as (1, True), got {brief(got)}",
@@ -125,35 +133,49 @@ def compare_decision(student, case: tuple, wanted: tuple, slips: dict[str, tuple
     require(got == wanted, f"{tried} is {wanted}, yours is {got}")
 
 
+BEST_SLIPS = {  # what each mistake takes for the best evaluation
+    "that is the place of the largest loss": lambda losses: losses.index(max(losses)),
+    "numbers of evaluations begin at 0": lambda losses: losses.index(min(losses)) + 1,
+    "that is the last evaluation, not the best": lambda losses: len(losses) - 1,
+    "that is the first evaluation, not the best": lambda losses: 0,
+    "of two equal losses the first is the best: the second is no better": lambda losses: (
+        len(losses) - 1 - losses[::-1].index(min(losses))
+    ),
+    "in yours each loss is compared with the one before it: compare it with the best so far": (
+        lambda losses: max([0, *(k for k in range(1, len(losses)) if losses[k] < losses[k - 1])])
+    ),
+}
+
+
 @exercise_check("early_stopping", points=1, title="the best so far")
 def _(student, rng):
+    results = []
     for losses, best in (
         ([3.0, 2.5, 2.6, 2.75], 1),
         ([1.0, 2.0, 3.0], 0),
         ([3.0, 2.0, 1.0], 2),
+        ([2.0, 1.0, 4.0, 1.5], 1),
         ([2.0, 1.0, 1.5, 1.0, 1.75], 1),
         ([4.0], 0),
         ([3.0, 1.0, 2.0, 0.5, 0.75], 3),
+        ([3.0, 1.0, 2.0, 1.5, 1.75], 1),
     ):
-        n = len(losses)
-        slips = {
-            "that is the place of the largest loss": (losses.index(max(losses)), False),
-            "numbers of evaluations begin at 0": (best + 1, False),
-            "that is the last evaluation, not the best": (n - 1, False),
-            "of two equal losses the first is the best: the second is no better": (
-                n - 1 - losses[::-1].index(min(losses)),
-                False,
-            ),
-        }
-        compare_decision(student, (losses, 9, 0.0), (best, False), distinct(slips))
+        results.append((losses, best, decided(student, losses, 9)))
+    named = [  # where all answers are what a mistake gives
+        words
+        for words, slip in BEST_SLIPS.items()
+        if all(got == (slip(losses), False) for losses, _, got in results)
+    ]
+    for losses, best, got in results:
+        tried = f"early_stopping({losses}, patience=9) is {(best, False)}, yours is {got}"
+        words = f"{named[0]}; " if len(named) == 1 else ""
+        require(got == (best, False), words + tried)
     losses = [float(v) for v in rng.permutation(12) / 8]
     compare_decision(student, (losses, 99, 0.0), (losses.index(0.0), False), {})
-
-
-def distinct(slips: dict[str, tuple]) -> dict[str, tuple]:
-    """Return the slips whose answer no other slip gives: only these can be told apart."""
-    answers = list(slips.values())
-    return {words: answer for words, answer in slips.items() if answers.count(answer) == 1}
+    high = ([3e9, 1e9, 2e9], 9, 0.0)
+    first = "losses may be of any size: let the first be the best, or begin with infinity"
+    compare_decision(student, high, (1, False), {first: (0, False)})
+    compare_decision(student, ((3.0, 2.5, 2.6), 9, 0.0), (1, False), {})  # a tuple
 
 
 @exercise_check("early_stopping", points=1, title="patience")
@@ -168,10 +190,8 @@ def _(student, rng):
         ([5.0, 5.0], 1, 0, True),  # equal is no better
     ):
         slips = {
-            "stop after `patience` evaluations that were no better, not after one more or less": (
-                best,
-                not stop,
-            )
+            "stop now where the last `patience` evaluations, or more, were all no better than the "
+            "best before them, and only there": (best, not stop)
         }
         compare_decision(student, (losses, patience, 0.0), (best, stop), slips)
     # What was no better than the one before it may still be better than all others.
@@ -187,8 +207,8 @@ def _(student, rng):
     words = "the decision is about now: the last evaluation is the best of all, so go on"
     forgiven = "only evaluations after the best count: those before it are forgiven"
     compare_decision(student, case, (3, False), {words: (0, True), forgiven: (3, True)})
-    case = ([3.0, 2.5, 2.75, 2.25, 2.5], 2, 0.0)
-    compare_decision(student, case, (3, False), {forgiven: (3, True)})
+    case = ([3.0, 2.5, 2.75, 2.75, 2.25, 2.5], 3, 0.0)
+    compare_decision(student, case, (4, False), {forgiven: (4, True)})
 
 
 @exercise_check("early_stopping", points=1, title="min_delta, NaN, refusals", is_core=False)
@@ -212,8 +232,14 @@ def _(student, rng):
         got = decided(student, losses, patience)
         tried = f"early_stopping({losses}, patience={patience})"
         require(got == wanted, f"{words}: {tried} is {wanted}, yours is {got}")
+    for losses, wanted in (([nan], (0, False)), ([nan, nan], (0, True))):
+        compare_decision(student, (losses, 1, 0.0), wanted, {})
     huge = float("inf")
-    for case, wanted in (([huge, 2.0, 3.0], (1, False)), ([2.0, huge, 1.0], (2, False))):
+    for case, wanted in (
+        ([huge, 2.0, 3.0], (1, False)),
+        ([2.0, huge, 1.0], (2, False)),
+        ([huge, huge, huge], (0, True)),
+    ):
         compare_decision(student, (case, 2, 0.0), wanted, {})
     refused(lambda: student.early_stopping([], 1), "an empty list of losses")
     for patience in (0, -1):
@@ -246,6 +272,11 @@ def fisher(student, weights: dict, token_ids: np.ndarray, seed: int, **settings)
             f"`{name}` has shape {weights[name].shape}: its Fisher has the same, got "
             f"{getattr(got[name], 'shape', type(got[name]).__name__)}",
         )
+        kind = weights[name].dtype
+        require(
+            got[name].dtype == kind,
+            f"weights in {kind} have a Fisher in {kind}, got {got[name].dtype}",
+        )
     return got
 
 
@@ -258,20 +289,29 @@ def _(student, rng):
         wanted = np.array([[0.25, 0.25], [0.0, 0.0]])
         tried = f"two tokens of even odds, {n} sequences of the one token 0"
         slips = [
-            (n * wanted, "sums over sequences: average over them"),
-            (wanted**0.5, "that is the size of the gradient, without the square"),
-            (4 * wanted, "the logits' own numbers: log_softmax comes first"),
+            (n * wanted, "these are sums over sequences: average over them"),
+            (
+                wanted**0.5,
+                "that is the size of the gradient, without the square, or all numbers "
+                "scaled so that they add up to 1",
+            ),
+            (
+                4 * wanted,
+                "that is the square of a gradient of 1, as logits have it: log_softmax comes first",
+            ),
         ]
-        slips = [(w, h) for w, h in slips if n > 1 or not h.startswith("sums")]
+        slips = [(w, h) for w, h in slips if n > 1 or "sums" not in h]
         recognise(got, wanted, [(w, f"{h} ({tried})") for w, h in slips])
         if n > 1:
             # The sum of n gradients of +-1/2 is an odd number of halves; squared, and averaged.
             times = got[0, 0] * n / 0.25
             odd = any(abs(times - k * k) < 1e-3 or abs(times * n - k * k) < 1e-3 for k in (1, 3, 5))
+            alone = " (one sequence alone would give this, too)" if abs(times - 1) < 1e-3 else ""
             not_the_mistake(
                 not odd or abs(times - n) < 1e-3 or got[0, 0] != got[0, 1],
-                "the gradients of the sequences are added up before the square, so they cancel: "
-                f"square each sequence's own ({tried}: expected 0.25, got {got[0, 0]:.4g})",
+                "the gradients of the sequences are added up before the square in yours, so they "
+                f"cancel{alone}: square each sequence's own, and average all ({tried}: expected "
+                f"0.25, got {got[0, 0]:.4g})",
             )
         close(got, wanted, tried)
     # Two different tokens in a sequence: each row is met once of two predictions.
@@ -286,7 +326,7 @@ def _(student, rng):
             " twice: square the gradient of the sum",
         ),
         *(
-            (np.array([[0.0, 0.0], [f, f]]), "only the last position is scored")
+            (np.array([[0.0, 0.0], [f, f]]), "in yours only the last position is scored")
             for f in (0.25, 0.125)
         ),
     ]
@@ -296,6 +336,14 @@ def _(student, rng):
 
 @exercise_check("fisher_diagonal", points=2, title="targets drawn from the model")
 def _(student, rng):
+    # A token twice, of even odds: were both targets the same, each sequence would give 0.5.
+    even, n = {"table": table_of((0.5, 0.5), (0.5, 0.5))}, 401
+    got = fisher(student, even, np.zeros((n, 2), np.int64), int(rng.integers(1 << 30)))["table"]
+    not_the_mistake(
+        not resembles(got[0], [0.5, 0.5], 1e-6),
+        f"two tokens of even odds, {n} sequences (0, 0): expected about 0.25, got 0.5, as where "
+        "both targets of each sequence are the same token: draw one for each place, by chance",
+    )
     # The model is sure of 1 after 0 and of 2 after 1, and the text says otherwise.
     sure = {"table": table_of((0, 1, 0), (0, 0, 1), (1, 0, 0))}
     ids = np.array([[0, 0, 2, 2, 1, 1], [0, 2, 1, 0, 2, 1]])
@@ -324,7 +372,10 @@ def _(student, rng):
                 "all draws gave the most likely token: the most likely token is no draw, and a "
                 "generator that is set back before each draw gives the same one again",
             ),
-            (np.full(V, 1 / V), "tokens are drawn evenly: draw by the model's probabilities"),
+            (
+                np.full(V, 1 / V),
+                "in yours tokens are drawn evenly: draw by the model's probabilities",
+            ),
         ):
             is_it = np.allclose(got, drawn @ squares, atol=spread(drawn, squares, n, 3.0))
             far = not np.allclose(wanted, drawn @ squares, atol=spread(p, squares, n, 8.0))
@@ -335,6 +386,16 @@ def _(student, rng):
             f"the squared gradient's mean over draws is p (1 - p) for each logit; {tried}: "
             f"expected about {brief(np.round(wanted, 3))}, got {brief(np.round(got, 3))}",
         )
+
+    # A token twice: its two gradients of 1/2 add up in every second sequence and cancel in others.
+    even, n = {"table": table_of((0.5, 0.5), (0.5, 0.5))}, 401
+    got = fisher(student, even, np.zeros((n, 2), np.int64), int(rng.integers(1 << 30)))["table"]
+    off = np.abs(got[0] - 0.25).max()  # each sequence gives 0 or 0.5
+    require(
+        off <= 5.7 * 0.25 / n**0.5,
+        f"two tokens of even odds, {n} sequences (0, 0): expected about 0.25, got "
+        f"{brief(np.round(got[0], 3))}; square the gradient of a sequence's sum, and divide by T",
+    )
 
 
 def spread(drawn: np.ndarray, squares: np.ndarray, n: int, deviations: float) -> np.ndarray:
@@ -418,6 +479,11 @@ def _(student, rng):
             )
         close(got["unused"], np.zeros(2), "a weight that changes no prediction has a Fisher of 0")
         after = student.arguments_after[0]
+        mode = "training" if is_training else "evaluation"
+        not_the_mistake(
+            after["is_training"] is is_training,
+            f"the model came in {mode} mode and is in the other one now: leave it as it was",
+        )
         for name, value in weights.items():
             close(after["weights"][name], value, f"`{name}` changed: nothing is trained here")
         gradients = after["gradients"]
@@ -429,20 +495,20 @@ def _(student, rng):
         not_the_mistake(
             gradients["unused"] is None, "`grad` of a weight was None and is not any more"
         )
-    again = fisher(student, weights, ids, a, frozen=("kept",))
-    other = fisher(student, weights, ids, a + 1, frozen=("kept",))
+    first, again, other = (
+        fisher(student, weights, ids, seed, frozen=("kept",)) for seed in (a, a, a + 1)
+    )
     require(
-        np.array_equal(got["table"], again["table"])
-        and not np.array_equal(got["table"], other["table"]),
+        np.array_equal(first["table"], again["table"])
+        and not np.array_equal(first["table"], other["table"]),
         "equal generators give equal draws, and others give others: pass the generator to "
         "torch.multinomial",
     )
+    hint = "with the number 7 in `table.grad` before the call, the result is the same as without"
+    close(got["table"], first["table"], hint)
     require(np.array_equal(student.arguments_after[1], ids), "token_ids were changed in place")
     double = {"table": rng.standard_normal((2, 3))}
-    got = fisher(student, double, np.array([[0, 1]]), a)["table"]
-    require(
-        got.dtype == np.float64, f"weights in float64 have a Fisher in float64, got {got.dtype}"
-    )
+    fisher(student, double, np.array([[0, 1]]), a)  # its dtype
     even = {"table": table_of((0.5, 0.5))}
     with in_case("no generator is passed"):
         got = student.fisher_diagonal(Lookup(even), np.zeros((3, 1), np.int64))
@@ -473,23 +539,25 @@ def energy(weights: dict, start: dict, stiff: dict) -> float:
 
 @exercise_check("ewc_penalty", points=1, title="by hand")
 def _(student, rng):
-    one = {"table": np.array([[5.0]], np.float32)}
-    was, stiff = {"table": np.array([[3.0]], np.float32)}, {"table": np.array([[4.0]], np.float32)}
-    got = student.ewc_penalty(Lookup(one), was, stiff)
-    tried = "one weight at 5 that was at 3, Fisher 4"
+    one = {"table": np.array([[7.0]], np.float32)}
+    was, stiff = {"table": np.array([[4.0]], np.float32)}, {"table": np.array([[5.0]], np.float32)}
+    tried = "one weight at 7 that was at 4, Fisher 5"
+    with in_case(tried):
+        got = student.ewc_penalty(Lookup(one), was, stiff)
     require(isinstance(got, np.ndarray), f"return a tensor with one number, got {brief(got)}")
     require(got.shape == (), f"the penalty is a scalar of shape (), got shape {got.shape}")
     slips = [
-        (16.0, "the 1/2 is missing"),
-        (32.0, "the Fisher comes in squared"),
-        (4.0, "the distance is not squared, or the Fisher is square-rooted"),
-        (2.0, "the Fisher is not used"),
-        (0.5, "it is divided by the Fisher: a larger Fisher makes the spring stiffer"),
-        (-8.0, "the sign is wrong: having moved costs"),
-        (50.0, "that is the distance to zero: it is the distance to `start` that costs"),
+        (45.0, "the 1/2 is missing"),
+        (112.5, "the Fisher is squared in yours"),
+        (7.5, "the distance is not squared"),
+        (4.5 * 5**0.5, "the Fisher is square-rooted in yours"),
+        (4.5, "the Fisher is not used, or divided by its largest value"),
+        (0.9, "it is divided by the Fisher: a larger Fisher makes the spring stiffer"),
+        (-22.5, "the sign is wrong: having moved costs"),
+        (122.5, "that is the distance to zero: it is the distance to `start` that costs"),
     ]
-    recognise(got, 8.0, [(w, f"{h} ({tried})") for w, h in slips])
-    close(got, 8.0, tried)
+    recognise(got, 22.5, [(w, f"{h} ({tried})") for w, h in slips])
+    close(got, 22.5, tried)
     still = student.ewc_penalty(Lookup(one), one, stiff)
     close(still, 0.0, "where nothing has moved the penalty is 0")
 
@@ -506,10 +574,16 @@ def _(student, rng):
         n_all = sum(w.size for w in weights.values())
         tried = ", ".join(f"`{n}` {w.shape}" for n, w in weights.items())
         slips = [
-            (wanted / n_all, "the mean over weights: it is a sum"),
-            (sum(e / weights[n].size for n, e in each.items()), "a mean over each tensor: sum"),
-            (wanted / len(weights), "divided by the number of tensors: it is a sum"),
-            *((e, f"only `{n}` is counted") for n, e in each.items()),
+            (wanted / n_all, "that is the mean over weights: take the sum"),
+            (
+                sum(e / weights[n].size for n, e in each.items()),
+                "that is a mean over each tensor: take the sum",
+            ),
+            (wanted / len(weights), "yours is divided by the number of tensors: take the sum"),
+            *(
+                (e, f"yours counts only `{n}`: all weights that learn count")
+                for n, e in each.items()
+            ),
         ]
         slips = [(w, h) for w, h in slips if len(weights) > 1]
         recognise(got, wanted, [(w, f"{h} (weights {tried})") for w, h in slips])
@@ -545,10 +619,11 @@ def _(student, rng):
     close(got, wanted, tried)
     after = student.arguments_after
     for name in weights:
-        for place, given in ((after[0]["weights"], weights), (after[1], start), (after[2], stiff)):
+        given = ((after[0]["weights"], weights, "model"), (after[1], start, "start"))
+        for place, before, whose in (*given, (after[2], stiff, "fisher")):
             not_the_mistake(
-                np.array_equal(place[name], given[name]),
-                f"`{name}` of the model, of `start` or of `fisher` was changed in place",
+                np.array_equal(place[name], before[name]),
+                f"`{name}` of `{whose}` was changed in place: make new tensors",
             )
     fewer = [{n: v for n, v in d.items() if n != "kept"} for d in (start, stiff)]
     with in_case(f"{tried}, and is in neither `start` nor `fisher`"):
@@ -559,7 +634,7 @@ def _(student, rng):
             del given[which][name]
             refused(
                 lambda g=given: student.ewc_penalty(model, *g),
-                f"`{name}` learns and is missing in {('`start`', '`fisher`')[which]}: that",
+                f"`{name}` learns and is missing in {('`start`', '`fisher`')[which]}",
                 "KeyError",
             )
     double = {"table": rng.standard_normal((2, 2))}
@@ -616,14 +691,17 @@ def _(student, rng):
         got, keep = source_rows(ids), n_rows - n_old
         tried = f"{n_rows} rows, new {ours}, old {theirs}, share {share}"
         slips = {
-            "the share is that of the new rows": ours[:n_old] + theirs[: n_rows - n_old],
+            "in yours the share is that of the new rows: it is that of the old ones": ours[:n_old]
+            + theirs[: n_rows - n_old],
             "the old rows stand at the end": theirs[:n_old] + ours[:keep],
             "the old rows replace the last new ones, so the first new ones stay": ours[n_old:]
             + theirs[:n_old],
+            "in yours the first new rows are replaced: replace the last ones": theirs[:n_old]
+            + ours[n_old:],
             "the first rows of the old batch come in, not its last": ours[:keep] + theirs[keep:],
             "old rows are added: they replace new ones, and a batch keeps its size": ours
             + theirs[:n_old],
-            "no old row comes in": ours,
+            "in yours no old row comes in": ours,
         }
         named = [words for words, rows in slips.items() if rows == got != wanted]
         not_the_mistake(
@@ -677,12 +755,11 @@ def _(student, rng):
             lambda s=share: student.make("mix_replay", new, old, s),
             f"a share of {share}, before any step is asked for",
         )
-    with in_case("an old batch with just as many rows as are wanted: 2, for a share 0.5 of 4"):
-        ((ids, _),) = mixed(student, new, numbered(2, 2, 2), 0.5, 0)
-    require(source_rows(ids) == [100, 101, 200, 201], f"rows 100, 101, 200, 201; got {ids[:, 0]}")
-    with in_case("an old batch with more rows than the new one"):
-        ((ids, _),) = mixed(student, new, numbered(2, 2, 9), 0.5, 0)
-    require(source_rows(ids) == [100, 101, 200, 201], f"rows 100, 101, 200, 201; got {ids[:, 0]}")
+    for n_rows in (2, 9):
+        tried = f"share 0.5 of 4 new rows, and an old batch of {n_rows} rows"
+        with in_case(tried):
+            ((ids, _),) = mixed(student, new, numbered(2, 2, n_rows), 0.5, 0)
+        same(source_rows(ids), [100, 101, 200, 201], f"{tried}: rows of the new and the old batch")
     for n_rows, n_tokens, why in ((1, 3, "1 row where 2 are wanted"), (4, 5, "rows of 5 tokens")):
         other = numbered(2, 2, n_rows, n_tokens)
         refused(lambda o=other: mixed(student, new, o, 0.5, 0), f"an old batch with {why}")
@@ -773,6 +850,11 @@ def _(student, rng):
     gap = [{"a": 0.5, "b": 1.0}, {"a": 0.25}, {"a": 0.25, "b": 0.5}]  # b was not measured once
     compare_lost(student, gap, {"a": 0.25, "b": 0.5}, {})
     compare_lost(student, [{}, {"a": 1.0}], {}, {})
+    walk = [{"a": 0.5}, {"a": 0.75, "b": 0.5}, {"a": 0.25, "b": 0.5}]
+    tried, wanted = "an iterator over stages, which can be gone through once", {"a": 0.5, "b": 0.0}
+    with in_case(tried):
+        got = student.forgetting(Once(walk))
+    same(got, wanted, f"{tried}, here {walk}")
     for history, why in (
         ([], "an empty history"),
         ([{"a": 1.0}], "a history of one stage"),

@@ -7,6 +7,7 @@ patterns in whole numbers), tables by hand, the normal quantiles of Python's `st
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from itertools import combinations
 from statistics import NormalDist
@@ -19,6 +20,7 @@ from utils.labs.checking import (
     brief,
     close,
     collector,
+    compare_cases,
     in_case,
     left_alone,
     recognise,
@@ -182,23 +184,27 @@ def three(got: object) -> np.ndarray:
     return np.array(got)
 
 
-def compare_rouge(got: object, common: int, a: list[str], b: list[str], extra: list) -> None:
-    """Reject a wrong score, naming the mistake that it equals."""
-    got_three = three(got)
-    n, m = len(a), len(b)
-    want = shares(common, n, m)
-    precision, recall, f1 = want
-    slips = [
-        ([recall, precision, f1], "precision and recall are exchanged"),
-        (
-            [precision, recall, (precision + recall) / 2],
-            "yours is the plain mean of precision and recall: f1 is 2 p r / (p + r)",
-        ),
-        *extra,
-    ]
-    hint = f"the longest common subsequence has {common} words, of {n} and {m}"
-    recognise(got_three, want, [(w, asked(words, got)) for w, words in slips], atol=1e-9)
-    close(got_three, want, asked(hint, got), atol=1e-9, rtol=0)
+def compare_rouge(results: list[tuple[object, int, list[str], list[str]]]) -> None:
+    """Reject a wrong score, naming the mistake that all scores equal.
+
+    Args:
+        results: what came, the number of common words, and both texts' words, for each call.
+    """
+    cases = []
+    for got, common, a, b in results:
+        n, m = len(a), len(b)
+        precision, recall, f1 = want = shares(common, n, m)
+        slips = [
+            ([recall, precision, f1], "precision and recall are exchanged"),
+            (
+                [precision, recall, (precision + recall) / 2],
+                "yours is the plain mean of precision and recall: f1 is 2 p r / (p + r)",
+            ),
+            *slips_of(a, b),
+        ]
+        hint = f"the longest common subsequence has {common} words, of {n} and {m}"
+        cases.append((three(got), want, slips, asked(hint, got)))
+    compare_cases(cases, atol=1e-9)
 
 
 def run_of(a: list[str], b: list[str]) -> int:
@@ -219,10 +225,12 @@ def slips_of(a: list[str], b: list[str]) -> list:
     """Return what known mistakes about the common words give."""
     n, m = len(a), len(b)
     run, words, kinds = run_of(a, b), bag(a, b), len({*a} & {*b})
+    places = sum(x == y for x, y in zip(a, b, strict=False))
     return [
         (shares(run, n, m), "words with gaps between them are a subsequence, too: not just a run"),
         (shares(words, n, m), "the order counts: these are the words shared in any order"),
-        (shares(kinds, n, m), "the order counts: these are the words shared in any order"),
+        (shares(kinds, n, m), "the order counts: these are the kinds of words shared in any order"),
+        (shares(places, n, m), "equal words may stand at other places in the two texts"),
     ]
 
 
@@ -236,15 +244,16 @@ def _(student, rng):
         ("a a a b", "a b a"),
         ("drugs and words", "drug and word"),
     ]
-    for prediction, reference in fixed:
-        a, b = prediction.split(), reference.split()
-        got = student.rouge_l(prediction, reference)
-        compare_rouge(got, longest_by_hand(a, b), a, b, slips_of(a, b))
+    texts = [(prediction.split(), reference.split()) for prediction, reference in fixed]
     for n, m in ((7, 5), (4, 8), (1, 1), (1, 6)):
         a = [str(w) for w in rng.choice(list("abcd"), n)]
-        b = [str(w) for w in rng.choice(list("abcd"), m)] + [a[-1]]
-        got = student.rouge_l(" ".join(a), " ".join(b))
-        compare_rouge(got, longest_by_hand(a, b), a, b, slips_of(a, b))
+        texts.append((a, [str(w) for w in rng.choice(list("abcd"), m)] + [a[-1]]))
+    results = []
+    for a, b in texts:
+        with in_case(f"the texts {' '.join(a)!r} and {' '.join(b)!r}"):
+            got = student.rouge_l(" ".join(a), " ".join(b))
+        results.append((got, longest_by_hand(a, b), a, b))
+    compare_rouge(results)
 
 
 @exercise_check("rouge_l", points=1, title="what a word is")
@@ -256,17 +265,34 @@ def _(student, rng):
         ("one\ntwo\tsix", "one - two ... six, ten", "line ends and tabs separate words"),
         ("x1 y_2", "x1 and y 2", "an underscore is no letter: it separates words"),
         ("caf\u00e9 a", "caf a b d", "an \u00e9 is none of a to z: it separates words"),
+        ("stra\u00dfe", "stra e b d", "an \u00df, as lower() leaves it, separates words"),
     ]
-    expected = [want, want, want, want, shares(2, 2, 4)]
+    expected = [want, want, want, want, shares(2, 2, 4), shares(2, 2, 4)]
     for (prediction, reference, rule), wanted in zip(cases, expected, strict=True):
         got = student.rouge_l(prediction, reference)
-        close(three(got), wanted, asked(rule, got), atol=1e-9, rtol=0)
+        other = [[split(text) for text in (prediction, reference)] for split in OTHER_WORDS]
+        slips = [(shares(longest_by_hand(a, b), len(a), len(b)), rule) for a, b in other]
+        recognise(three(got), wanted, [(w, asked(h, got)) for w, h in slips], atol=1e-9)
+        words = [re.findall("[a-z0-9]+", text.lower()) for text in (prediction, reference)]
+        hint = f"precision, recall and f1 of the words {words[0]} and {words[1]}"
+        close(three(got), wanted, asked(hint, got), atol=1e-9, rtol=0)
+
+
+OTHER_WORDS = (  # what else is taken for the words of a text
+    lambda text: text.lower().split(),
+    lambda text: re.findall("[a-z0-9]+", text),
+    lambda text: re.findall(r"\w+", text.lower()),
+    lambda text: re.findall("[a-z0-9]+", text.casefold()),
+    lambda text: re.findall("[a-z0-9-]+", text.lower()),
+    lambda text: re.findall("[a-z0-9_]+", text.lower()),
+)
 
 
 @exercise_check("rouge_l", points=1, title="nothing in common", is_core=False)
 def _(student, rng):
     for prediction, reference in (("", "a b"), ("a", ""), ("", ""), ("...", "a"), ("a b", "c d")):
-        got = student.rouge_l(prediction, reference)
+        with in_case(f"the texts {prediction!r} and {reference!r}"):
+            got = student.rouge_l(prediction, reference)
         hint = "no word, or none in common: three zeros"
         close(three(got), [0.0, 0.0, 0.0], asked(hint, got), atol=1e-12, rtol=0)
     got = student.rouge_l("a b", "b c d")
@@ -279,7 +305,9 @@ def _(student, rng):
     b = [str(w) for w in rng.integers(0, 30, 140)]
     with in_case("texts of 170 and 140 words: fill a table, don't try all subsequences"):
         got = student.rouge_l(" ".join(a), " ".join(b))
-    compare_rouge(got, longest_by_thought(a, b), a, b, [])
+    want = longest_by_thought(a, b)
+    hint = f"the longest common subsequence has {want} words, of {len(a)} and {len(b)}"
+    close(three(got), shares(want, len(a), len(b)), asked(hint, got), atol=1e-9, rtol=0)
 
 
 # expected_calibration_error
@@ -312,48 +340,69 @@ def error_by_hand(
 ECE = "expected_calibration_error"
 
 
-def compare_error(got: object, confidence: np.ndarray, correct: np.ndarray, n_bins: int) -> None:
-    """Reject a wrong error of calibration, naming the mistake that it equals."""
-    got = number(got, "the error")
-    correct = np.asarray(correct, dtype=float)
-    want = error_by_hand(confidence, correct, n_bins)
+def compare_error(results: list[tuple[object, np.ndarray, np.ndarray, int]]) -> None:
+    """Reject a wrong error of calibration, naming the mistake that all of them equal.
+
+    Args:
+        results: what came, confidences, correctness and the number of bins, for each call.
+    """
+    cases = []
+    for got, confidence, correct, n_bins in results:
+        correct = np.asarray(correct, dtype=float)
+        want = error_by_hand(confidence, correct, n_bins)
+        hint = f"{n_bins} bins: mean distance of confidence and accuracy, weighted by answers, of "
+        hint += f"confidences {brief(confidence)}, correct {brief(correct)}"
+        slips = error_slips(confidence, correct, n_bins)
+        cases.append((number(got, "the error"), want, slips, hint))
+    compare_cases(cases, atol=1e-6)
+
+
+def error_slips(confidence: np.ndarray, correct: np.ndarray, n_bins: int) -> list:
+    """Return what known mistakes give for the error of calibration."""
     gaps = confidence - correct
-    slips = [
-        (error_by_hand(confidence, correct, n_bins, "used bins"), "each bin counts alike; weigh "
-         "it by its number of answers"),
-        (error_by_hand(confidence, correct, n_bins, "all bins"), "each bin counts alike; weigh "
-         "it by its number of answers"),
-        *((sign * error_by_hand(confidence, correct, n_bins, "signed"), "gaps of different signs "
-           "cancel: take the absolute value in each bin") for sign in (1, -1)),
-        (float(np.mean(np.abs(gaps))), "the gap is taken answer by answer: take the means of a bin "
-         "first"),
+    want = error_by_hand(confidence, correct, n_bins)
+    return [
+        (error_by_hand(confidence, correct, n_bins, "used bins"), "in yours each bin counts alike; "
+         "weigh it by its number of answers"),
+        (error_by_hand(confidence, correct, n_bins, "all bins"), "in yours each bin counts alike; "
+         "weigh it by its number of answers"),
+        (error_by_hand(confidence, correct, n_bins, "signed"), "in yours gaps of different signs "
+         "cancel, as in one bin for all answers: take the absolute value in each of n_bins bins"),
+        (-float(gaps.mean()), "in yours gaps of different signs cancel: take the absolute value in "
+         "each bin"),
+        (float(gaps.mean()), "in yours gaps of different signs cancel: take the absolute value in "
+         "each of n_bins bins"),
+        (float(np.mean(np.abs(gaps))), "in yours the gap is taken answer by answer: take the means "
+         "of a bin first"),
         (float(np.mean(gaps**2)), "that is the Brier score, the mean squared gap, without bins"),
         (want * len(confidence), "the sum over bins is not divided by the number of answers"),
     ]  # fmt: skip
-    recognise(got, want, slips, atol=1e-6)
-    hint = f"{n_bins} bins: mean distance of confidence and accuracy, weighted by answers"
-    close(got, want, hint, atol=1e-6, rtol=0)
 
 
 @exercise_check(ECE, points=2, title="distance in bins")
 def _(student, rng):
+    call = student.expected_calibration_error
     confidence = np.array([0.95, 0.85, 0.85, 0.3, 0.35, 0.1])
     correct = np.array([True, True, False, False, True, False])
-    compare_error(student.expected_calibration_error(confidence, correct), confidence, correct, 10)
+    results = [(call(confidence, correct), confidence, correct, 10)]
     for n, n_bins in ((200, 10), (40, 5), (60, 15), (7, 1), (1, 10)):
         confidence = rng.uniform(0.001, 0.999, n)
         correct = rng.uniform(size=n) < confidence**2
-        got = student.expected_calibration_error(confidence, correct, n_bins)
-        compare_error(got, confidence, correct, n_bins)
+        with in_case(f"{n} confidences, {n_bins} bins"):
+            got = call(confidence, correct, n_bins)
+        results.append((got, confidence, correct, n_bins))
         left_alone(student, confidence=confidence, correct=correct)
+    compare_error(results)
     single = confidence.astype(np.float32)
-    got = student.expected_calibration_error(single, correct.astype(np.int64), 4)
-    compare_error(got, single.astype(np.float64), correct, 4)
+    with in_case("`confidence` in float32 and `correct` in whole numbers"):
+        got = call(single, correct.astype(np.int64), 4)
+    compare_error([(got, single.astype(np.float64), correct, 4)])
 
 
 @exercise_check(ECE, points=1, title="borders, zero and one")
 def _(student, rng):
     confidence = np.array([0.0, 0.25, 0.25, 0.5, 0.75, 1.0])
+    cases = []
     for correct in ([1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 1, 1], [0, 1, 1, 1, 0, 1]):
         correct = np.array(correct)
         want = error_by_hand(confidence, correct.astype(float), 4)
@@ -361,11 +410,13 @@ def _(student, rng):
         other = sum(
             abs((correct - confidence)[above == k].sum()) for k in range(4)
         ) / len(confidence)  # fmt: skip
-        got = student.expected_calibration_error(confidence, correct, 4)
-        number(got, "the error")
-        recognise(got, want, [(other, "a border belongs to the bin below: bin k holds confidences "
-                               "above k / n_bins and up to (k + 1) / n_bins")], 1e-6)  # fmt: skip
-        close(got, want, "confidences of 0, 0.25, 0.5, 0.75 and 1 in four bins", 1e-6, 0)
+        with in_case(f"confidences {confidence.tolist()} in four bins"):
+            got = student.expected_calibration_error(confidence, correct, 4)
+        slip = (other, "a border belongs to the bin below: bin k holds confidences above "
+                "k / n_bins and up to (k + 1) / n_bins")  # fmt: skip
+        hint = f"confidences {confidence.tolist()}, correct {correct.tolist()}, in four bins"
+        cases.append((number(got, "the error"), want, [slip], hint))
+    compare_cases(cases, 1e-6)
     got = student.expected_calibration_error(np.ones(3), np.ones(3, bool))
     close(number(got, "the error"), 0.0, "always sure and always right", 1e-9, 0)
     got = student.expected_calibration_error(np.zeros(3), np.ones(3, bool))
@@ -376,7 +427,7 @@ def _(student, rng):
 def _(student, rng):
     half = np.array([0.55, 0.65])
     got = student.expected_calibration_error(half, np.array([True, False]))
-    compare_error(got, half, np.array([True, False]), 10)
+    compare_error([(got, half, np.array([True, False]), 10)])
     call = student.expected_calibration_error
     refused(lambda: call(np.ones(0), np.ones(0)), "no answers")
     refused(lambda: call(half, np.array([True])), "two confidences and one answer")
@@ -426,8 +477,9 @@ def share_interval(
     ends = two_ends(got)
     share = n_right / n
     want = [k / n for k in binomial_quantiles(n, share, (1 - level) / 2)]
-    # A count at the border may be drawn a little more or less often: one step either way.
-    slack = 1 / n + 1e-9
+    # A count at the border may be drawn a little more or less often: one step either way, up to
+    # the rounding of float32.
+    slack = 1 / n + 1e-6
     if within(ends, want, slack):
         return
     one_sided = [k / n for k in binomial_quantiles(n, share, 1 - level)]
@@ -435,7 +487,7 @@ def share_interval(
         "the ends are exchanged: first the lower one": want[::-1],
         "the tails are too large: (1 - level) / 2 below and as much above": one_sided,
         "that is the whole range of the values, not of their mean": [0.0, 1.0],
-        "all resamples are alike: draw with replacement, each anew": [share, share],
+        "in yours all resamples are alike: draw with replacement, each anew": [share, share],
     }
     named = [
         words for words, wrong in mistakes.items()
@@ -478,7 +530,8 @@ def _(student, rng):
     others = [two_ends(call(values, n_resamples=300, generator=Seed(s))) for s in seeds[1:]]
     require(
         any(other != first for other in others),
-        "another generator state gives other draws: no seed of your own",
+        "three generators in different states gave one and the same interval: draw every resample "
+        f"from `generator`, with no seed of your own; got {brief(first)} each time",
     )
     two_ends(call(values, n_resamples=300))  # None: any draws
     few = [two_ends(call(values, n_resamples=20, generator=Seed(s))) for s in range(30)]
@@ -521,8 +574,10 @@ def _(student, rng):
 @exercise_check("bootstrap_interval", points=1, title="what is refused", is_core=False)
 def _(student, rng):
     call = student.bootstrap_interval
-    got = two_ends(call(np.array([1.0, 2.0]), level=0.5, n_resamples=500, generator=Seed(3)))
-    require(1 <= got[0] <= got[1] <= 2, asked("two values, 1 and 2: ends between them", got))
+    for values in (np.array([1.0, 2.0]), np.array([1, 2])):
+        with in_case(f"two values, 1 and 2, in {values.dtype}"):
+            got = two_ends(call(values, level=0.5, n_resamples=500, generator=Seed(3)))
+        require(1 <= got[0] <= got[1] <= 2, asked("two values, 1 and 2: ends between them", got))
     refused(lambda: call(np.array([1.0])), "a single value")
     refused(lambda: call(np.ones(0)), "no values")
     refused(lambda: call(np.ones((3, 2))), "a table in place of a row")
@@ -554,13 +609,15 @@ def exact_p(numbers: list[int]) -> float:
 PAIRED = "paired_permutation_test"
 
 
-def compare_exact(student, numbers: list[int], scale: float, rng: np.random.Generator) -> None:
-    """Reject another p-value than that of all patterns of differences numbers * scale."""
+def exact_case(student, numbers: list[int], scale: float, rng: np.random.Generator) -> tuple:
+    """Return the p-value of differences numbers * scale, the right one, slips and a hint."""
     b = rng.integers(0, 5, len(numbers)) * scale
     a = np.array(numbers) * scale + b
     if scale != int(scale):  # exact differences, so that only the learner's sums round
         a, b = np.array(numbers) * scale, np.zeros(len(numbers))
-    got = student.paired_permutation_test(a, b)
+    shown = f"{brief(numbers)}" + (f" times {scale:g}" if scale != 1 else "")
+    with in_case(f"differences {shown}"):
+        got = student.paired_permutation_test(a, b)
     left_alone(student, a=a, b=b)
     number(got, "the p-value")
     want = exact_p(numbers)
@@ -571,36 +628,43 @@ def compare_exact(student, numbers: list[int], scale: float, rng: np.random.Gene
     strict = float((np.abs(sums) > abs(seen)).mean())
     slips = [
         (one_sided, "two-sided: a mean as far below zero counts as well as one above"),
+        (float((sums >= seen).mean()), "two-sided: a mean as far below zero counts as well as one "
+         "above"),
         (strict, "a pattern that is as far as what was seen counts, too, the one that was seen "
          "among them"),
         ((want * len(sums) + 1) / (len(sums) + 1), "where all patterns are listed, the one that "
          "was seen is among them: add none"),
         (1 - want, "the share is that of patterns at least as far, not of those nearer"),
     ]  # fmt: skip
-    recognise(got, want, slips, atol=1e-7)
-    hint = f"differences {brief([round(x * scale, 3) for x in numbers])}: the share of all {len(sums)} patterns of signs that are at least as far from zero"  # noqa: E501
-    close(got, want, hint, atol=1e-7, rtol=0)
+    hint = (
+        f"differences {shown}: the share of all {len(sums)} patterns of signs that are at least as "
+        "far from zero"
+    )
+    return got, want, slips, hint
 
 
 @exercise_check(PAIRED, points=2, title="all patterns of a few differences")
 def _(student, rng):
-    for numbers in ([1, 1, -1], [1, 1, 1, 1, 1], [3, 1, -1, 2], [-2, -1, -4], [1], [-1, 1]):
-        compare_exact(student, numbers, 1.0, rng)
-    compare_exact(student, [200, 1], 1.0, rng)  # 199 is near 201, and nearer to zero
+    few = [[1, 1, -1], [1, 1, 1, 1, 1], [3, 1, -1, 2], [-2, -1, -4], [1], [-1, 1]]
+    few += [[200, 1], [20_000, 1]]  # 199 is near 201, and nearer to zero: no rounding
     for n in (6, 9, 12):
-        numbers = [int(x) for x in rng.integers(1, 5, n) * rng.choice([-1, 1, 1], n)]
-        compare_exact(student, numbers, 1.0, rng)
+        few.append([int(x) for x in rng.integers(1, 5, n) * rng.choice([-1, 1, 1], n)])
+    compare_cases([exact_case(student, numbers, 1.0, rng) for numbers in few], atol=1e-7)
+    with in_case("scores in whole numbers, torch.int64"):
+        got = student.paired_permutation_test(np.array([3, 2, 2]), np.array([1, 1, 1]))
+    hint = "scores in whole numbers, with differences 2, 1, 1: 2 of 8 patterns are as far"
+    close(number(got, "the p-value"), 0.25, hint, atol=1e-7, rtol=0)
 
 
 @exercise_check(PAIRED, points=1, title="zeros, ties and rounding")
 def _(student, rng):
-    compare_exact(student, [0, 2, 0, 1, 0, -1, 3], 1.0, rng)
-    compare_exact(student, [0, 0, 0], 1.0, rng)
-    compare_exact(student, [*[1] * 12, *[0] * 30], 1.0, rng)
+    cases = [([0, 2, 0, 1, 0, -1, 3], 1.0), ([0, 0, 0], 1.0), ([*[1] * 12, *[0] * 30], 1.0)]
     for numbers in ([1, 2, -3, 6], [3, -1, 1, 2, -4, 6], [7, 1, -2, 3, -6, 4, 1]):
-        compare_exact(student, numbers, 0.1, rng)
-    compare_exact(student, [3, 1, -1, 2], 2.0**-30, rng)
-    got = student.paired_permutation_test(np.ones(500), np.zeros(500), 99, generator=Seed(5))
+        cases.append((numbers, 0.1))
+    cases.append(([3, 1, -1, 2], 2.0**-30))
+    compare_cases([exact_case(student, *case, rng) for case in cases], atol=1e-7)
+    with in_case("500 differences of 1, n_permutations=99"):
+        got = student.paired_permutation_test(np.ones(500), np.zeros(500), 99, generator=Seed(5))
     hint = "500 differences of 1: no pattern drawn is as far; 99 drawn and the one that was seen"
     number(got, "the p-value")
     slips = [
@@ -623,25 +687,27 @@ def _(student, rng):
 
 @exercise_check(PAIRED, points=1, title="drawn patterns of many differences")
 def _(student, rng):
+    found = []
     for n, ups, n_permutations in ((14, 10, 4000), (16, 11, 3000), (30, 18, 3000)):
         signs = rng.permutation(np.r_[np.ones(ups), -np.ones(n - ups)])
         seen = abs(2 * ups - n)
         want = sum(math.comb(n, k) for k in range(n + 1) if abs(2 * k - n) >= seen) / 2**n
         seed = Seed(int(rng.integers(1 << 31)))
         a, b = (1 + signs) / 2, (1 - signs) / 2
-        got = student.paired_permutation_test(a, b, n_permutations, generator=seed)
+        with in_case(f"{ups} differences of 1 and {n - ups} of -1"):
+            got = student.paired_permutation_test(a, b, n_permutations, generator=seed)
         number(got, "the p-value")
         slack = SURE * math.sqrt(want * (1 - want) / n_permutations) + 2 / n_permutations
         upper = sum(math.comb(n, k) for k in range(n + 1) if 2 * k - n >= seen) / 2**n
-        nearer = 1 - want
-        half = abs(got - upper) < slack / 2 and abs(want - upper) > 2 * slack
-        other = abs(got - nearer) < slack / 2 and abs(want - nearer) > 2 * slack
         hint = f"{ups} differences of 1 and {n - ups} of -1: {want:.3f} of all patterns are as far"
-        if half:
-            hint = f"two-sided: a mean as far below zero counts as well. {hint}"
-        if other:
-            hint = f"count the patterns that are at least as far, not the nearer ones. {hint}"
-        require(abs(got - want) <= slack, asked(f"{hint}, got {got:.3f}", got))
+        found.append((got, want, slack, (upper, 1 - want), asked(f"{hint}, got {got:.3f}", got)))
+    words = ["two-sided: a mean as far below zero counts as well. ", "count the patterns that are "
+             "at least as far, not the nearer ones. "]  # fmt: skip
+    for slip in range(2):  # named where all three are what the mistake would give
+        if not all(abs(got - slips[slip]) < slack / 2 for got, _, slack, slips, _ in found):
+            words[slip] = ""
+    for got, want, slack, _, hint in found:
+        require(abs(got - want) <= slack, "".join(words) + hint)
     balanced = np.r_[np.ones(10), -np.ones(10)]
     got = student.paired_permutation_test(balanced, np.zeros(20), 200, generator=Seed(2))
     close(number(got, "the p-value"), 1.0, "a mean of zero: every pattern is as far", 1e-9, 0)
@@ -656,7 +722,11 @@ def _(student, rng):
     found = [number(call(a, b, 200, generator=Seed(s)), "the p-value") for s in seeds]
     again = [call(a, b, 200, generator=Seed(s)) for s in seeds]
     same(again, found, "the same generator state gives the same p-value: draw from `generator`")
-    require(len({*found}) > 1, "another generator state gives other draws: no seed of your own")
+    require(
+        len({*found}) > 1,
+        "six generators in different states gave one and the same p-value: draw the signs from "
+        f"`generator`, with no seed of your own; got {found[0]:.4g} each time",
+    )
     require(
         all(abs(p * 201 - round(p * 201)) < 1e-6 and 1 <= round(p * 201) <= 201 for p in found),
         f"with 200 patterns drawn a p-value is a whole number of 201sts, got {found[0]}",
@@ -683,9 +753,16 @@ def kappa_by_table(first: list, second: list) -> tuple[float, float, float]:
     return (seen - expected) / (1 - expected), seen, expected
 
 
-def compare_kappa(student, first: list, second: list) -> None:
-    """Reject another kappa than the table's, naming the mistake that it equals."""
-    got = student.cohen_kappa(first, second)
+def compare_kappas(student, *pairs: tuple[list, list]) -> None:
+    """Reject another kappa than the table's, naming the mistake that all of them equal."""
+    compare_cases([kappa_case(student, first, second) for first, second in pairs], atol=1e-9)
+
+
+def kappa_case(student, first: list, second: list) -> tuple:
+    """Return the kappa of two labellers, the right one, slips and a hint."""
+    with in_case(f"the labels {brief(first)} and {brief(second)}"):
+        got = student.cohen_kappa(first, second)
+    same(student.arguments_after[:2], [first, second], "the labels were changed: leave them alone")
     want, seen, expected = kappa_by_table(first, second)
     number(got, "kappa")
     k = len({*first, *second})
@@ -700,20 +777,19 @@ def compare_kappa(student, first: list, second: list) -> None:
          "(Scott's pi): multiply the share of the first with that of the second"),
         ((seen - expected) / (1 + expected), "the room above chance is 1 - expected"),
     ]  # fmt: skip
-    recognise(got, want, slips, atol=1e-9)
-    hint = f"seen {seen:.4g}, expected {expected:.4g}: (seen - expected) / (1 - expected)"
-    close(got, want, hint, atol=1e-9, rtol=0)
+    hint = f"seen {seen:.4g}, expected {expected:.4g}: (seen - expected) / (1 - expected), of "
+    return got, want, slips, hint + f"the labels {brief(first)} and {brief(second)}"
 
 
 @exercise_check("cohen_kappa", points=2, title="beyond chance")
 def _(student, rng):
-    first, second = ["good"] * 4 + ["bad"], ["good", "bad", "good", "good", "bad"]
-    compare_kappa(student, first, second)
-    compare_kappa(student, ["a", "b", "c", "a", "b", "a"], ["a", "b", "a", "a", "c", "b"])
+    pairs = [(["good"] * 4 + ["bad"], ["good", "bad", "good", "good", "bad"])]
+    pairs.append((["a", "b", "c", "a", "b", "a"], ["a", "b", "a", "a", "c", "b"]))
     for n, k in ((30, 2), (50, 3), (25, 4)):
         first = [str(x) for x in rng.choice(list("abcd")[:k], n, p=skewed(k))]
         second = [x if rng.uniform() < 0.7 else str(rng.choice(list("abcd")[:k])) for x in first]
-        compare_kappa(student, [*first, "a", "b"], [*second, "b", "b"])
+        pairs.append(([*first, "a", "b"], [*second, "b", "b"]))
+    compare_kappas(student, *pairs)
 
 
 def skewed(k: int) -> np.ndarray:
@@ -724,19 +800,25 @@ def skewed(k: int) -> np.ndarray:
 
 @exercise_check("cohen_kappa", points=1, title="labels of all kinds, all and nothing in common")
 def _(student, rng):
-    compare_kappa(student, [1, 2, 2, 3], [1, 2, 3, 3])
-    compare_kappa(student, [True, False, True], [True, True, False])
-    compare_kappa(student, ("x", None, ("a", 1)), ("x", "y", ("a", 1)))
-    compare_kappa(student, ["a", "b", "a"], ["a", "b", "a"])
-    compare_kappa(student, ["a", "b"], ["b", "a"])
-    compare_kappa(student, ["a", "a", "a"], ["a", "b", "a"])
-    compare_kappa(student, ["a", "a"], ["b", "b"])
+    compare_kappas(
+        student,
+        ([1, 2, 2, 3], [1, 2, 3, 3]),
+        ([1, "1", "2", 2], ["1", "1", "2", 2]),  # a number is no text
+        ([True, False, True], [True, True, False]),
+        (("x", None, ("a", 1)), ("x", "y", ("a", 1))),
+        (["a", "b", "a"], ["a", "b", "a"]),
+        (["a", "b"], ["b", "a"]),
+        (["a", "a", "a"], ["a", "b", "a"]),
+        (["a", "a"], ["b", "b"]),
+    )
 
 
 @exercise_check("cohen_kappa", points=1, title="what is refused", is_core=False)
 def _(student, rng):
-    compare_kappa(student, ["a", "b", "b"], ["a", "b", "a"])
+    compare_kappas(student, (["a", "b", "b"], ["a", "b", "a"]))
     call = student.cohen_kappa
+    refused(lambda: call(["a", "b", "a"], ["a", "b", "b", "a"]), "three labels and four")
+    refused(lambda: call(["a", "b", "a", "b"], ["a", "b", "b"]), "four labels and three")
     refused(lambda: call(["a"], ["a", "b"]), "one label and two")
     refused(lambda: call(["a", "b"], ["a"]), "two labels and one")
     refused(lambda: call([], []), "no items")
@@ -758,11 +840,18 @@ def judge_of(rows: list[tuple[str, str, str, str]]) -> Judge:
     return Judge(choices)
 
 
-def compare_bias(student, rows: list[tuple[str, str, str, str]]) -> None:
-    """Reject other shares than those counted by hand, naming the mistake that they equal."""
+def compare_bias(student, *tables: list[tuple[str, str, str, str]]) -> None:
+    """Reject other shares than those counted by hand, naming the mistake that all of them equal."""
+    compare_cases([bias_case(student, rows) for rows in tables], atol=1e-9)
+
+
+def bias_case(student, rows: list[tuple[str, str, str, str]]) -> tuple:
+    """Return the shares of a judge, the right ones, slips and a hint."""
     pairs = [(one, other) for one, other, _, _ in rows]
-    got = student.judge_position_bias(pairs, judge_of(rows))
-    asked_pairs = student.arguments_after[1]
+    with in_case(f"the pairs {brief(pairs)}"):
+        got = student.judge_position_bias(pairs, judge_of(rows))
+    after, asked_pairs = student.arguments_after
+    same(after, pairs, "`pairs` was changed: leave it as it is")
     kinds = [kind_of(forth, back) for *_, forth, back in rows]
     want = [kinds.count(name) / len(rows) for name in ("consistent", "first", "second", "mixed")]
     require(
@@ -792,14 +881,13 @@ def compare_bias(student, rows: list[tuple[str, str, str, str]]) -> None:
     ]  # fmt: skip
     told = ", ".join(f"{forth}/{back}" for *_, forth, back in rows[:8])
     tail = f" (choices in both orders: {told}{' ...' if len(rows) > 8 else ''})"
-    recognise(np.array(got), want, [(wrong, words + tail) for wrong, words in slips], atol=1e-9)
-    close(np.array(got), want, f"shares of consistent, first, second, mixed{tail}", 1e-9, 0)
     wanted = sorted([*pairs, *[(other, one) for one, other in pairs]])
     same(
         sorted(asked_pairs),
         wanted,
         "the judge is asked once about each pair as it stands, and once swapped",
     )
+    return np.array(got), want, slips, f"shares of consistent, first, second, mixed{tail}"
 
 
 def kind_of(forth: str, back: str) -> str:
@@ -811,31 +899,36 @@ def kind_of(forth: str, back: str) -> str:
 
 @exercise_check("judge_position_bias", points=2, title="both orders")
 def _(student, rng):
-    compare_bias(
-        student,
+    tables = [
         [
             ("a", "b", "first", "second"),
             ("c", "d", "first", "first"),
             ("e", "f", "first", "first"),
             ("g", "h", "second", "second"),
             ("i", "j", "second", "first"),
-        ],
-    )
+        ]
+    ]
     words = ("first", "second")
     for n in (1, 12, 20):
-        rows = [
-            (f"one {i}", f"other {i}", str(rng.choice(words)), str(rng.choice(words)))
-            for i in range(n)
-        ]
-        compare_bias(student, rows)
+        tables.append(
+            [
+                (f"one {i}", f"other {i}", str(rng.choice(words)), str(rng.choice(words)))
+                for i in range(n)
+            ]
+        )
+    # Pairs that are alike count each, and so does one of two equal answers.
+    alike = ("c", "d", "first", "second")
+    tables.append([("a", "b", "first", "first"), alike, alike, alike])
+    tables.append([("a", "a", "first", "first"), alike])
+    compare_bias(student, *tables)
 
 
 @exercise_check("judge_position_bias", points=1, title="ties")
 def _(student, rng):
-    compare_bias(student, [("a", "b", "tie", "tie")])
-    compare_bias(student, [("a", "b", "tie", "first"), ("c", "d", "second", "second")])
     compare_bias(
         student,
+        [("a", "b", "tie", "tie")],
+        [("a", "b", "tie", "first"), ("c", "d", "second", "second")],
         [
             ("a", "b", "tie", "tie"),
             ("c", "d", "first", "tie"),
@@ -914,7 +1007,7 @@ def compare_size(student, p_a: float, p_b: float, **settings: float) -> None:
 
 @exercise_check("ab_sample_size", points=2, title="the formula")
 def _(student, rng):
-    for p_a, p_b in ((0.5, 0.55), (0.6, 0.5), (0.02, 0.04), (0.0, 0.1), (0.8, 1.0)):
+    for p_a, p_b in ((0.5, 0.55), (0.6, 0.5), (0.02, 0.04), (0.0, 0.1), (0.8, 1.0), (0.1, 0.9)):
         compare_size(student, p_a, p_b)
     for alpha, power in ((0.01, 0.8), (0.05, 0.95), (0.1, 0.6), (0.05, 0.5), (0.2, 0.3)):
         compare_size(student, 0.3, 0.37, alpha=alpha, power=power)
@@ -924,8 +1017,8 @@ def _(student, rng):
 
 @exercise_check("ab_sample_size", points=1, title="what is refused", is_core=False)
 def _(student, rng):
-    compare_size(student, 0.4, 0.5)
     call = student.ab_sample_size
+    same(call(0.4, 0.5), 388, "shares of 0.4 and 0.5, which are not refused")
     for p_a, p_b in ((0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (1.2, 0.5), (0.5, -0.2), (0.0, 0.0)):
         refused(lambda p_a=p_a, p_b=p_b: call(p_a, p_b), f"shares of {p_a} and {p_b}")
     for name in ("alpha", "power"):
@@ -988,6 +1081,9 @@ def _(student, rng):
         compare_p(student, y, tau, variance)
     single = rng.choice([-1.0, 0.0, 1.0], 50).astype(np.float32)
     compare_p(student, single, 0.5, 1.0)
+    compare_p(student, np.array([-1.0, -1.0, 0.0, -1.0]), 1.0, 0.5)  # b worse than a
+    with in_case("differences in whole numbers, torch.int64"):
+        compare_p(student, np.array([1, 0, -1, 1, 1, 1]), 1.0, 0.5)
 
 
 @exercise_check("sequential_test", points=2, title="a variance that is estimated")
