@@ -143,17 +143,18 @@ def elsewhere(module: ModuleType, name: str, seed: int) -> dict[str, float]:
         return CLAIMS[name].measure(seed)
 
 
-for module, names in MEASURED_AGAIN.items():
-    for name in names:
-        first = CLAIMS[name]
-        says, holds = FALLS_SHORT.get(name, (f"{first.says}: in another world, too", first.holds))
-        again = claim(
-            f"{name}_another_world",
-            says,
-            first.seeds,
-            holds=holds,
-            of=name,
-            rtol=first.rtol,
-            atol=first.atol,
-        )
-        again(partial(elsewhere, module, name))
+def claim_again() -> None:
+    """Register the claims of MEASURED_AGAIN for the other world."""
+    for unit, names in MEASURED_AGAIN.items():
+        for name in names:
+            first = CLAIMS[name]
+            usual = f"{first.says}: in another world, too", first.holds
+            says, holds = FALLS_SHORT.get(name, usual)
+            tolerance = {"rtol": first.rtol, "atol": first.atol}
+            again = f"{name}_another_world"
+            claim(again, says, first.seeds, holds=holds, of=name, **tolerance)(
+                partial(elsewhere, unit, name)
+            )
+
+
+claim_again()

@@ -351,11 +351,11 @@ def compare_cases(cases: list[tuple[object, object, list, str]], atol: float = 2
     >>> compare_cases([one, two])
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: half; of 2 (1 of 1 values differ; at the value: expected 4, got 3)
+    utils.labs.checking.Rejected: half; of 2 (expected 4, got 3)
     >>> compare_cases([(2.0, 2.0, [(9.0, "half")], "of 1"), two])
     Traceback (most recent call last):
     ...
-    utils.labs.checking.Rejected: of 2 (1 of 1 values differ; at the value: expected 4, got 3)
+    utils.labs.checking.Rejected: of 2 (expected 4, got 3)
     """
     found = {
         slips[0][1]
