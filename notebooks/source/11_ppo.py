@@ -791,14 +791,58 @@ claims.add(
 )
 
 # %% [markdown]
-# TEXT
+# *Figure 5. Four pairs of bars with the three seeds as dots, one pair for each reward,
+# and a dotted line where the assistant began. Without a price the habit and the
+# ensemble end at zero, and so, nearly, does better data; the length penalty ends above
+# zero and below the start. With a price habit and ensemble stand where they began, the
+# penalty a little above, and better data far above.*
+#
+# Without a price PPO finds answers that all three models like and no person would: they
+# were trained on the same kind of text, and know nothing of what the policy writes
+# now. The ensemble's disagreement is a price of a kind, and much too low. The penalty
+# stops what it was made against, the length, and nothing else.
+#
+# With a price the habit does no harm, and no good either: the policy stays close, since
+# a reward for length has little to offer to an assistant that is wordy already. What
+# is *gained* depends on the reward, and better data gains most. So the two are not
+# rivals. The price limits the loss when the reward is wrong, and the reward decides
+# what there is to gain. **Early stopping** would have saved the run as well, by
+# never beginning: judged every five iterations, the start was the best place on the
+# path, or nearly.
 #
 # ## What price?
 #
-# It depends on the reward's scale, and a fixed one suits the beginning of a
-# run and not its end. The **adaptive controller** of Ziegler et al. takes a target in
-# nats instead and moves the price: by at most a fifth in a horizon, up where the
-# divergence is above the target, down where it is below.
+# The claims above hold for one assistant and one reward model. `make claims` measured
+# them in another world, too, with its own base model, assistant and reward model, by
+# the same recipes, and in both worlds at more than three times the price:
+
+# %%
+rows, lost = [], {}
+for where, suffix in (("this world", ""), ("the other", "_another_world")):
+    usual = recorded(f"11_ppo{suffix}")
+    higher = recorded(f"11_higher_price{suffix}")
+    for name, runs_there in (
+        ("before", usual),
+        ("moderate", usual),
+        ("price 1", higher),
+    ):
+        means = [
+            np.mean([run.get(f"{name}: {what}", 0.0) for run in runs_there])
+            for what in ("gold", "words", "right", "KL")
+        ]
+        digits = (2, 0, 2, 1)
+        cells = (f"{m:.{d}f}" for m, d in zip(means, digits, strict=True))
+        rows.append((where, name.replace("moderate", "price 0.3"), *cells))
+        lost[where, name] = means
+print(text_table(("", "", "gold", "words", "right", "KL"), rows))
+
+# %% [markdown]
+# PRICE
+#
+# A fixed price suits the beginning of a run and not its end, either. The **adaptive
+# controller** of Ziegler et al. takes a target in nats instead and moves the price: by
+# at most a fifth in a horizon, up where the divergence is above the target, down where
+# it is below.
 
 # %%
 from utils.align.kl import AdaptiveKLController
@@ -847,7 +891,7 @@ print(
 )
 
 # %% [markdown]
-# *Figure 5. Entropy over the first twelve places. It is far higher at the first place
+# *Figure 6. Entropy over the first twelve places. It is far higher at the first place
 # than at any other.*
 #
 # Nearly a third of all choice lies in one token of forty: wordy or short is decided

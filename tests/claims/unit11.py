@@ -179,18 +179,19 @@ def moderate_and_free(seed):
 HIGHER = 1.0  # price of a nat
 
 
-def close_and_no_worse(runs):
+def close_and_right(runs):
     for run in runs:
-        assert run["price 1: KL"] < 2.5, run
-        assert run["price 1: words"] <= 0.6 * run["before: words"], run
-        assert run["price 1: gold"] >= run["before: gold"] - 0.02, run
+        assert run["price 1: KL"] < 1.5, run
+        assert run["price 1: words"] < 0.9 * run["before: words"], run
+        assert run["price 1: right"] > run["before: right"] - 0.1, run
+        assert run["price 1: gold"] > run["before: gold"] + 0.05, run
 
 
 @claim(
     "11_higher_price",
-    "at three times the price the policy stays nearer, answers are 40 % shorter all the same and "
-    "gold utility is not below where it began",
-    holds=close_and_no_worse,
+    "at three times the price the policy stays within a nat and a half and keeps its right "
+    "answers; they are shorter by over a tenth, and gold utility rises by more than 0.05",
+    holds=close_and_right,
     probe=first_two,
 )
 def higher_price(seed):
