@@ -757,9 +757,9 @@ for group, reward in enumerate(rewards):
         values = over_seeds(f"{reward}, {price}")
         places = [group + (k - 0.5) * 0.4 + 0.15] * len(values)
         axes.plot(places, values, "ko", markersize=3.5, zorder=3)
-before = np.mean([run["before: gold"] for run in cured])
-axes.axhline(before, color="0.4", linewidth=1, linestyle=":")
-axes.text(3.45, before, "start", va="bottom", ha="right", fontsize=9)
+begun = np.mean([run["before: gold"] for run in cured])
+axes.axhline(begun, color="0.4", linewidth=1, linestyle=":")
+axes.text(3.45, begun, "start", va="bottom", ha="right", fontsize=9)
 plt.show()
 
 # %%
@@ -779,28 +779,33 @@ print(
     f"early stopping of the habit without a price: gold {np.mean(stopped):.2f},"
 )
 print(f"at iterations {', '.join(f'{place:.0f}' for place in when)}")
+pairs_of_gold = [
+    pair
+    for reward in rewards
+    for pair in zip(
+        *(over_seeds(f"{reward}, {price}") for price in prices), strict=True
+    )
+]
+n_better = sum(priced > free for free, priced in pairs_of_gold)
 claims.add(
-    "recorded: gold with a price above gold without, four rewards, three seeds",
-    measured="yes",
-    bar="yes",
-    holds=all(
-        min(over_seeds(f"{reward}, price"))
-        > max(over_seeds(f"{reward}, no price"))
-        for reward in rewards
-    ),
+    "recorded: gold with a price above gold without, runs of twelve",
+    measured=f"{n_better}",
+    bar="12",
+    holds=n_better == len(pairs_of_gold) == 12,
 )
 
 # %% [markdown]
 # *Figure 5. Four pairs of bars with the three seeds as dots, one pair for each reward,
 # and a dotted line where the assistant began. Without a price the habit and the
 # ensemble end at zero, and so, nearly, does better data; the length penalty ends above
-# zero and below the start. With a price habit and ensemble stand where they began, the
-# penalty a little above, and better data far above.*
+# zero and far below the start. With a price habit and ensemble stand where they began;
+# the penalty's seeds lie on both sides of the line, and better data stands far above.*
 #
 # Without a price PPO finds answers that all three models like and no person would: they
 # were trained on the same kind of text, and know nothing of what the policy writes
 # now. The ensemble's disagreement is a price of a kind, and much too low. The penalty
-# stops what it was made against, the length, and nothing else.
+# was made against length and leaves everything else open. Even with a price one of its
+# three runs ends far below the start.
 #
 # With a price the habit does no harm, and no good either: the policy stays close, since
 # a reward for length has little to offer to an assistant that is wordy already. What
@@ -817,7 +822,7 @@ claims.add(
 # the same recipes, and in both worlds at more than three times the price:
 
 # %%
-rows, lost = [], {}
+rows = []
 for where, suffix in (("this world", ""), ("the other", "_another_world")):
     usual = recorded(f"11_ppo{suffix}")
     higher = recorded(f"11_higher_price{suffix}")
@@ -833,11 +838,15 @@ for where, suffix in (("this world", ""), ("the other", "_another_world")):
         digits = (2, 0, 2, 1)
         cells = (f"{m:.{d}f}" for m, d in zip(means, digits, strict=True))
         rows.append((where, name.replace("moderate", "price 0.3"), *cells))
-        lost[where, name] = means
 print(text_table(("", "", "gold", "words", "right", "KL"), rows))
 
 # %% [markdown]
-# PRICE
+# At a price of 1 the right answers are kept in both worlds, gold utility rises in both,
+# and the answers stay long. At 0.3 they become short in both. Here that is a gain;
+# there every second right answer is lost on the way, and nothing is gained (unit 12
+# looks for the reason). A price that was good for one reward model says little about
+# the next. What finds it is a judge that training never sees, at two or three prices,
+# before anything is released.
 #
 # A fixed price suits the beginning of a run and not its end, either. The **adaptive
 # controller** of Ziegler et al. takes a target in nats instead and moves the price: by

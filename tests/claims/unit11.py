@@ -182,15 +182,15 @@ HIGHER = 1.0  # price of a nat
 def close_and_right(runs):
     for run in runs:
         assert run["price 1: KL"] < 1.5, run
-        assert run["price 1: words"] < 0.9 * run["before: words"], run
+        assert run["price 1: words"] < run["before: words"], run
         assert run["price 1: right"] > run["before: right"] - 0.1, run
-        assert run["price 1: gold"] > run["before: gold"] + 0.05, run
+        assert run["price 1: gold"] > run["before: gold"], run
 
 
 @claim(
     "11_higher_price",
     "at three times the price the policy stays within a nat and a half and keeps its right "
-    "answers; they are shorter by over a tenth, and gold utility rises by more than 0.05",
+    "answers; they are somewhat shorter, and gold utility rises",
     holds=close_and_right,
     probe=first_two,
 )
