@@ -758,8 +758,8 @@ for group, reward in enumerate(rewards):
         places = [group + (k - 0.5) * 0.4 + 0.15] * len(values)
         axes.plot(places, values, "ko", markersize=3.5, zorder=3)
 begun = np.mean([run["before: gold"] for run in cured])
-axes.axhline(begun, color="0.4", linewidth=1, linestyle=":")
-axes.text(3.45, begun, "start", va="bottom", ha="right", fontsize=9)
+axes.axhline(begun, color="0.4", linewidth=1, linestyle=":", zorder=0)
+axes.text(-0.5, begun, "start", va="bottom", ha="left", fontsize=9)
 plt.show()
 
 # %%
@@ -811,9 +811,9 @@ claims.add(
 # a reward for length has little to offer to an assistant that is wordy already. What
 # is *gained* depends on the reward, and better data gains most. So the two are not
 # rivals. The price limits the loss when the reward is wrong, and the reward decides
-# what there is to gain. **Early stopping** would have saved the run as well, by
-# never beginning: judged every five iterations, the start was the best place on the
-# path, or nearly.
+# what there is to gain. **Early stopping** would have saved the run without a price as
+# well, by never beginning: judged every five iterations, the start was the best place
+# on the path at every seed.
 #
 # ## What price?
 #

@@ -662,8 +662,8 @@ for run in runs_of("12_grpo_sums_another_world"):
     )
 
 # %% [markdown]
-# The reward rises there at every seed, from as far below, and less of it carries over
-# to sums that no training has seen.
+# The reward rises there at every seed, by less than half as much, and little of it
+# carries over to sums that no training has seen.
 #
 # ## What a row is divided by
 #
