@@ -210,6 +210,36 @@ def test_one_word_per_thing(path):
             assert ours is None, f"{name_of(path)}:{node.lineno} says {name}; ours is {ours}"
 
 
+def plain_texts(tree: ast.AST) -> list[ast.Constant]:
+    """Return the strings of a module that are no part of an f-string and no docstring."""
+    formatted = {
+        id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+    }  # fmt: skip
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if id(node) not in formatted and "\n" not in node.value
+    ]
+
+
+LEFT_OPEN = re.compile(r"\{[^{}]* (if|for) [^{}]*\}|[^{]\{[a-z_]\w*\}[^}]")
+
+
+def test_no_message_of_a_check_shows_its_code():
+    """Braces in a text without an f before it reach the learner as they stand."""
+    assert LEFT_OPEN.search("64 rows: {'a' if b else 'c'}; d") and LEFT_OPEN.search("of {n} rows")
+    assert not LEFT_OPEN.search("{'n_params': 3}") and not LEFT_OPEN.search("{a, b}")
+    found = [
+        f"{path.name}:{text.lineno}: {text.value}"
+        for path in sorted((ROOT / "utils" / "labs").rglob("*.py"))
+        for text in plain_texts(parsed_source(path))
+        if LEFT_OPEN.search(text.value)
+    ]
+    assert not found, "\n".join(found)
+
+
 def has_public_docstring(node) -> bool:
     return node.name.startswith("_") or ast.get_docstring(node) is not None
 

@@ -199,6 +199,13 @@ def tokens(got: object, n_rows: int, n_tokens: int) -> np.ndarray:
     return got
 
 
+def of_generators(equal_ones_agree: bool, what: str) -> str:
+    """Return what is wrong where two equal generators differ, or two different ones do not."""
+    if equal_ones_agree:
+        return f"two different generators gave equal {what}"
+    return f"two equal generators gave different {what}"
+
+
 def mixed(rng: np.random.Generator, *shares: float) -> np.ndarray:
     """Return shares in another order, the smallest first, so that no place is its token's rank."""
     first, *others = sorted(shares)
@@ -567,8 +574,7 @@ def _(student, rng):
     )
     require(
         np.array_equal(first, again) and not np.array_equal(first, other),
-        "64 rows: {'two equal generators gave different draws' if not np.array_equal(first, "
-        "again) else 'two different generators gave equal draws'}; pass the generator to "
+        f"64 rows: {of_generators(np.array_equal(first, again), 'draws')}; pass the generator to "
         "torch.multinomial",
     )
     for temperature in (0.5, 1.0):
@@ -1014,8 +1020,7 @@ def _(student, rng):
     )
     require(
         first == again and first != other,
-        "{'two equal generators gave different responses' if first != again else 'two different "
-        "generators gave equal responses'}: pass the generator on",
+        f"{of_generators(first == again, 'responses')}: pass the generator on",
     )
     for name, value in (("top_k", 1), ("top_p", 1e-6), ("min_p", 1.0)):
         got = write(temperature=5.0, generator=Seed(int(rng.integers(1 << 30))), **{name: value})
@@ -1394,8 +1399,8 @@ def _(student, rng):
     )
     require(
         first == again and first != other,
-        "{'two equal generators gave different texts' if first != again else 'two different "
-        "generators gave equal texts'}: give the generator to each draw, torch.rand as well",
+        f"{of_generators(first == again, 'texts')}: give the generator to each draw, torch.rand "
+        "as well",
     )
     for change, why in (
         ({"n_draft": 0}, "n_draft=0"),
