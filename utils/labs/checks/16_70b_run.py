@@ -212,14 +212,14 @@ def memory_by_hand(case: dict, slip: str = "") -> dict:
 
 
 MEMORY_SLIPS = {
-    "one "
-    "stage "
-    "early": "your ZeRO divides one stage early: stage 1 divides the optimizer alone, stage 2 the "
-    "gradients as well",
-    "all "
-    "from "
-    "1": "your stage 1 divides everything: it divides the optimizer alone, gradients wait for "
-    "stage 2 and weights for stage 3",
+    "one stage early": (
+        "your ZeRO divides one stage early: stage 1 divides the optimizer alone, stage 2 the "
+        "gradients as well"
+    ),
+    "all from 1": (
+        "your stage 1 divides everything: it divides the optimizer alone, gradients wait for stage"
+        " 2 and weights for stage 3"
+    ),
     "never": "your parts are not divided by dp: ZeRO divides each from its stage on",
     "8": "your optimizer takes 8 bytes a parameter: it holds a float32 copy of the weight beside "
     "the two moments, 12 bytes",
@@ -227,8 +227,9 @@ MEMORY_SLIPS = {
     "no micro": "your activations are those of one sequence: multiply by micro_batch",
     "all split": "your replicated part is divided by tp: divide it with sequence_parallel only",
     "no tp": "your sharded part is not divided by tp: divide it",
-    "one in "
-    "flight": "your activations are those of one micro-batch in flight: multiply by in_flight",
+    "one in flight": (
+        "your activations are those of one micro-batch in flight: multiply by in_flight"
+    ),
     "no scores": "your activations have no scores: one layer's are there while it is worked on",
     "scores split": "your scores are divided by tp: those that are passed are this GPU's already",
     **dict.fromkeys(
@@ -236,8 +237,9 @@ MEMORY_SLIPS = {
         "your scores count for several layers or micro-batches: with recompute they are there for "
         "one layer and one micro-batch only",
     ),
-    "whole "
-    "inputs": "your rank keeps each layer's whole input: with sequence_parallel it keeps its part",
+    "whole inputs": (
+        "your rank keeps each layer's whole input: with sequence_parallel it keeps its part"
+    ),
     "1 byte": "your input that full recompute keeps takes 1 byte a number: it takes 2",
     "no layer": "your activations have no whole layer: with full recompute one is there at a time",
     "total of states": "your total leaves out the activations: add all four",
@@ -348,15 +350,14 @@ TIME_SLIPS = {
     "no fixed": "your micro-batches do without fixed_seconds: each takes them as well",
     "once": "your compute is that of one micro-batch: multiply by n_micro",
     "tensor once": "your tensor time is that of one micro-batch: multiply by n_micro",
-    "bubble "
-    "of "
-    "compute": "your bubble is a share of compute alone: a stage waits for compute and tensor "
-    "together",
+    "bubble of compute": (
+        "your bubble is a share of compute alone: a stage waits for compute and tensor together"
+    ),
     "pp": "your bubble has pp slots: a pipeline of pp stages fills in pp - 1",
     "no vp": "your bubble is not divided by vp: interleaving divides it",
-    "of "
-    "all": "your bubble is a share of the whole time: it is (pp - 1) / (vp * n_micro) of the busy "
-    "time",
+    "of all": (
+        "your bubble is a share of the whole time: it is (pp - 1) / (vp * n_micro) of the busy time"
+    ),
     "negative": "your data time is below 0: no more can be hidden than there is, so stop at 0",
     "of data": "your overlap is a share of the gradients' time: it is a share of compute, behind "
     "which they can hide",
@@ -708,13 +709,15 @@ def goodput_by_hand(t: float, s: float, m: float, r: float, slip: str = "") -> f
 GOODPUT_SLIPS = {
     "first order": "yours is the first order: take the expected time with exponentials",
     "restart added": "your restart is added: multiply by exp(restart / m), since it can fail, too",
-    "restart "
-    "inside": "your restart stands inside the exponential from which 1 is taken: take 1 off "
-    "before exp(restart / m) multiplies",
+    "restart inside": (
+        "your restart stands inside the exponential from which 1 is taken: take 1 off before "
+        "exp(restart / m) multiplies"
+    ),
     "no restart": "yours leaves out the restart, which takes its time after a failure",
-    "no "
-    "save": "your exponential is of the interval alone: a failure while saving loses it as well, "
-    "so interval + save",
+    "no save": (
+        "your exponential is of the interval alone: a failure while saving loses it as well, so "
+        "interval + save"
+    ),
     "no minus 1": "your exponential of interval + save lacks the - 1",
     "save is kept": "yours keeps interval and save: only the interval is training",
     "upside down": "yours is the expected time over the interval: turn it round",
@@ -816,19 +819,24 @@ def cost_by_hand(tokens, speed, gpus, keep, pairs: dict, slip: str = "") -> dict
 
 
 COST_SLIPS = {
-    "times "
-    "goodput": "your run is shorter with a goodput below 1: it takes longer, so divide by goodput",
-    "no "
-    "goodput": "your run takes as long as with goodput 1: only that share of the time is kept, so "
-    "divide by it",
-    "speed "
-    "of one": "your time is divided by the GPUs: the tokens per second are those of all together",
-    "no "
-    "pue": "your energy leaves out the PUE: the building draws PUE times what its computers draw",
+    "times goodput": (
+        "your run is shorter with a goodput below 1: it takes longer, so divide by goodput"
+    ),
+    "no goodput": (
+        "your run takes as long as with goodput 1: only that share of the time is kept, so divide "
+        "by it"
+    ),
+    "speed of one": (
+        "your time is divided by the GPUs: the tokens per second are those of all together"
+    ),
+    "no pue": (
+        "your energy leaves out the PUE: the building draws PUE times what its computers draw"
+    ),
     "crossed": "your pairs are crossed: low goes with all low, high with all high",
-    "pue "
-    "twice": "your CO2 counts the PUE twice: the energy has it already, so multiply by the grid's "
-    "grams alone",
+    "pue twice": (
+        "your CO2 counts the PUE twice: the energy has it already, so multiply by the grid's grams"
+        " alone"
+    ),
     "kept alone": "your money is for the time that is kept: GPUs are paid for the whole time",
     "node hours": "your energy is that of one GPU: every one draws its watts, so take GPU-hours",
     "kwh": "your energy is in kWh: divide watts times hours by a million, for MWh",

@@ -645,14 +645,15 @@ def combined(factors: list, independent: bool, slip: str = "") -> list:
 
 RANGE_SLIPS = {
     "sum": "your result adds the factors: multiply them",
-    "sum "
-    "of "
-    "logs": "your ends are those of all errors at their worst at once: distances of independent "
-    "ones add in quadrature",
+    "sum of logs": (
+        "your ends are those of all errors at their worst at once: distances of independent ones "
+        "add in quadrature"
+    ),
     "widest": "your ends are those of the widest range alone: every factor's range counts",
     "no root": "your distances are the sums of squares: take their root",
-    "one "
-    "side": "your two sides have the same distance: take low from the lows, high from the highs",
+    "one side": (
+        "your two sides have the same distance: take low from the lows, high from the highs"
+    ),
     "mean": "your distances are averaged: they add in quadrature",
     "shares": "your distances are shares of the value: take those of logarithms",
     "tens": "your logarithm and your exponential have different bases: take the same",
@@ -791,9 +792,9 @@ KAPPA_SLIPS = {
     "linear": "your weights are the differences: square them",
     "plain": "your weights are 1 for any difference: one off is better than three off, so weigh "
     "by the square of the difference",
-    "first "
-    "twice": "your chance pairs grades of the first with one another: pair them with those of the "
-    "second",
+    "first twice": (
+        "your chance pairs grades of the first with one another: pair them with those of the second"
+    ),
     "uniform": "your chance gives all grades alike: let each grader keep their own habits",
     "other pairs": "your chance leaves out pairs of an answer with itself: take all pairs",
     "share": "yours is the share of equal grades: take the agreement beyond chance",
@@ -917,9 +918,10 @@ REDUCTION_SLIPS = {
     "variance": "your spread is the variance itself: take its root",
     "1.96": "yours goes 1.96 roots to each side, for a level of 0.95: take the quantile of the "
     "level",
-    "one "
-    "side": "your quantile is that of the level itself, on one side: take that of 0.5 + level / "
-    "2, for both",
+    "one side": (
+        "your quantile is that of the level itself, on one side: take that of 0.5 + level / 2, for"
+        " both"
+    ),
     "no z": "yours goes one standard error to each side: go as many as the level asks for",
     "linear": "your interval is made on the ratio: make it on the logarithm, then turn it back",
     "difference": "yours is the difference of the shares: take the relative reduction",
