@@ -211,7 +211,7 @@ WRONG = [
             "masked_fill(mask.logical_not_(), ",
             "`mask` was changed in place",
         ),
-        ("axis 1, whatever the shape", "softmax(dim=-1)", "softmax(dim=1)", "last two axes"),
+        ("axis 1, whatever the shape", "softmax(dim=-1)", "softmax(dim=1)", "axes (B, H) in front"),
         ("returns a pair", " @ v\n", " @ v, scores\n", "return a tensor"),
         (
             "double precision",
