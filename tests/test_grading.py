@@ -35,6 +35,15 @@ def test_plain_values_cross_unchanged(value):
     assert to_learner(to_plain(value)) == value
 
 
+@pytest.mark.parametrize(
+    "value", [10**5000, (10**5000,), {"a": [10**5000]}], ids=["alone", "in a tuple", "deeper"]
+)
+def test_a_number_too_long_to_print_is_an_answer_like_others(value):
+    student = LocalStudent({"count_parameters": lambda *_, **__: value})
+    for result in run.run_checks("03_decoder", student, 0, "count_parameters"):
+        assert result.status != run.PASSED and result.hint, result
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool])
 def test_tensors_become_arrays_and_back(dtype):
     tensor = torch.tensor([[0, 1], [1, 1]]).to(dtype)

@@ -19,7 +19,7 @@ it would give (`recognise`); all other hints say what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -152,12 +152,17 @@ def readable(value: object) -> object:
 
 
 def brief(value: object, limit: int = 160) -> str:
-    """Return a value as a short text for a hint, cut between two of its parts.
+    """Return a value as a short text for a hint, cut between two of its parts; it never raises.
 
     >>> brief(np.array([[True, False]])), brief(list(range(99)), 20)
     ('[[True, False]]', '[0, 1, 2, 3, 4, ...')
+    >>> brief(10**5000)
+    'an int too long to print'
     """
-    return cut(repr(readable(value)), limit)
+    try:
+        return cut(repr(readable(value)), limit)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        return f"an {type(value).__name__} too long to print"
 
 
 def cut(text: str, limit: int) -> str:
@@ -334,8 +339,17 @@ def recognise(got: object, want: object, slips: list, atol: float = 2e-5) -> Non
         for wrong, hint in slips
         if resembles(got, wrong, atol) and not resembles(wrong, want, 10 * atol)
     }
-    if len(found) == 1:  # what two mistakes would give names neither
-        close(got, want, found.pop(), atol)
+    if name := sole(found):
+        close(got, want, name, atol)
+
+
+def sole(found: Collection[str]) -> str:
+    """Return the one name among names, or "": what two mistakes would give names neither.
+
+    >>> sole({"half"}), sole({"half", "twice"}), sole([])
+    ('half', '', '')
+    """
+    return next(iter(found)) if len(found) == 1 else ""
 
 
 def compare_cases(cases: list[tuple[object, object, list, str]], atol: float = 2e-5) -> None:
@@ -362,10 +376,10 @@ def compare_cases(cases: list[tuple[object, object, list, str]], atol: float = 2
         for slips in zip(*(case[2] for case in cases), strict=True)
         if all(resembles(case[0], slip[0], atol) for case, slip in zip(cases, slips, strict=True))
     }
-    named = f"{found.pop()}; " if len(found) == 1 else ""  # what two would give names neither
+    named = [name] if (name := sole(found)) else []
     for got, want, _, hint in cases:
         if not resembles(got, want, atol):
-            close(got, want, named + hint, atol, 0)
+            close(got, want, "; ".join([*named, hint]), atol, 0)
 
 
 def left_alone(student: Student, **given: np.ndarray) -> None:
