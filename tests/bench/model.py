@@ -104,6 +104,7 @@ def products_of_a_pass(model: Decoder, n_rows: int, trains: bool = False) -> Cal
     weights = [weight.detach() for weight in model.parameters() if weight.dim() == 2]
     inputs = {n: torch.randn(n_rows, n) for n in {size for w in weights for size in w.shape}}
 
+    @torch.inference_mode()
     def products() -> None:
         for weight in weights:
             x, gradient = inputs[weight.shape[1]], inputs[weight.shape[0]]
@@ -112,11 +113,7 @@ def products_of_a_pass(model: Decoder, n_rows: int, trains: bool = False) -> Cal
                 gradient @ weight
                 weight_gradient(gradient, x)
 
-    def without_gradients() -> None:
-        with torch.inference_mode():
-            products()
-
-    return without_gradients
+    return products
 
 
 def training_row(batch_size: int) -> dict:

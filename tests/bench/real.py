@@ -6,7 +6,6 @@ a cache and no early end; the tokens must be the same, or no timing would count.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import torch
@@ -67,11 +66,7 @@ def writing_row(model: Decoder, peer: nn.Module, batch_size: int) -> dict:
 
 def loading_row() -> dict:
     """Time the loading of the prepared folder."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        load_real()
-        seconds.append(time.perf_counter() - start)
+    seconds = [seconds_of(load_real) for _ in range(3)]
     return {
         "row": "SmolLM2: loading the prepared folder",
         "peer": "none",

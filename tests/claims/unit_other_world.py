@@ -1,9 +1,9 @@
 """Claims of units 06, 07 and 09 to 12 once more, in another world, with models of its own.
 
 The measurements are the units' own and so are their bars, but for those of FALLS_SHORT, which do
-not hold there: their claims say what does. Only what they load differs: the base
-model, the assistant and the reward model are trained here, by the shipped recipes, on texts of the
-other world, and all questions are about that world. What unit 08 says of it stands in its own file.
+not hold there: their claims say what does. Only what they load differs: the base model, the
+assistant and the reward model are trained here, by the shipped recipes, on texts of the other
+world, and all questions are about that world. What unit 08 says of it stands in its own file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def shorter_and_no_better(runs):
 
 def a_gain_of_less_than_ten_points(runs):
     for run in runs:
-        assert run["held-out sums after"] > run["held-out sums before"], run
+        assert 0 < run["held-out sums after"] - run["held-out sums before"] < 0.10, run
         assert run["reward, last five"] > run["reward, first"] + 0.1, run
 
 

@@ -33,10 +33,10 @@ HEAD = """# What each notebook takes
 
 Measured by `python -m utils.book.costs`: one notebook at a time, tier `cpu`, one torch thread, with
 the real model where it is prepared, as in CI; without it lectures that read it (05, 07 and others)
-need less memory. Processor seconds are those of the kernel and of every process that it
-starts, together; memory is the most that they held at once (shared pages counted once where the
-system tells). The load says how many processes wanted a core at the end, other work included: where
-it is above the cores, seconds of the clock are longer than on an idle machine.
+need less memory. Processor seconds are those of the kernel and of every process that it starts,
+together; memory is the most that they held at once (shared pages counted once where the system
+tells). The load says how many processes wanted a core at the end, other work included: where it is
+above the cores, seconds of the clock are longer than on an idle machine.
 
 | notebook | processor seconds | seconds | load | peak memory (MB) |
 | --- | ---: | ---: | ---: | ---: |
