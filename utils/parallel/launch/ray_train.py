@@ -79,13 +79,10 @@ def ray_script(
     """
     if n_workers < 1:
         raise ValueError(f"n_workers must be at least 1, got {n_workers}")
-    local = f"num_cpus={n_workers}, include_dashboard=False, log_to_driver=False"
-    local += f", object_store_memory={100 << 20}"
-    settings = {key: value for key, value in asdict(config).items() if value is not None}
     return SCRIPT.format(
         n_workers=n_workers,
-        settings=repr(json.loads(json.dumps(settings))),
-        init=local if address is None else f"address={address!r}",
+        settings=settings_of(config),
+        init=start_of_ray(address, n_workers),
         backend="nccl" if use_gpu else "gloo",
         use_gpu=use_gpu,
         resources="" if use_gpu else '"CPU": 1',
@@ -93,3 +90,29 @@ def ray_script(
         name=name,
         max_failures=max_failures,
     )
+
+
+def settings_of(config: JobConfig) -> str:
+    """Return the settings of a job as a script writes them; those that are None are left out.
+
+    >>> settings_of(JobConfig("runs/tiny"))[:36]
+    "{'folder': 'runs/tiny', 'steps': 12,"
+    """
+    settings = {key: value for key, value in asdict(config).items() if value is not None}
+    return repr(json.loads(json.dumps(settings)))
+
+
+def start_of_ray(address: str | None, n_cpus: int) -> str:
+    """Return the arguments of `ray.init` in a script.
+
+    Args:
+        address: of a running cluster; None starts one on this machine.
+        n_cpus: cores of the one that is started.
+
+    >>> start_of_ray("auto", 2)
+    "address='auto'"
+    """
+    if address is not None:
+        return f"address={address!r}"
+    local = f"num_cpus={n_cpus}, include_dashboard=False, log_to_driver=False"
+    return f"{local}, object_store_memory={100 << 20}"

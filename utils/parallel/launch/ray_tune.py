@@ -5,11 +5,10 @@ Source: Ray's guide "Running Basic Experiments" (Tuner, grid_search).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from utils.parallel.job import JobConfig
+from utils.parallel.launch.ray_train import settings_of, start_of_ray
 
 SCRIPT = '''\
 """Try {n} learning rates, {at_once} at a time: python {{this file}}"""
@@ -51,11 +50,11 @@ if __name__ == "__main__":
         run_config=tune.RunConfig(name="{name}", storage_path=str(Path({storage!r}).resolve())),
     )
     found = tuner.fit()
+    if found.errors:
+        raise SystemExit(f"{{len(found.errors)}} of {n} trials failed: run it again")
     for result in sorted(found, key=lambda one: one.config["learning_rate"]):
         rate = result.config["learning_rate"]
         print(f"learning rate {{rate:g}}: loss {{result.metrics['loss']}}")
-    if found.errors:
-        raise SystemExit(f"{{len(found.errors)}} of {n} trials failed: run it again")
     print(f"best learning rate: {{found.get_best_result().config['learning_rate']:g}}")
 '''
 
@@ -90,15 +89,12 @@ def ray_tune_script(
     rates = [float(rate) for rate in learning_rates]
     if not rates or len(set(rates)) < len(rates) or min(rates) <= 0:
         raise ValueError(f"learning_rates must be different positive numbers, got {rates}")
-    local = f"num_cpus={at_once}, include_dashboard=False, log_to_driver=False"
-    local += f", object_store_memory={100 << 20}"
-    settings = {key: value for key, value in asdict(config).items() if value is not None}
     return SCRIPT.format(
         n=len(rates),
         at_once=at_once,
-        settings=repr(json.loads(json.dumps(settings))),
+        settings=settings_of(config),
         backend="nccl" if use_gpu else "gloo",
-        init=local if address is None else f"address={address!r}",
+        init=start_of_ray(address, at_once),
         resources='"GPU": 1' if use_gpu else '"CPU": 1',
         rates=rates,
         name=name,
