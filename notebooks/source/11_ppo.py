@@ -743,20 +743,19 @@ compare(my_guess_ensemble, np.mean(over_seeds("ensemble, no price")), "{:.2f}")
 # %%
 rewards = ("habit", "penalty", "ensemble", "better data")
 prices = ("no price", "price")
-groups = {
-    reward: {p: np.mean(over_seeds(f"{reward}, {p}")) for p in prices}
+ends_of = {
+    reward: {price: over_seeds(f"{reward}, {price}") for price in prices}
     for reward in rewards
 }
 axes = plots.grouped_bars(
-    groups,
+    {
+        reward: {price: np.mean(ends) for price, ends in by_price.items()}
+        for reward, by_price in ends_of.items()
+    },
     title="No reward here survives PPO without a price on the divergence",
     ylabel="gold utility (greedy), mean of 3 seeds",
 )
-for group, reward in enumerate(rewards):
-    for k, price in enumerate(prices):
-        values = over_seeds(f"{reward}, {price}")
-        places = [group + (k - 0.5) * 0.4 + 0.15] * len(values)
-        axes.plot(places, values, "ko", markersize=3.5, zorder=3)
+plots.dots_on_bars(axes, ends_of)
 begun = np.mean([run["before: gold"] for run in cured])
 axes.axhline(begun, color="0.4", linewidth=1, linestyle=":", zorder=0)
 axes.text(-0.5, begun, "start", va="bottom", ha="left", fontsize=9)
@@ -781,10 +780,8 @@ print(
 print(f"at iterations {', '.join(f'{place:.0f}' for place in when)}")
 pairs_of_gold = [
     pair
-    for reward in rewards
-    for pair in zip(
-        *(over_seeds(f"{reward}, {price}") for price in prices), strict=True
-    )
+    for by_price in ends_of.values()
+    for pair in zip(*by_price.values(), strict=True)
 ]
 n_better = sum(priced > free for free, priced in pairs_of_gold)
 claims.add(

@@ -306,15 +306,15 @@ compare(
 print(text_table(("world", "", "gold utility", "words", "right"), rows))
 
 # %%
+gain = (
+    ends["the other", "with likelihood", "gold"]
+    - ends["the other", "assistant", "gold"]
+)
 claims.add(
-    "recorded, three seeds in another world: gold utility after DPO with likelihood",
-    measured="no higher"
-    if ends["the other", "with likelihood", "gold"]
-    < ends["the other", "assistant", "gold"] + 0.1
-    else "higher",
-    bar="stated",
-    holds=ends["the other", "with likelihood", "words"]
-    < 0.6 * ends["the other", "assistant", "words"],
+    "recorded, another world: DPO with a likelihood term raises gold utility",
+    measured="by more than 0.1" if gain > 0.1 else "no",
+    bar="stated: no",
+    holds=gain < 0.1,
 )
 
 # %% [markdown]
@@ -340,8 +340,9 @@ print(", ".join(f"gap in {name} world {gap:.2f}" for name, gap in gaps.items()))
 
 # %% [markdown]
 # In both worlds a long answer is right more often than a short one; in the other world
-# the gap is about twice as wide. Preferences push the policy into a form, and it is
-# then as right as that form is, not as right as it was.
+# the gap is about twice as wide. Preferences push the policy into a form, and its share
+# of right answers goes towards that form's: all the way in the other world, part of
+# the way here.
 #
 # Two things to take along. Before you align, measure the assistant *in the form that
 # you will ask for*; where it is poor at it, tune on good answers of that form first.
@@ -636,12 +637,20 @@ plt.show()
 # where all eight answers are wrong it learns nothing. Three seeds, 36 iterations of
 # 32 sums, recorded by `python -m tests.claims 12_grpo_sums`:
 
+
 # %%
-gains = []
-for run in runs_of("12_grpo_sums"):
-    first, end = run["held-out sums before"], run["held-out sums after"]
-    gains.append(end - first)
-    print(f"held-out sums: {first:.2f} before, {end:.2f} after")
+def gains_on_sums(name):
+    """Print what a claim recorded of each seed; return the gains on held-out sums."""
+    found = []
+    for run in runs_of(name):
+        first, end = run["held-out sums before"], run["held-out sums after"]
+        reward = f"{run['reward, first']:.2f} to {run['reward, last five']:.2f}"
+        print(f"held-out sums: {first:.2f} to {end:.2f}; reward: {reward}")
+        found.append(end - first)
+    return found
+
+
+gains = gains_on_sums("12_grpo_sums")
 claims.add(
     "recorded, three seeds: GRPO on sums, held-out pass@1 rises by",
     measured=f"at least {min(gains):.2f}",
@@ -654,16 +663,11 @@ claims.add(
 # world:
 
 # %%
-for run in runs_of("12_grpo_sums_another_world"):
-    first, end = run["held-out sums before"], run["held-out sums after"]
-    reward = f"{run['reward, first']:.2f} to {run['reward, last five']:.2f}"
-    print(
-        f"held-out sums: {first:.2f} before, {end:.2f} after; reward {reward}"
-    )
+elsewhere = gains_on_sums("12_grpo_sums_another_world")
 
 # %% [markdown]
-# The reward rises there at every seed, by less than half as much, and little of it
-# carries over to sums that no training has seen.
+# The reward rises there at every seed, by about half as much, and little of it carries
+# over to sums that no training has seen.
 #
 # ## What a row is divided by
 #

@@ -68,12 +68,16 @@ names = {
     "domain: made up": "made up, own drugs",
     "unknown: made up": "made up, strangers",
 }
-means = {
+by_seed = {
     told: {
-        when: float(np.mean(clinic[f"{name}, {stage}"]))
+        when: clinic[f"{name}, {stage}"]
         for when, stage in (("before", "sft"), ("after", "safety"))
     }
     for name, told in names.items()
+}
+means = {
+    told: {when: float(np.mean(values)) for when, values in found.items()}
+    for told, found in by_seed.items()
 }
 lost = 100 * (
     means["right, own drugs"]["before"] - means["right, own drugs"]["after"]
@@ -86,11 +90,7 @@ axes = plots.grouped_bars(
     title=f"Fewer inventions about strangers cost {lost:.0f} points at home",
     ylabel="share of 100 answers, mean of 3 seeds",
 )
-for group, name in enumerate(names):
-    for k, stage in enumerate(("sft", "safety")):
-        values = clinic[f"{name}, {stage}"]
-        places = [group + (k - 0.5) * 0.4 + 0.15] * len(values)
-        axes.plot(places, values, "ko", markersize=3.5, zorder=3)
+plots.dots_on_bars(axes, by_seed)
 plt.show()
 claims.add(
     "recorded: right answers about the domain fall at every seed, mean points",

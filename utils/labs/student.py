@@ -20,6 +20,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,19 +28,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from utils.labs.values import (
     STAND_INS,
-    BFloat16,
-    File,
-    Judge,
-    Linear,
     Lookup,
     LookupModule,
-    Merges,
     NotPlain,
-    Once,
-    Seed,
-    SmallModel,
-    TableModel,
-    Weight,
     after_call,
     discard_files,
     noting_file_calls,
@@ -345,8 +336,8 @@ class LocalBackend:
                 if with_gradients:
                     torch.rand(1)  # as what comes later in a model would draw
                     state = torch.get_rng_state()
-                    names = names_of(function, ours, leaves)
-                    gradients = gradients_of(name, part, leaves, upstream, names)
+                    name_of = partial(name_of_leaf, function, ours, leaves)
+                    gradients = gradients_of(name, part, leaves, upstream, name_of)
                     is_moved = not torch.equal(state, torch.get_rng_state())
                 reply = {
                     "result": to_plain(result),
@@ -402,24 +393,21 @@ def raised_by(error: BaseException) -> str:
     return traceback.extract_tb(error.__traceback__)[-1].name
 
 
-def names_of(function: Callable, arguments: list, leaves: list) -> list[str]:
-    """Return what a message calls each leaf: its number, and its argument's name where it has one.
+def name_of_leaf(function: Callable, arguments: list, leaves: list, k: int) -> str:
+    """Return what a message calls a leaf: its number, and its argument's name where it has one.
 
     The check of `kto_loss` reads the number.
     """
-    names: dict[int, str] = {}
+    leaf, names = leaves[k], {}
     with contextlib.suppress(TypeError, ValueError):
         names = dict(zip(map(id, arguments), inspect.signature(function).parameters, strict=False))
-    return [
-        (f"`{names[id(leaf)]}`, " if id(leaf) in names else "")
-        + ("weight" if isinstance(leaf, torch.nn.Parameter) else "float tensor")
-        + f" {k} of {len(leaves)}"
-        for k, leaf in enumerate(leaves, start=1)
-    ]
+    argument = f"`{names[id(leaf)]}`, " if id(leaf) in names else ""
+    kind = "weight" if isinstance(leaf, torch.nn.Parameter) else "float tensor"
+    return f"{argument}{kind} {k + 1} of {len(leaves)}"
 
 
 def gradients_of(
-    name: str, result: object, leaves: list, upstream: object, names: list[str]
+    name: str, result: object, leaves: list, upstream: object, name_of: Callable[[int], str]
 ) -> list:
     """Return the gradients of sum(result * upstream) for the leaves, as arrays.
 
@@ -434,7 +422,7 @@ def gradients_of(
     weight = torch.ones_like(result) if upstream is None else to_learner(upstream)
     found = torch.autograd.grad((result * weight).sum(), leaves, allow_unused=True)
     if any(gradient is None for gradient in found):
-        raise LearnerError(f"`{name}`: no gradient reaches {names[found.index(None)]}")
+        raise LearnerError(f"`{name}`: no gradient reaches {name_of(found.index(None))}")
     return [to_plain(gradient) for gradient in found]
 
 
@@ -573,21 +561,6 @@ def by_other_thread(seconds: float):
         watcher.join()
 
 
-# What a learner's function gets in place of a stand-in, in a message.
-STAND_INS_IN_WORDS = {
-    Seed: "a generator",
-    TableModel: "a model",
-    SmallModel: "a model",
-    Lookup: "a model",
-    Linear: "a linear layer",
-    Weight: "a parameter",
-    Once: "an iterator",
-    File: "a path",
-    BFloat16: "a tensor in bfloat16",
-    Judge: "a judge",
-}
-
-
 def describe_call(name: str, args: tuple, kwargs: dict) -> str:
     """Return a call as a learner would write it; large arrays by their shape.
 
@@ -609,8 +582,8 @@ def short(value: object, limit: int = 60) -> str:
         is_short = value.size <= 8 and all(len(str(number)) < 7 for number in value.flat)
         text = nested(value) if is_short else ""
         return text if text and len(text) <= limit else f"tensor {value.shape}"
-    if isinstance(value, STAND_INS) and not isinstance(value, Merges):
-        return STAND_INS_IN_WORDS.get(type(value), "...")
+    if isinstance(value, STAND_INS) and hasattr(value, "in_words"):
+        return value.in_words
     text = repr(value)
     if type(value) is float and len(text) > 8 and float(f"{value:g}") == value:
         return f"{value:g}"

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ SCALARS = (type(None), bool, int, float, str, bytes)
 @dataclass(frozen=True)
 class Seed:
     """Stands for a `torch.Generator` with a seed."""
+
+    in_words: ClassVar[str] = "a generator"
 
     number: int
 
@@ -44,6 +47,8 @@ class TableModel:
 
     Afterwards its place in `student.arguments_after` holds the shape of each input that it read.
     """
+
+    in_words: ClassVar[str] = "a model"
 
     table: np.ndarray
 
@@ -82,6 +87,8 @@ class SmallModel:
         weights: its state dictionary, as arrays.
     """
 
+    in_words: ClassVar[str] = "a model"
+
     config: dict
     weights: dict
 
@@ -117,6 +124,8 @@ class Lookup:
         gradients: name -> what is in `grad` before the call.
         is_training: the mode.
     """
+
+    in_words: ClassVar[str] = "a model"
 
     weights: dict
     frozen: tuple = ()
@@ -165,6 +174,8 @@ class StepBatches:
         token_ids, targets: (S, B, T).
     """
 
+    in_words: ClassVar[str] = "..."
+
     token_ids: np.ndarray
     targets: np.ndarray
 
@@ -198,6 +209,8 @@ class Weight:
     first gradient shows): a gradient that was replaced leaves the last one as it was.
     """
 
+    in_words: ClassVar[str] = "a parameter"
+
     value: np.ndarray
     gradient: np.ndarray | None
 
@@ -216,6 +229,8 @@ class Once:
 
     Afterwards its place in `student.arguments_after` holds the list of what became of the items.
     """
+
+    in_words: ClassVar[str] = "an iterator"
 
     items: list
 
@@ -244,6 +259,8 @@ class BFloat16:
     A result in bfloat16 comes back in float32, where the lower half of each number's bits is 0.
     """
 
+    in_words: ClassVar[str] = "a tensor in bfloat16"
+
     value: np.ndarray
 
     def build(self) -> torch.Tensor:
@@ -261,6 +278,8 @@ class Linear:
         is_fixed: no nn.Linear: its weight is made afresh whenever it is read, as that of a layer in
             four bits, and can't be written.
     """
+
+    in_words: ClassVar[str] = "a linear layer"
 
     weight: np.ndarray
     bias: np.ndarray | None = None
@@ -316,6 +335,8 @@ class Merges:
 class Limit:
     """Stands for a function that says whether two texts together have at most `n` characters."""
 
+    in_words: ClassVar[str] = "..."
+
     n: int
 
     def build(self) -> Limit:
@@ -348,6 +369,8 @@ class File:
         in_the_way: a name beside the path under which no file can be opened, though it can be
             removed: a link that leads nowhere (left out where the system allows no links).
     """
+
+    in_words: ClassVar[str] = "a path"
 
     content: bytes | None = None
     blocked: bool = False
@@ -391,6 +414,8 @@ class Judge:
     Afterwards its place in `student.arguments_after` holds the pairs that it was asked about.
     """
 
+    in_words: ClassVar[str] = "a judge"
+
     choices: dict
 
     def build(self) -> Choices:
@@ -415,6 +440,8 @@ class Choices:
 class Largest:
     """Stands for a statistic of resamples: the largest value of each row of (R, N)."""
 
+    in_words: ClassVar[str] = "..."
+
     def build(self) -> Callable:
         """Return the function, which refuses what is no table of numbers."""
         return largest_of_rows
@@ -434,6 +461,7 @@ def largest_of_rows(resamples: torch.Tensor) -> torch.Tensor:
     return resamples.amax(dim=-1)
 
 
+# All but Merges have `in_words`, for messages: a learner's function sees none of these.
 STAND_INS = (
     Seed,
     TableModel,

@@ -190,6 +190,19 @@ def grouped_bars(
     return axes
 
 
+def dots_on_bars(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw the values behind each bar of `grouped_bars` as dots on its right half.
+
+    Args:
+        groups: group -> member -> values, in the order of the bars.
+    """
+    for place, members in enumerate(groups.values()):
+        width = 0.8 / len(members)
+        for k, values in enumerate(members.values()):
+            x = place + (k - (len(members) - 1) / 2 + 0.375) * width
+            axes.plot([x] * len(values), values, "ko", markersize=3.5, zorder=3)
+
+
 def heat_map(
     matrix: np.ndarray,
     *,

@@ -26,6 +26,7 @@ from utils.labs.checking import (
     resembles,
     same,
     same_gradients,
+    sole,
 )
 from utils.labs.student import LearnerError
 from utils.labs.values import BFloat16
@@ -807,7 +808,7 @@ def same_weights(student, s: dict, tie: bool, qk: bool, part: Callable, what: st
     ]
     found = the_only_one(found)
     case = f"expected {want:,}, got {got:,} ({sizes_of(s)}, tie_embeddings={tie}, qk_norm={qk})"
-    not_the_mistake(len(found) != 1, f"{what}: {min(found, default='')}; {case}")
+    not_the_mistake(not sole(found), f"{what}: {sole(found)}; {case}")
     require(False, f"{what}: {case}")
 
 
@@ -1026,7 +1027,7 @@ def same_flops(student, s: dict, B: int, T: int, part: Callable, what: str) -> N
     ]
     found = the_only_one(found)
     case = f"expected {want:,}, got {got:,} ({sizes_of(s)}, batch_size={B}, n_tokens={T})"
-    not_the_mistake(len(found) != 1, f"{what}: {min(found, default='')}; {case}")
+    not_the_mistake(not sole(found), f"{what}: {sole(found)}; {case}")
     require(False, f"{what}: {case}")
 
 

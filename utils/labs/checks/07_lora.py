@@ -24,6 +24,7 @@ from utils.labs.checking import (
     require,
     resembles,
     same,
+    sole,
 )
 from utils.labs.student import LearnerError
 from utils.labs.values import BFloat16, Linear
@@ -1223,7 +1224,7 @@ def same_memory(student, s: dict, case: str, terms: tuple = TERMS) -> None:
             continue
         found = {hint for wrong, hint in mistaken(term, s) if wrong == got}
         not_the_mistake(
-            len(found) != 1, f"{term}, {case}: {'/'.join(found)} (expected {want:,}, got {got:,})"
+            not sole(found), f"{term}, {case}: {sole(found)} (expected {want:,}, got {got:,})"
         )
         require(False, f"{term}, {case}: expected {want:,}, got {got:,} ({s})")
 

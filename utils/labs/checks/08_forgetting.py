@@ -23,6 +23,7 @@ from utils.labs.checking import (
     require,
     resembles,
     same,
+    sole,
 )
 from utils.labs.student import LearnerError
 from utils.labs.values import CHANGED, Lookup, Once, Seed, SmallModel, StepBatches
@@ -168,8 +169,8 @@ def _(student, rng):
     ]
     for losses, best, got in results:
         tried = f"early_stopping({losses}, patience=9) is {(best, False)}, yours is {got}"
-        words = f"{named[0]}; " if len(named) == 1 else ""
-        require(got == (best, False), words + tried)
+        words = [name] if (name := sole(named)) else []
+        require(got == (best, False), "; ".join([*words, tried]))
     losses = [float(v) for v in rng.permutation(12) / 8]
     compare_decision(student, (losses, 99, 0.0), (losses.index(0.0), False), {})
     high = ([3e9, 1e9, 2e9], 9, 0.0)

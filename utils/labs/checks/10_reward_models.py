@@ -29,6 +29,7 @@ from utils.labs.checking import (
     require,
     resembles,
     same_gradients,
+    sole,
 )
 
 CHECKS: list[Check] = []
@@ -414,9 +415,8 @@ def compare_accuracy(student, a: np.ndarray, b: np.ndarray, level: float | None)
         words for right, of, words in mistakes
         if of and abs(three[0] - right / of) < 1e-7 and abs(right / of - want[0]) > 1e-6
     }  # fmt: skip
-    if len(named) == 1:  # what two mistakes would give names neither
-        words = f"{named.pop()} (expected {want[0]:.4f}, got {three[0]:.4f})"
-        raise Rejected(asked(words, got))
+    if words := sole(named):
+        raise Rejected(asked(f"{words} (expected {want[0]:.4f}, got {three[0]:.4f})", got))
     hint = f"{wins} right and {ties} tied of {n} pairs"
     close(three[0], want[0], asked(f"{hint}: the share", got), 1e-7, 0)
     slips = [
@@ -567,7 +567,7 @@ def compare_bias(student, scores: list, lengths: list, groups: list, case: str) 
             if which == number and abs(two[number] - wrong) <= near
             and abs(wrong - want[number]) > 10 * near
         }  # fmt: skip
-        hint = named.pop() if len(named) == 1 else f"{name} is not that of the docstring"
+        hint = sole(named) or f"{name} is not that of the docstring"
         raise Rejected(
             f"{hint} ({shown}; {name}: expected {want[number]:.5g}, got {two[number]:.5g})"
         )

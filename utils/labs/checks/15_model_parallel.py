@@ -22,6 +22,7 @@ from utils.labs.checking import (
     require,
     resembles,
     same,
+    sole,
 )
 from utils.labs.ranks import in_ranks
 from utils.labs.values import Linear
@@ -260,10 +261,9 @@ def same_schedule(got: object, want: list, p: int, m: int) -> None:
     """Reject another schedule, with the first stage that differs."""
     tried = f"schedule_1f1b({p}, {m})"
     found = {hint for wrong, hint in schedule_slips(p, m) if got == wrong and wrong != want}
-    # What two mistakes would give names neither.
     stages = zip(got, want, strict=False) if type(got) is list else ()
     differs = next((f"; stage {s} {parted(*p)}" for s, p in enumerate(stages) if p[0] != p[1]), "")
-    not_the_mistake(len(found) != 1, f"{tried}: {min(found, default='')}{differs}")
+    not_the_mistake(not sole(found), f"{tried}: {sole(found)}{differs}")
     require(
         type(got) is list and len(got) == p,
         f"{tried} is a list with one list for each of {p} stages, got {brief(got)}",

@@ -24,6 +24,7 @@ from utils.labs.checking import (
     require,
     resembles,
     same,
+    sole,
 )
 from utils.labs.student import describe_call
 
@@ -123,7 +124,7 @@ def recognise_terms(got: list, want: list, names: list, slips: list, case: str) 
     first = next(differing, 0)
     expected, came = apart(float(want[first]), float(got[first]))
     told = f"{names[first]}: expected {expected}, got {came}"
-    not_the_mistake(len(found) != 1, f"{min(found, default='')}; {case} ({told})")
+    not_the_mistake(not sole(found), f"{sole(found)}; {case} ({told})")
 
 
 def compare_terms(got: object, want: dict, case: str, slips: list = ()) -> None:

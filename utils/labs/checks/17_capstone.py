@@ -26,6 +26,7 @@ from utils.labs.checking import (
     refused,
     require,
     same,
+    sole,
 )
 
 CHECKS: list[Check] = []
@@ -111,7 +112,7 @@ def named(got: object, want: object, slips: dict[str, object], case: str) -> Non
         return
     found = {hint for hint, wrong in slips.items() if wrong == got and wrong != want}
     told = f"(expected {brief(in_order(want))}, got {brief(in_order(got))})"
-    not_the_mistake(len(found) != 1, f"{min(found, default='')}; {case} {told}")
+    not_the_mistake(not sole(found), f"{sole(found)}; {case} {told}")
 
 
 def in_order(value: object) -> object:
