@@ -1,4 +1,4 @@
-"""Claims of units 06, 07 and 09 to 12 once more, in another world, with models of its own.
+"""Claims of units 06, 07 and 09 to 13 once more, in another world, with models of its own.
 
 The measurements are the units' own and so are their bars, but for those of FALLS_SHORT, which do
 not hold there: their claims say what does. Only what they load differs: the base model, the
@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from types import ModuleType
 from unittest.mock import patch
 
+import tests.claims.unit13 as unit13
 from tests.claims import unit06, unit07, unit08, unit09, unit10, unit11, unit12
 from tests.claims.registry import CLAIMS, claim
 from utils.assistants.chat_models import tune_assistant
@@ -27,9 +28,15 @@ MEASURED_AGAIN = {
     unit06: ("06_chat_form", "06_mistakes", "06_packing"),
     unit07: ("07_form", "07_new_facts"),
     unit09: ("09_judge",),
-    unit10: ("10_style_before_truth", "10_length_habit"),
+    unit10: (
+        "10_style_before_truth",
+        "10_length_habit",
+        "10_best_of_n",
+        "10_label_noise",
+    ),
     unit11: ("11_ppo", "11_higher_price"),
     unit12: ("12_dpo", "12_dpo_alone", "12_forms", "12_grpo_sums"),
+    unit13: ("13_parts",),
 }
 
 

@@ -16,11 +16,10 @@ from utils.align.ppo import ActorCritic, PPOSettings, ppo
 from utils.align.preference import dpo, token_pairs, train_preferences
 from utils.align.reward import score_rollouts
 from utils.align.safety_data import build_safety_pairs
-from utils.assistants.alignment import BATCH, GROUP
+from utils.assistants.alignment import GROUP
 from utils.assistants.chat_models import chat_prompt, question_prompt
 from utils.assistants.reward_models import read_reward_model
 from utils.assistants.safety import (
-    DPO_RATE,
     MAX_NEW_TOKENS,
     draw_answers,
     labelled_scorer,
@@ -39,13 +38,13 @@ from utils.train.optimizers import adamw
 from utils.world.facts import build_world
 from utils.world.questions import Question
 from utils.zoo.files import save_model
+from utils.zoo.tuning import merged
 
 if TYPE_CHECKING:
     from utils.model.decoder import Decoder
     from utils.tokens.tokenizer import Tokenizer
     from utils.world.judge import Verdict
 
-ALIGN_RATE = 3e-4
 LIKELIHOOD = 1.0  # weight of the chosen answers' likelihood beside DPO's loss
 KL_COEF = 0.3
 DOMAIN_REFUSAL = "I do not know that."
@@ -56,12 +55,13 @@ MEANS = {"words": "n_words", "utility": "utility"}
 
 def align(job: Job) -> Result:
     """Align the tuned model with the pairs (DPO), or with the reward model (PPO and GRPO)."""
-    policy, tokenizer = job.model("sft")
-    reference, rows = deepcopy(policy), job.rows("pairs.jsonl")
+    start, tokenizer = job.model("sft")
+    reference, policy = deepcopy(start), job.learner(start)
+    rows = job.rows("pairs.jsonl")
     method, n_steps = job.params.method, job.sizes.align_steps[job.params.method]
     fitting = fitting_pairs(rows, tokenizer, policy.config.context_length)
     if method == "dpo":
-        records = by_pairs(job, policy, tokenizer, [row for row, _ in fitting], n_steps, ALIGN_RATE)
+        records = by_pairs(job, policy, tokenizer, [row for row, _ in fitting], n_steps, "align")
         tokens = records[-1]["tokens"]
     else:
         records = by_reward(job, policy, reference, tokenizer, [row for row, _ in fitting], n_steps)
@@ -69,7 +69,7 @@ def align(job: Job) -> Result:
     names = ("loss", "margin", "accuracy", "reward", "kl", "length")
     metrics = {name: round(records[-1][name], 4) for name in names if name in records[-1]}
     metrics |= {"steps": n_steps}
-    save_model(job.folder, policy.eval(), tokenizer, {"method": method, "metrics": metrics})
+    save_model(job.folder, merged(policy), tokenizer, {"method": method, "metrics": metrics})
     return Result(metrics, tokens)
 
 
@@ -79,24 +79,24 @@ def by_pairs(
     tokenizer: Tokenizer,
     rows: Sequence[dict],
     n_steps: int,
-    rate: float,
+    stage: str,
 ) -> list[dict]:
-    """Train a policy in place by DPO on rows of pairs; its start is the reference.
+    """Train a policy in place by DPO on rows of pairs, for a stage; its start is the reference.
 
     Of many rows only as many are drawn as the run can read, since each costs the reference a look.
     """
     order = torch.randperm(len(rows), generator=generator(job.params.seed)).tolist()
-    rows = [rows[i] for i in order[: BATCH * n_steps]]
+    rows = [rows[i] for i in order[: job.learning.batch_size * n_steps]]
     pairs = [SimpleNamespace(**row) for row in rows]
     return train_preferences(
         policy,
         deepcopy(policy),
         token_pairs(pairs, tokenizer, policy.config.context_length),
         dpo,
-        adamw(policy, rate, weight_decay=0.0),
+        adamw(policy, job.learning.rates[stage], weight_decay=0.0),
         n_steps,
         pad_id=tokenizer.pad_id,
-        batch_size=BATCH,
+        batch_size=job.learning.batch_size,
         seed=job.params.seed,
         likelihood_coef=LIKELIHOOD,
         schedule=warm_cosine(n_steps),
@@ -133,18 +133,21 @@ def by_reward(
             score,
             FixedKLController(KL_COEF),
             n_steps,
-            settings=PPOSettings(max_new_tokens=MAX_NEW_TOKENS),
+            settings=PPOSettings(
+                max_new_tokens=MAX_NEW_TOKENS, minibatch_size=job.learning.batch_size
+            ),
             **shared,
         )
     return train_grpo(
         policy,
         partial(prompts, n_prompts // GROUP),
         score,
-        adamw(policy, ALIGN_RATE, weight_decay=0.0),
+        adamw(policy, job.learning.rates["align"], weight_decay=0.0),
         n_steps,
         group_size=GROUP,
         max_new_tokens=MAX_NEW_TOKENS,
         ref_policy=reference,
+        micro_batch_size=job.learning.at_once,
         **shared,
     )
 
@@ -159,9 +162,11 @@ def safety(job: Job) -> Result:
     write_rows(job.folder / "pairs.jsonl", pairs)
     before = safety_metrics(job, policy, tokenizer)
     tokens = 0
-    if len(pairs) >= BATCH:
-        tokens = by_pairs(job, policy, tokenizer, pairs, sizes.safety_steps, DPO_RATE)[-1]["tokens"]
-    policy.eval()
+    if len(pairs) >= job.learning.batch_size:
+        policy = job.learner(policy)
+        records = by_pairs(job, policy, tokenizer, pairs, sizes.safety_steps, "safety")
+        tokens = records[-1]["tokens"]
+    policy = merged(policy)
     after = safety_metrics(job, policy, tokenizer)
     metrics = {
         f"{name}, {when}": value
@@ -255,7 +260,9 @@ def evaluate(job: Job) -> Result:
         metrics |= metrics_of(part, of)
     for stage in ("base", "sft", "safety"):
         model, tokenizer = job.model(stage)
-        per_byte = text_bits_per_byte(model, tokenizer, held_out)
+        per_byte = text_bits_per_byte(
+            model, tokenizer, held_out, batch_size=job.learning.n_measured
+        )
         metrics[f"bits per byte, {stage}"] = round(per_byte, 4)
     write_rows(job.folder / "answers.jsonl", rows)
     return Result(metrics, tokens)

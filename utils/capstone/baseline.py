@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utils.capstone.params import WrongParams, read_params
+from utils.capstone.params import BASE, WrongParams, read_params
 from utils.report.tables import text_table
 
 RIGHT, MADE_UP = "domain: right, safety", "unknown: made up, safety"
@@ -95,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         params = read_params(root)
         domain = Path(params.domain).as_posix()
-        if domain not in BASELINE or params.budget != "small":
+        if domain not in BASELINE or (params.model, params.budget) != (BASE, "small"):
             raise WrongParams(
-                f"there is a baseline for {' and '.join(BASELINE)} at the budget small, and this "
-                f"project is on {params.domain} at {params.budget}"
+                f"there is a baseline of the model {BASE} for {' and '.join(BASELINE)} at the "
+                f"budget small, and this project is of {params.model} on {params.domain} at "
+                f"{params.budget}"
             )
         record = records_of(root).get("evaluate")
         if record is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.capstone.models import LEARNING, Learning, adapted
 from utils.capstone.params import Budget, Params
 from utils.capstone.records import CHECKPOINTS, read_rows
 from utils.train.schedules import cosine
@@ -32,6 +33,11 @@ class Job:
         return self.params.sizes
 
     @property
+    def learning(self) -> Learning:
+        """How the model of this run learns."""
+        return LEARNING[self.params.model]
+
+    @property
     def checkpoint(self) -> dict:
         """Arguments of the library's loops: where to write checkpoints, and how often."""
         every = self.sizes.checkpoint_every
@@ -44,6 +50,10 @@ class Job:
     def model(self, stage: str) -> tuple[Decoder, Tokenizer]:
         """Return the model that a stage wrote, after verifying it."""
         return load_model(self.root / stage)
+
+    def learner(self, model: Decoder) -> Decoder:
+        """Return a model with what learns of it; `merged` makes it whole again."""
+        return adapted(model, self.params.model, self.params.seed)
 
 
 def chosen_by_hash(text: str, every: int) -> bool:

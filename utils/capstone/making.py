@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
-
-from safetensors.torch import save
 
 from utils.align.reward import encode_pairs, score_pairs, score_rollouts, train_reward_model
 from utils.assistants.chat_models import ASSISTANT
@@ -16,6 +13,7 @@ from utils.assistants.reward_models import REWARD, own_answers, save_reward_mode
 from utils.assistants.safety import assistant_chats
 from utils.capstone.exam import draw_exam, exam_seed
 from utils.capstone.job import Job, chosen_by_hash, interval, warm_cosine
+from utils.capstone.models import begin
 from utils.capstone.records import Result, write_rows
 from utils.capstone.sources import files_of, folder_of, read_raw
 from utils.evaluate.intervals import wilson_interval
@@ -36,9 +34,9 @@ from utils.world.leaks import find_leaks
 from utils.world.preferences import preference_pairs
 from utils.world.stand_ins import stand_in_documents
 from utils.zoo.build import token_stream
-from utils.zoo.files import MODEL, CorruptModel, read_record, save_model
-from utils.zoo.load import SHIPPED, load_base
+from utils.zoo.files import save_model
 from utils.zoo.recipe import BASE
+from utils.zoo.tuning import merged
 
 if TYPE_CHECKING:
     from utils.align.reward import EncodedPair
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 HELD_OUT_EVERY, HELD_OUT_PAIRS_EVERY = 20, 10
 RUN, WHOLE_QUESTION = 8, 1000  # words in a row by which contamination is told
 MOST_MEASURED = 200  # held-out documents
-TRAIN_ON_RATE = 1e-3  # peak rate where the shipped base model is trained on
 
 
 def text(job: Job) -> Result:
@@ -111,7 +108,7 @@ def text(job: Job) -> Result:
 
 
 def base(job: Job) -> Result:
-    """Train the base model from scratch, or the shipped one on, on the documents."""
+    """Train the base model from scratch on the documents, or go on with one that was trained."""
     sizes, seed = job.sizes, job.params.seed
     documents = [row["text"] for row in job.rows("documents.jsonl")]
     held_out = [row["text"] for row in job.rows("held_out.jsonl")][:MOST_MEASURED]
@@ -127,50 +124,35 @@ def base(job: Job) -> Result:
             final=BASE.final,
         )
     else:
-        model, tokenizer = load_base()
-        origin = origin_of(model)
-        rate = TRAIN_ON_RATE
+        model, tokenizer, origin = begin(job.params.model)
+        rate = job.learning.rates["base"]
         schedule = warm_cosine(sizes.base_steps)
-    before = text_bits_per_byte(model, tokenizer, held_out)
+    measured = partial(text_bits_per_byte, batch_size=job.learning.n_measured)
+    before = measured(model, tokenizer, held_out)
+    learner = job.learner(model)
+    stream, n_blocks = token_stream(tokenizer, documents), job.learning.n_blocks
     records = train(
-        model,
-        block_batches(
-            token_stream(tokenizer, documents), BASE.batch_size, BASE.context_length, seed
-        ),
+        learner,
+        block_batches(stream, n_blocks, BASE.context_length, seed),
         cross_entropy,
-        adamw(model, rate, weight_decay=BASE.weight_decay, betas=BASE.betas),
+        adamw(learner, rate, weight_decay=BASE.weight_decay, betas=BASE.betas),
         sizes.base_steps,
         schedule=schedule,
         description="base",
         **job.checkpoint,
     )
+    model = merged(learner)
     metrics = {
         "bits_per_byte_before": round(before, 4),
-        "bits_per_byte": round(text_bits_per_byte(model, tokenizer, held_out), 4),
+        "bits_per_byte": round(measured(model, tokenizer, held_out), 4),
         "loss": round(records[-1]["loss"], 4),
         "steps": sizes.base_steps,
     }
     if not sizes.from_scratch:
         metrics["begun from"] = origin
-    begun = "scratch" if sizes.from_scratch else "the shipped base model"
+    begun = "scratch" if sizes.from_scratch else origin.get("name", "the shipped base model")
     save_model(job.folder, model, tokenizer, {"begun_from": begun, "metrics": metrics})
     return Result(metrics, records[-1]["tokens"])
-
-
-def origin_of(model: Decoder) -> dict[str, str]:
-    """Return the SHA-256 of a model's weights as a file, and of what the shipped one has read.
-
-    The second is left out where the weights are not those of the shipped model.
-    """
-    weights = {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
-    found = {"weights": hashlib.sha256(save(weights)).hexdigest()}
-    try:
-        shipped = read_record(SHIPPED)
-    except CorruptModel:  # load_base has warned, and loaded a copy that was trained again
-        return found
-    if shipped["sha256"][MODEL] == found["weights"]:
-        found["training text"] = shipped["data"]["sha256"]
-    return found
 
 
 def sft(job: Job) -> Result:
@@ -179,11 +161,12 @@ def sft(job: Job) -> Result:
     chats = job.rows("chats.jsonl")
     room = model.config.context_length + 1
     rows = [row for row in map(partial(chat_tokens, tokenizer), chats) if len(row[0]) <= room]
+    learner, learning = job.learner(model), job.learning
     records = train(
-        model,
-        supervised_batches(rows, ASSISTANT.batch_size, room - 1, tokenizer.pad_id, job.params.seed),
+        learner,
+        supervised_batches(rows, learning.batch_size, room - 1, tokenizer.pad_id, job.params.seed),
         sft_loss,
-        adamw(model, ASSISTANT.learning_rate, weight_decay=0.0),
+        adamw(learner, learning.rates["sft"], weight_decay=0.0),
         job.sizes.sft_steps,
         schedule=warm_cosine(job.sizes.sft_steps),
         description="sft",
@@ -195,7 +178,7 @@ def sft(job: Job) -> Result:
         "chats": len(rows),
         "chats too long": len(chats) - len(rows),
     }
-    save_model(job.folder, model, tokenizer, {"metrics": metrics})
+    save_model(job.folder, merged(learner), tokenizer, {"metrics": metrics})
     return Result(metrics, records[-1]["tokens"])
 
 
@@ -214,18 +197,19 @@ def reward(job: Job) -> Result:
     held_out = [p for row, p in pairs if chosen_by_hash(row["prompt"], HELD_OUT_PAIRS_EVERY)]
     learned = [p for row, p in pairs if not chosen_by_hash(row["prompt"], HELD_OUT_PAIRS_EVERY)]
     reward_model, records = train_reward_model(
-        start,
+        job.learner(start),
         learned,
         sizes.reward_steps,
-        batch_size=REWARD.batch_size,
-        learning_rate=REWARD.learning_rate,
+        batch_size=job.learning.batch_size,
+        learning_rate=job.learning.rates["reward"],
         warmup_steps=max(1, sizes.reward_steps // 10),
         seed=seed,
         description="reward",
         **job.checkpoint,
     )
+    reward_model.decoder = merged(reward_model.decoder)
     n_drawn = min(REWARD.n_standardised, 4 * sizes.n_asked)
-    drawn = own_answers(start, tokenizer, build_world(), n_drawn, seed)
+    drawn = own_answers(merged(start), tokenizer, build_world(), n_drawn, seed)
     reward_model.standardise(score_rollouts(reward_model, drawn, pad_id, tokenizer.end_id))
     metrics = {
         "loss": round(records[-1]["loss"], 4),

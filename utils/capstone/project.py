@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from utils.capstone.clusters import ENGINES, run_if_needed
+from utils.capstone.models import check_model
 from utils.capstone.params import (
     BUDGETS,
     PARAMS,
@@ -90,7 +91,10 @@ def sizes_text() -> str:
     """
     lines = ["# What the budgets stand for; written by course capstone run, and read by DVC alone."]
     lines.append(f"course: {json.dumps(version('llm-workbook'))}")
-    lines += [f"{name}: {json.dumps(asdict(sizes))}" for name, sizes in BUDGETS.items()]
+    lines += [
+        f"{name}: {json.dumps({model: asdict(sizes) for model, sizes in of_models.items()})}"
+        for name, of_models in BUDGETS.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -253,6 +257,7 @@ def run_project(
     """
     before = read_params(root)
     params = changed(before, changes or {})
+    check_model(params.model)
     files_of(folder_of(root, params))
     if params != before:
         write_atomically(root / PARAMS, params_text(params).encode("utf-8"))
@@ -294,7 +299,7 @@ def runs_table(root: Path) -> str:
     runs = [run for run in found if run is not None]
     if not runs:
         raise WrongParams(f"{root} holds no finished run: course capstone run {root}")
-    names = ("domain", "method", "budget", "seed")
+    names = ("domain", "model", "method", "budget", "seed")
     runs.sort(key=lambda run: [str(run["params"][name]) for name in names])
     rows = []
     for run in runs:

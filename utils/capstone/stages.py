@@ -46,26 +46,30 @@ def files_in(stage: str, names: Iterable[str] = MODEL_FILES) -> tuple[str, ...]:
 
 TEXTS = ("documents.jsonl", "held_out.jsonl", "chats.jsonl", "pairs.jsonl", "exam.jsonl")
 STAGES = {
-    "text": Stage(("domain", "budget", "seed"), (), files_in("text", TEXTS)),
+    "text": Stage(("domain", "model", "budget", "seed"), (), files_in("text", TEXTS)),
     "base": Stage(
         ("model", "budget", "seed"),
         files_in("text", ("documents.jsonl", "held_out.jsonl")),
         files_in("base"),
     ),
-    "sft": Stage(("budget", "seed"), ("text/chats.jsonl", *files_in("base")), files_in("sft")),
-    "reward": Stage(("budget", "seed"), ("text/pairs.jsonl", *files_in("sft")), files_in("reward")),
+    "sft": Stage(
+        ("model", "budget", "seed"), ("text/chats.jsonl", *files_in("base")), files_in("sft")
+    ),
+    "reward": Stage(
+        ("model", "budget", "seed"), ("text/pairs.jsonl", *files_in("sft")), files_in("reward")
+    ),
     "align": Stage(
-        ("method", "budget", "seed"),
+        ("method", "model", "budget", "seed"),
         ("text/pairs.jsonl", *files_in("sft"), *files_in("reward")),
         files_in("align"),
     ),
     "safety": Stage(
-        ("budget", "seed"),
+        ("model", "budget", "seed"),
         ("text/chats.jsonl", *files_in("align")),
         files_in("safety", ("pairs.jsonl", *MODEL_FILES)),
     ),
     "evaluate": Stage(
-        ("budget", "seed"),
+        ("model", "budget", "seed"),
         (
             *files_in("text", ("exam.jsonl", "held_out.jsonl")),
             *files_in("base"),

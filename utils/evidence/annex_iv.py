@@ -145,14 +145,21 @@ def general(facts: Facts) -> Mapping[str, list[Block]]:
 def development(facts: Facts) -> Mapping[str, list[Block]]:
     """Return the blocks of point 2."""
     steps = tuple(plain(f"{name}: {WORK[name]}") for name in STAGES)
-    supplied = (
-        "No trained model of others was used; the base model began with random weights."
-        if facts.find("base", "sizes", "from_scratch")
-        else "The run began from the course's own base model; see the lineage."
-    )
+    others = facts.model_of_others
+    if others:
+        supplied = sentence(
+            "The run began from {name}, a trained model of others; see the lineage.",
+            name=others["name"],
+        )
+    elif facts.find("base", "sizes", "from_scratch"):
+        supplied = plain(
+            "No trained model of others was used; the base model began with random weights."
+        )
+    else:
+        supplied = plain("The run began from the course's own base model; see the lineage.")
     return {
         "2": [told("Seven stages, each with a record of what went in and came out by hash.")],
-        "2(a)": [Bullets(steps), told(supplied)],
+        "2(a)": [Bullets(steps), Paragraph(supplied)],
         "2(b)": [
             Paragraph(
                 sentence(

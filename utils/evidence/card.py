@@ -107,6 +107,11 @@ def model_card_page(facts: Facts) -> Page:
 
 def details(facts: Facts) -> list:
     """Return what the model is."""
+    begun: list = []
+    others = facts.model_of_others
+    if "limits" in others:
+        told = "The run began from {name}, a model of others with limits of its own: {limits}."
+        begun.append(Paragraph(sentence(told, name=others["name"], limits=others["limits"])))
     return [
         Paragraph(
             sentence(
@@ -119,6 +124,7 @@ def details(facts: Facts) -> list:
                 weights=facts.entry("safety", "outputs", "safety/model.safetensors"),
             )
         ),
+        *begun,
         Open("card-contact", plain("Whom does one write to about this model?"), "model owner"),
     ]
 

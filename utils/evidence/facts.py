@@ -53,6 +53,19 @@ class Facts:
         return Path(self.domain).as_posix() in SHIPPED
 
     @property
+    def model_of_others(self) -> Mapping[str, Entry]:
+        """What is known of a model that others made and the run began from; empty for the course's.
+
+        Keys are "name", "licence", "made_by", "trained_on" and "limits", as far as they are known.
+        """
+        begun = ("metrics", "begun from")
+        known = self.find("base", *begun)
+        if not isinstance(known, Mapping) or "name" not in known:
+            return {}
+        told = ("name", "licence", "made_by", "trained_on", "limits")
+        return {key: self.entry("base", *begun, key) for key in told if key in known}
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the exam."""
         return tuple(dict.fromkeys(row["part"] for row in self.answers))

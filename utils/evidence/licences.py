@@ -125,9 +125,15 @@ def code_block(facts: Facts) -> Paragraph:
 
 def model_blocks(facts: Facts) -> list:
     """Return what is known of the licence of the weights."""
+    asked = "Under which licence are the weights of this run passed on, if at all?"
+    passed_on = Open("model-licence", plain(asked), "model owner")
+    others = facts.model_of_others
+    if others:
+        told = "The run began from {name}, whose makers give it under {licence}."
+        known = {key: others.get(key, Name(UNKNOWN)) for key in ("name", "licence")}
+        return [Paragraph(sentence(told, **known)), passed_on]
     shipped = sentence(
         "The shipped base model, from which the run may begin, is part of the course ({licence}).",
         licence=facts.entry("report", "metrics", "environment", "course", "licence"),
     )
-    asked = "Under which licence are the weights of this run passed on, if at all?"
-    return [Paragraph(shipped), Open("model-licence", plain(asked), "model owner")]
+    return [Paragraph(shipped), passed_on]

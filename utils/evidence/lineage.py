@@ -6,6 +6,7 @@ from utils.capstone.lineage import trace_lineage
 from utils.evidence.data_sheet import MOST_FILES, plain
 from utils.evidence.facts import STAGES, WORK, Facts
 from utils.evidence.page import (
+    Bullets,
     Drawing,
     Name,
     Open,
@@ -113,6 +114,25 @@ def started_from(facts: Facts) -> Section:
         told = plain("The base model began with random weights, drawn by the seed.")
         return Section("Before the first stage", (Paragraph(told),))
     weights = facts.entry("base", "metrics", "begun from", "weights")
+    others = facts.model_of_others
+    if others:
+        told = sentence(
+            "The base model did not begin from nothing, but from {name}, a model of others. With "
+            "the ids of its tokens in the order of the course's format its weights have the hash "
+            "{weights}.",
+            name=others["name"],
+            weights=weights,
+        )
+        known = tuple(
+            sentence("{what}: {told}.", what=Name(what.replace("_", " ")), told=others[what])
+            for what in ("made_by", "trained_on", "limits")
+            if what in others
+        )
+        asked = plain("What exactly did that model read? Its makers name sources and no more.")
+        return Section(
+            "Before the first stage",
+            (Paragraph(told), Bullets(known), Open("base-origin", asked, "model owner")),
+        )
     blocks: list = [
         Paragraph(
             sentence(
