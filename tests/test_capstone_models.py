@@ -1,11 +1,13 @@
 """The capstone on a real model: adapters learn in every stage, and the pack says whose it was."""
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
+from utils.align import preference
 from utils.assistants.safety import draw_answers
 from utils.capstone import models
 from utils.capstone.baseline import main as baseline
@@ -13,9 +15,10 @@ from utils.capstone.models import LEARNING, adapted, begin
 from utils.capstone.params import BUDGETS, MODELS, PARAMS, REAL, Params, WrongParams, params_text
 from utils.capstone.project import run_project, runs_table, sizes_text
 from utils.capstone.records import RECORD, read_json
-from utils.capstone.stages import STAGES, records_of
+from utils.capstone.stages import STAGES, records_of, run_stage
 from utils.capstone.trial import trial_run
 from utils.evidence.check import check_pack
+from utils.train import loop
 from utils.world.facts import build_world
 from utils.world.questions import questions
 from utils.zoo.files import load_model
@@ -100,6 +103,36 @@ def test_the_table_tells_models_apart_and_the_baseline_is_of_one(stand_in, tmp_p
     (tmp_path / PARAMS).write_text(params_text(Params(model=REAL)), "utf-8")
     assert baseline([str(tmp_path)]) == 2
     assert "of smollm2 on clinic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["base", "align"])
+def test_a_stage_that_was_stopped_ends_with_the_weights_of_a_calm_one(
+    stage, stand_in, tmp_path, monkeypatch
+):
+    sizes = replace(BUDGETS["smoke"][REAL], base_steps=4, align_steps={"dpo": 4})
+    sizes = replace(sizes, checkpoint_every=1)
+    monkeypatch.setitem(BUDGETS["smoke"], REAL, sizes)
+    calm, broken = tmp_path / "calm", tmp_path / "broken"
+    trial_run(calm, model=REAL)
+    names = list(STAGES)
+    shutil.copytree(calm, broken, ignore=lambda folder, found: set(names[names.index(stage) :]))
+    module = {"base": loop, "align": preference}[stage]
+    clip, calls = module.clip_gradients, []
+
+    def stops(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return clip(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "clip_gradients", stops)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(stage, broken, say=str)
+    told = []
+    record = run_stage(stage, broken, say=told.append)
+    assert record["resumed"] and told == [f"{stage}: goes on from its last checkpoint"]
+    assert record["outputs"] == read_json(calm / stage / RECORD)["outputs"]
 
 
 def test_the_own_model_learns_with_all_its_weights():

@@ -387,7 +387,8 @@ print(f"they agree on {agreed:.0%}; kappa {kappa:.2f}")
 # Published figures are higher, and far from 100 %. Labellers of InstructGPT agreed on
 # about 73 % of comparisons (Ouyang et al. 2022, section 3.4), researchers and labellers
 # of summaries on about 77 % (Stiennon et al. 2020, section 3.3), Anthropic's
-# researchers and crowd workers on about 63 % (Bai et al. 2022, section 2). A reward
+# researchers and crowd workers on about 63 % (Bai et al. 2022, section 2). The ceiling
+# itself is the same in another world (`10_label_noise_another_world`). A reward
 # model that reports 72 % on such data may be nearly done, or may have learned only
 # style; the number can't say which. Pairs that differ in one thing alone can.
 #
@@ -608,7 +609,10 @@ claims.add(
 #
 # This is **over-optimisation**, or **reward hacking**: a measure that becomes a target
 # stops being a good measure (Gao et al. 2023 measured the same curve for models a
-# thousand times larger). What happened on the way?
+# thousand times larger). It is no accident of this run, nor of this world: at three
+# seeds in another one, with an assistant of its own (`10_best_of_n_another_world`), gold
+# utility rises first and ends below where it began. How far it rises differs more, and
+# at one of them it is less than 5 points. What happened on the way?
 
 # %% tags=["nbval-ignore-output"]
 rows = []

@@ -40,6 +40,15 @@ MEASURED_AGAIN = {
 }
 
 
+def rises_and_ends_below_its_start(runs):
+    for run in runs:
+        sizes = [2**k for k in range(7)]
+        score, gold = ([run[f"{name}, n={n}"] for n in sizes] for name in ("score", "gold"))
+        assert score == sorted(score), run
+        assert 0 < gold.index(max(gold)) < len(sizes) - 1, run
+        assert gold[-1] < gold[0], run
+
+
 def place_first_and_never_the_short(runs):
     for run in runs:
         assert run["fact: first in both orders"] > 0.5, runs
@@ -76,6 +85,12 @@ FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and 
         "removes that, and it never decides for the shorter of two answers; at one of three seeds "
         "it decides no such pair",
         place_first_and_never_the_short,
+    ),
+    "10_best_of_n": (
+        "in another world, too, best of n against manners alone raises gold utility first, then "
+        "lowers it, at 64 answers below where it began; at one of three seeds the rise is less "
+        "than 5 points",
+        rises_and_ends_below_its_start,
     ),
     "11_ppo": (
         "in another world PPO shortens answers and is hacked without a price, too; at the same "

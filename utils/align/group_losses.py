@@ -145,7 +145,10 @@ def grpo_loss(
     if clip_eps < 0:
         raise ValueError(f"clip_eps must not be negative, got {clip_eps}")
     lengths = response_mask.sum(dim=1) if lengths is None else lengths
-    lengths = torch.as_tensor(lengths, device=logprobs.device).expand(B)
+    lengths = torch.as_tensor(lengths, device=logprobs.device)
+    if lengths.shape not in ((), (B,)):
+        raise ValueError(f"lengths must be one number or ({B},), got {tuple(lengths.shape)}")
+    lengths = lengths.expand(B)
     if not bool((lengths > 0).all()):
         raise ValueError(f"lengths must be positive, got {lengths.tolist()}")
     # Filled before anything is computed: 0 * NaN in a gradient is NaN.

@@ -5,7 +5,7 @@ model's file make a tokenizer of the course, and each row of the embedding table
 token's new id is. What reads and writes the course's models then reads and writes this one.
 
 Its own chat template is not kept: turns are opened by the course's two markers, each of which
-begins as the mean of what the template wrote in its place.
+begins as the mean of the template's opening token and the tokens of the role's name.
 """
 
 from __future__ import annotations

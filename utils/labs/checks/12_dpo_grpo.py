@@ -966,6 +966,8 @@ def _(student, rng):
         ((x, old, adv, mask, 0.0), "a length of 0"),
         ((x, old, adv, mask, np.array([2.0, -1.0, 2.0], np.float32)), "a negative length"),
         ((x, old, adv, mask, np.array([2, 0, 2])), "a length of 0 in one row"),
+        ((x, old, adv, mask, np.array([2, 3])), "two lengths for three rows"),
+        ((x, old, adv, mask, mask.sum(1, keepdims=True)), "lengths (B, 1)"),
         ((x, old, adv, mask, None, None, 0.0, -0.1), "a clip_eps of -0.1"),
     )
     for given, why in bad:
