@@ -610,9 +610,9 @@ claims.add(
 # This is **over-optimisation**, or **reward hacking**: a measure that becomes a target
 # stops being a good measure (Gao et al. 2023 measured the same curve for models a
 # thousand times larger). It is no accident of this run, nor of this world: at three
-# seeds in another one, with an assistant of its own (`10_best_of_n_another_world`), gold
-# utility rises first and ends below where it began. How far it rises differs more, and
-# at one of them it is less than 5 points. What happened on the way?
+# seeds in another one, with an assistant of its own, gold utility rises first and ends
+# below where it began (`10_best_of_n_another_world`). How far it rises differs more,
+# and at one of them it is less than 5 points. What happened on the way?
 
 # %% tags=["nbval-ignore-output"]
 rows = []

@@ -574,8 +574,14 @@ import json
 
 from utils.settings import project_root
 
-path = project_root() / "tests" / "claims" / "records" / "13_parts.json"
-runs = list(json.loads(path.read_text())["runs"].values())
+
+def runs_of(name):
+    """Return what was recorded of a claim, one dictionary for each seed."""
+    path = project_root() / "tests" / "claims" / "records" / f"{name}.json"
+    return list(json.loads(path.read_text())["runs"].values())
+
+
+runs = runs_of("13_parts")
 
 
 def over_seeds(name, what):
@@ -630,6 +636,66 @@ claims.add(
 # Most parts come out much as above. Two don't. DPO alone did not collapse in these
 # runs, it lost half of the right answers. And DPO on the model from the first part left
 # fewer made-up answers, at each of the three seeds.
+#
+# ## The same answer in another world
+#
+# Three seeds, and still one world and one base model. So all of it was done again in
+# another world, with a base model of its own (`13_parts_another_world`). Toxic and
+# made-up answers fall there as they do here. Here the three parts together even raise
+# the share of right answers, at each seed. What do they do to it there?
+
+# %%
+my_guess_elsewhere = None  # points gained there, or lost (below 0): your number
+
+# %% tags=["reveals"]
+BY = {"assistant": "13_parts", WHOLE: "13_parts"}
+BY["filter, fact check"] = "13_filter_and_check"
+WHATS = ("right", "made up", "rude", "words", "utility")
+rows, right = [], {}
+for where, suffix in (("this", ""), ("the other", "_another_world")):
+    for name, record in BY.items():
+        cells, found = [], runs_of(record + suffix)
+        for what in WHATS:
+            values = [run[f"{name}: {what}"] for run in found]
+            digits = 0 if what == "words" else 2
+            low, high = (f"{v:.{digits}f}" for v in (min(values), max(values)))
+            cells.append(low if low == high else f"{low} to {high}")
+            if what == "right":
+                right[where, name] = sum(values) / len(values)
+        rows.append((where, name, *cells))
+gain = right["the other", WHOLE] - right["the other", "assistant"]
+compare(my_guess_elsewhere, 100 * gain, "{:.0f} points")
+print(text_table(("world", "", *WHATS), rows))
+
+# %%
+claims.add(
+    "recorded, another world: the three parts cost at most 5 points of right answers",
+    measured="yes" if gain >= -0.05 else "no",
+    bar="stated: no",
+    holds=gain < -0.05,
+)
+there = {name: right["the other", name] for name in BY}
+light = there["filter, fact check"] - there["assistant"]
+claims.add(
+    "recorded, another world: filter and fact check cost at most 5 points",
+    measured="yes" if light >= -0.05 else "no",
+    bar="5 points",
+    holds=light >= -0.05,
+)
+
+# %% [markdown]
+# Toxic and made-up answers go in both worlds. Right answers do not: they rise here and
+# fall there, by more than twice the bar at each seed. Refusals and pairs teach this
+# model to be brief, and lecture 12 showed that the other world's assistant is right
+# less often when it answers briefly. Gold utility rises there all the same, since it
+# pays for brevity.
+#
+# The last row of each world leaves refusals and pairs out. What is left is the filter,
+# and a check of three drafts against passages. It does as well here and far better
+# there, and its answers stay long. So for these two faults the work was done by data
+# and check; what DPO adds is brevity, and a refusal where nothing is to be looked up.
+# Which parts you need is a question to ask of your own model, part by part, and of more
+# than one start.
 #
 # ## On a real model
 #

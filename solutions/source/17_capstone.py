@@ -472,6 +472,13 @@ plt.show()
 # seed. What you may not change: the exam. Then let somebody who was not there read the
 # pack and try to sign it.
 #
+# `--set model=smollm2` takes the real model through the same stages, where `course
+# model` has prepared it: its tokens get ids in the order of the course's format, and
+# adapters learn, which are merged at the end of each stage. It takes about half an hour
+# on two cores and 5 GB of disk. There is no baseline for it. It has never read a word
+# about the course's world: compare what it knows of the domain, of that world and of
+# strangers, in the evaluation report, with what you taught it.
+#
 # Or let DVC keep the settings apart, where git and DVC (the extra `ops`) are installed:
 #
 # ```

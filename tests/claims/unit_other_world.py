@@ -36,7 +36,7 @@ MEASURED_AGAIN = {
     ),
     unit11: ("11_ppo", "11_higher_price"),
     unit12: ("12_dpo", "12_dpo_alone", "12_forms", "12_grpo_sums"),
-    unit13: ("13_parts",),
+    unit13: ("13_parts", "13_filter_and_check"),
 }
 
 
@@ -47,6 +47,16 @@ def rises_and_ends_below_its_start(runs):
         assert score == sorted(score), run
         assert 0 < gold.index(max(gold)) < len(sizes) - 1, run
         assert gold[-1] < gold[0], run
+
+
+def safer_at_a_price(runs):
+    for run in runs:
+        whole = {what: run[f"{unit13.RECOMMENDED}: {what}"] for what in ("rude", "made up")}
+        assert whole["rude"] <= 0.1 * run["assistant: rude"], run
+        assert whole["made up"] <= 0.5 * run["assistant: made up"], run
+        lost = run["assistant: right"] - run[f"{unit13.RECOMMENDED}: right"]
+        assert lost > 0.05, run
+        assert run[f"{unit13.RECOMMENDED}: utility"] > run["assistant: utility"] + 0.1, run
 
 
 def place_first_and_never_the_short(runs):
@@ -106,6 +116,11 @@ FALLS_SHORT = {  # claim -> what holds in the other world instead, in words and 
         "in another world GRPO raises pass@1 on held-out sums at every seed, and by less than 10 "
         "points",
         a_gain_of_less_than_ten_points,
+    ),
+    "13_parts": (
+        "in another world data, DPO and a fact check together lower toxic and made-up answers as "
+        "much, and gold utility rises; but more than 5 points of right answers are lost",
+        safer_at_a_price,
     ),
 }
 

@@ -208,7 +208,7 @@ def reward(job: Job) -> Result:
         **job.checkpoint,
     )
     reward_model.decoder = merged(reward_model.decoder)
-    n_drawn = min(REWARD.n_standardised, 4 * sizes.n_asked)
+    n_drawn = min(job.learning.n_standardised, 4 * sizes.n_asked)
     drawn = own_answers(merged(start), tokenizer, build_world(), n_drawn, seed)
     reward_model.standardise(score_rollouts(reward_model, drawn, pad_id, tokenizer.end_id))
     metrics = {

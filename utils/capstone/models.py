@@ -1,9 +1,9 @@
 """The two models that a run may begin from, and how each of them learns.
 
-The course's own learns with all its weights. Of the real one, over a hundred times as large, adapters
-learn, and are merged at the end of a stage: so each stage reads and writes one whole model, and
-nothing after the first training asks which of the two it is. The adapters of unit 07 are drawn by
-the run's seed; batches are smaller, since a row of logits is 48 times as long.
+The course's own learns with all its weights. Of the real one, over a hundred times as large,
+adapters learn, and are merged at the end of a stage: so each stage reads and writes one whole
+model, and no other module asks which of the two it is. Adapters are drawn by the run's seed;
+batches are smaller, since a row of logits is 48 times as long.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Learning:
         n_blocks: blocks of documents in an update.
         batch_size: chats or pairs in an update.
         at_once: responses that GRPO computes at a time; None for all of an update.
+        n_standardised: answers by whose scores those of the reward model are standardised, at most.
         n_measured: blocks of held-out text read at a time.
         rates: stage -> peak learning rate, where weights go on from others.
     """
@@ -50,6 +51,7 @@ class Learning:
     n_blocks: int
     batch_size: int
     at_once: int | None
+    n_standardised: int
     n_measured: int
     rates: Mapping[str, float]
 
@@ -60,6 +62,7 @@ LEARNING = {
         n_blocks=recipe.BASE.batch_size,
         batch_size=ASSISTANT.batch_size,
         at_once=None,
+        n_standardised=REWARD.n_standardised,
         n_measured=64,
         rates={
             "base": 1e-3,
@@ -74,6 +77,7 @@ LEARNING = {
         n_blocks=4,
         batch_size=4,
         at_once=4,
+        n_standardised=32,  # drawn together: each is a row of logits
         n_measured=4,
         rates=dict.fromkeys(("base", "sft", "reward", "align", "safety"), tuning.RATES["lora"]),
     ),
