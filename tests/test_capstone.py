@@ -391,7 +391,9 @@ def test_without_dvc_stages_run_in_order_and_only_those_that_must(copied, monkey
     capsys.readouterr()
     assert course(["capstone", "table", str(copied)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[2:]] == ["dpo", "grpo", "ppo"]
+    assert [line.split()[1:3] for line in lines[2:]] == [
+        ["base", method] for method in ("dpo", "grpo", "ppo")
+    ]
     answers = read_rows(copied / "evaluate" / "answers.jsonl")
     metrics = read_json(copied / "evaluate" / RECORD)["metrics"]
     right = [row["safety right"] for row in answers if row["part"] == "domain"]

@@ -1002,6 +1002,8 @@ ask("13_safety", "missing", my_answer_8)
 #   nothing.
 # - Report over-refusal beside every gain, or the safest model is the silent one.
 # - A fact check is as good as its retrieval; see what it refuses.
+# - Ask of each part what it adds. Filter and check carried the safety in both worlds;
+#   DPO carried the brevity, and its price was another one there.
 # - Size, measure and looks are fixed before the test; people are blind to the arm.
 #
 # ## Sources
