@@ -661,6 +661,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("grpo_loss", "0.0 -> 1.0 in `logprobs.masked_fill(~response_mask, 0.0)`"): GONE,
     ("grpo_loss", "0.0 -> 1.0 in `old_logprobs.detach().masked_fill(~response_mask, 0.0)`"): GONE,
     ("grpo_loss", "0.0 -> 1.0 in `ref_logprobs.detach().masked_fill(~response_mask, 0.0)`"): GONE,
+    ("grpo_loss", "delete `lengths = lengths.expand(B)`"): (
+        "it says what each row is divided by; one number divides all rows without it"
+    ),
     ("grpo_loss", "1 -> -1 in `advantages.unsqueeze(1)`"): LAST,
     ("grpo_loss", "1 -> -1 in `loss.masked_fill(~response_mask, 0.0).sum(dim=1)`"): LAST,
     ("grpo_loss", "1 -> -1 in `response_mask.any(dim=1)`"): LAST,
