@@ -475,9 +475,9 @@ plt.show()
 # `--set model=smollm2` takes the real model through the same stages, where `course
 # model` has prepared it: its tokens get ids in the order of the course's format, and
 # adapters learn, which are merged at the end of each stage. It takes about half an hour
-# on two cores and 5 GB of disk. There is no baseline for it. It has never read a word
-# about the course's world: compare what it knows of the domain, of that world and of
-# strangers, in the evaluation report, with what you taught it.
+# on two cores, 5 GB of memory and as much on the disk. There is no baseline for it. It
+# has never read a word about the course's world: compare what it knows of the domain,
+# of that world and of strangers, in the evaluation report, with what you taught it.
 #
 # Or let DVC keep the settings apart, where git and DVC (the extra `ops`) are installed:
 #
