@@ -291,7 +291,8 @@ def test_the_command_compares_a_finished_run(tmp_path, capsys):
 
     assert baseline.main([str(tmp_path / "none")]) == 2
     assert run(budget="smoke") == 2
-    assert "there is a baseline of the model base for clinic and contracts" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is a baseline of the model base for clinic and contracts" in said
     assert run() == 2
     assert "no finished run" in capsys.readouterr().err
     folder = Path(tmp_path / "evaluate")

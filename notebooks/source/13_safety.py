@@ -589,6 +589,7 @@ def over_seeds(name, what):
     return [run[f"{name}: {what}"] for run in runs]
 
 
+# %%
 recorded_names = dict.fromkeys(
     key.partition(":")[0] for key in runs[0] if ": right" in key
 )

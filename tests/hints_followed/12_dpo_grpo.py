@@ -85,7 +85,9 @@ def grpo_loss(
         raise ValueError("clip_eps")
     if lengths is None:
         lengths = response_mask.sum(1)
-    lengths = torch.as_tensor(lengths).expand(len(response_mask))
+    lengths = torch.as_tensor(lengths)
+    if lengths.shape not in [(), (len(response_mask),)]:
+        raise ValueError("lengths are one number or (B,)")
     if not (lengths > 0).all():
         raise ValueError("lengths are positive")
     logprobs = logprobs.masked_fill(~response_mask, 0.0)

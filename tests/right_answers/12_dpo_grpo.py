@@ -136,6 +136,8 @@ def grpo_loss(
             raise ValueError("shape")
     if advantages.dim() != 1 or len(advantages) != len(mask):
         raise ValueError("advantages")
+    if lengths is not None and tuple(torch.as_tensor(lengths).shape) not in [(), (len(mask),)]:
+        raise ValueError("lengths")
     rows = []
     for n in range(len(mask)):
         keep = mask[n]
@@ -173,6 +175,8 @@ def grpo_loss(
     if (mask.sum(1) == 0).any():
         raise ValueError("empty row")
     per_row = mask.sum(1) if lengths is None else torch.as_tensor(lengths)
+    if per_row.ndim > 1 or (per_row.ndim == 1 and per_row.shape != mask.shape[:1]):
+        raise ValueError("lengths")
     if (per_row <= 0).any():
         raise ValueError("length")
     zero = torch.zeros(())

@@ -119,8 +119,9 @@ def grpo_loss(
         mean of the advantages, often 0, and its gradient is not.
 
     Raises:
-        ValueError: for shapes that do not fit, no rows, a mask that is not bool, a row without a
-            response token, a length that is not positive, or a negative clip_eps.
+        ValueError: for shapes that do not fit (`lengths` that are neither one number nor (B,),
+            too), no rows, a mask that is not bool, a row without a response token, a length that is
+            not positive, or a negative clip_eps.
 
     >>> logprobs, old = torch.tensor([[-1.0, -1.0]]), torch.tensor([[-1.0, -2.0]])
     >>> mask = torch.ones(1, 2, dtype=torch.bool)

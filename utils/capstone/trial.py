@@ -42,8 +42,8 @@ def pipeline_graph() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, .
     """Return what each stage needs (files and parameters), and what it makes.
 
     >>> needs, makes = pipeline_graph()
-    >>> needs["sft"][:3], makes["evaluate"]
-    (('budget', 'seed', 'text/chats.jsonl'), ('evaluate/answers.jsonl',))
+    >>> needs["sft"][:4], makes["evaluate"]
+    (('model', 'budget', 'seed', 'text/chats.jsonl'), ('evaluate/answers.jsonl',))
     """
     needs = {name: (*stage.params, *stage.needs) for name, stage in STAGES.items()}
     return needs, {name: stage.makes for name, stage in STAGES.items()}

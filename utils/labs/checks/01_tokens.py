@@ -534,7 +534,7 @@ def share_of_recounting(
     """
     recounting = whole = brought = float("inf")
     case = f"{words_like[0]} words"
-    for attempt in range(5):
+    for attempt in range(8):
         words = random_words(rng, *words_like)
         begin = time.thread_time()
         want = train_by_strings(words, 12)
