@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 HELD_OUT_EVERY, HELD_OUT_PAIRS_EVERY = 20, 10
 RUN, WHOLE_QUESTION = 8, 1000  # words in a row by which contamination is told
 MOST_MEASURED = 200  # held-out documents
+DOMAIN_SHARE, MOST_PASSES = 0.25, 16  # of the base model's text, by repeating it at most so often
 
 
 def text(job: Job) -> Result:
@@ -110,10 +113,12 @@ def text(job: Job) -> Result:
 def base(job: Job) -> Result:
     """Train the base model from scratch on the documents, or go on with one that was trained."""
     sizes, seed = job.sizes, job.params.seed
-    documents = [row["text"] for row in job.rows("documents.jsonl")]
+    rows = job.rows("documents.jsonl")
+    own = [row["text"] for row in rows if row["source"] == "domain"]
+    others = [row["text"] for row in rows if row["source"] != "domain"]
+    n_passes = passes_over(own, others)
     held_out = [row["text"] for row in job.rows("held_out.jsonl")][:MOST_MEASURED]
     if sizes.from_scratch:
-        own = [row["text"] for row in job.rows("documents.jsonl") if row["source"] == "domain"]
         general = stand_in_documents(build_world(), BASE.n_tokenizer_documents)
         tokenizer = Tokenizer.train([*general, *own], BASE.vocab_size)
         model, rate = Decoder(BASE.config()), BASE.learning_rate
@@ -130,7 +135,8 @@ def base(job: Job) -> Result:
     measured = partial(text_bits_per_byte, batch_size=job.learning.n_measured)
     before = measured(model, tokenizer, held_out)
     learner = job.learner(model)
-    stream, n_blocks = token_stream(tokenizer, documents), job.learning.n_blocks
+    stream = token_stream(tokenizer, [*own * n_passes, *others])
+    n_blocks = job.learning.n_blocks
     records = train(
         learner,
         block_batches(stream, n_blocks, BASE.context_length, seed),
@@ -147,12 +153,27 @@ def base(job: Job) -> Result:
         "bits_per_byte": round(measured(model, tokenizer, held_out), 4),
         "loss": round(records[-1]["loss"], 4),
         "steps": sizes.base_steps,
+        "passes over the domain": n_passes,
     }
     if not sizes.from_scratch:
         metrics["begun from"] = origin
     begun = "scratch" if sizes.from_scratch else origin.get("name", "the shipped base model")
     save_model(job.folder, model, tokenizer, {"begun_from": begun, "metrics": metrics})
     return Result(metrics, records[-1]["tokens"])
+
+
+def passes_over(own: Sequence[str], others: Sequence[str]) -> int:
+    """Return how often a folder's own text is put into the stream, to be a quarter of it.
+
+    Facts that are read once among much else are not learned; sixteen times is the most, since a few
+    sentences over and over teach no more.
+
+    >>> [passes_over(["x" * n], ["y" * 300]) for n in (100, 10, 1)]
+    [1, 10, 16]
+    """
+    n_own, n_others = (sum(map(len, texts)) for texts in (own, others))
+    needed = math.ceil(DOMAIN_SHARE / (1 - DOMAIN_SHARE) * n_others / max(n_own, 1))
+    return min(max(needed, 1), MOST_PASSES)
 
 
 def sft(job: Job) -> Result:
